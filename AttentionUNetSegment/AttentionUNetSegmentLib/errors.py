@@ -1,0 +1,39 @@
+"""What the library tells its user when something cannot be done.
+
+Each message is one plain sentence (or two) that says what is wrong and what to do about it; the
+command line prints it as it is and the panel shows it as it is. Anything else that is raised is a
+programming error and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class AttentionUNetSegmentError(Exception):
+    """Base of every error whose message is written for the user."""
+
+
+class InputError(AttentionUNetSegmentError):
+    """The scan, the clicks or an option cannot be used."""
+
+
+class ModelError(AttentionUNetSegmentError):
+    """A model folder, its card, its weights or a network configuration is not usable."""
+
+
+class OutputError(AttentionUNetSegmentError):
+    """The results cannot be written where they were asked for."""
+
+
+class DeviceError(AttentionUNetSegmentError):
+    """The device that was asked for is absent or has too little memory."""
+
+
+class TrainingError(AttentionUNetSegmentError):
+    """Training cannot start or cannot go on."""
+
+
+class Cancelled(AttentionUNetSegmentError):
+    """The user asked to stop; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("Cancelled.")

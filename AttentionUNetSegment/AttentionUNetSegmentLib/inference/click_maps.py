@@ -1,0 +1,45 @@
+"""Clicks as two input channels of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .clicks import Click
+from .resampling import Grid
+
+CLICK_SIGMA_MM = 5.0
+"""Width of the Gaussian that marks a click: about the precision of a hand, and a few voxels wide."""
+
+
+def click_channels(
+    clicks: Sequence[Click], grid: Grid, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Draw clicks on a grid with axes along R, A and S.
+
+    Args:
+        clicks: any number; those far outside the grid leave no trace.
+        grid: its matrix must be diagonal, as :func:`.resampling.aligned_grid` makes it.
+
+    Returns:
+        (1, 2, k, j, i) in [0, 1]: a Gaussian at each click inside, and at each click outside.
+        Where several meet, the nearest counts.
+    """
+    channels = torch.zeros((1, 2, *grid.shape), device=device)
+    ras_to_ijk = np.linalg.inv(grid.ijk_to_ras)
+    spacing = grid.spacing_mm
+    for click in clicks:
+        centre = (ras_to_ijk @ np.array([*click.position_ras, 1.0]))[:3]
+        # A Gaussian is a product of one-dimensional ones; so only three short profiles are computed.
+        profiles = [
+            torch.exp(
+                -0.5 * ((torch.arange(size, device=device) - float(at)) * step / CLICK_SIGMA_MM) ** 2
+            )
+            for at, step, size in zip(centre, spacing, reversed(grid.shape), strict=True)
+        ]
+        blob = profiles[2][:, None, None] * profiles[1][None, :, None] * profiles[0][None, None, :]
+        channel = channels[0, 0 if click.inside else 1]
+        torch.maximum(channel, blob, out=channel)
+    return channels

@@ -1,0 +1,54 @@
+"""Which device computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import DeviceError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Turn a user's choice into a device.
+
+    ``auto`` is the first of CUDA, Apple's MPS and the CPU that is there. A device that was named is
+    used or refused, never replaced by another.
+
+    Raises:
+        InputError: the name is none of :data:`DEVICES`.
+        DeviceError: the device is not there.
+    """
+    import torch
+
+    if name not in DEVICES:
+        raise InputError(f"'{name}' is no device; choose one of {', '.join(DEVICES)}.")
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        what = {"cuda": "CUDA GPU", "mps": "Apple GPU"}[name]
+        raise DeviceError(
+            f"PyTorch sees no {what} on this machine; choose the device 'cpu' or 'auto', or install "
+            "the PyTorch build that fits the GPU and its driver."
+        )
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """A device's name for people: the GPU's model, or the number of CPU threads."""
+    import torch
+
+    if device.type == "cuda":
+        return f"GPU, {torch.cuda.get_device_name(device)}"
+    if device.type == "mps":
+        return "Apple GPU"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads != 1 else ''}"

@@ -1,0 +1,414 @@
+"""One CT series out of a DICOM folder.
+
+GDCM (through SimpleITK) decodes the files. Which files make the volume, their order and their place
+are decided here from each file's own position and orientation, so that a tilted gantry, missing
+slices and several series in a folder are seen instead of being read as something else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from .captured_stderr import captured_stderr
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813
+
+    from .reading import WarningCallback
+
+_MOST_FILES = 20_000
+_FEW_SLICES = 8  # at most as many, beside a series of four times as many: a scout, not the scan
+_EVEN = 0.01  # slices are evenly spaced if none is off its place by more of a step
+_GAP = 1.5  # a distance this many times the usual one is where slices are missing
+_MULTI_FRAME_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """What is needed from the header of one file."""
+
+    path: str
+    instance: str
+    series: str
+    series_number: str
+    acquisition: str
+    sop_class: str
+    modality: str
+    is_localizer: bool
+    size: tuple[int, ...]
+    components: int
+    spacing_mm: tuple[float, float] | None
+    axes: np.ndarray | None  # 2x3: directions of a row (i) and of a column (j), LPS
+    position: np.ndarray | None  # of the first voxel, LPS mm
+    rescale: tuple[str, str]
+
+    @property
+    def frames(self) -> int:
+        return self.size[2] if len(self.size) > 2 else 1
+
+    @property
+    def is_placed(self) -> bool:
+        return not (self.spacing_mm is None or self.axes is None or self.position is None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """Images that lie on one another: same size, spacing and orientation, in spatial order."""
+
+    images: tuple[_Image, ...]
+
+    @property
+    def first(self) -> _Image:
+        return self.images[0]
+
+    @property
+    def slices(self) -> int:
+        return sum(image.frames for image in self.images)
+
+    @property
+    def text(self) -> str:
+        number = self.first.series_number or "without a number"
+        return f"series {number} ({self.slices} slices, such as '{Path(self.first.path).name}')"
+
+
+def read_dicom_folder(folder: Path, on_warning: WarningCallback) -> Volume:
+    """The one CT volume in a folder and those below it.
+
+    Raises:
+        InputError: there is none, or there are several (they are listed), or slices are missing.
+    """
+    name = folder.name or folder.resolve().name
+    images, unreadable = _headers(_files(folder, name))
+    if not images:
+        raise InputError(_no_images(folder, name, unreadable))
+    series, aside = _ct_series(images, name)
+    largest = max(one.slices for one in series)
+    few = [one for one in series if one.slices <= _FEW_SLICES and 4 * one.slices <= largest]
+    aside += sum(len(one.images) for one in few)
+    series = [one for one in series if one not in few]
+    if len(series) > 1:
+        listed = "; ".join(one.text for one in series[:8]) + ("; ..." if len(series) > 8 else "")
+        raise InputError(
+            f"The folder '{name}' holds {len(series)} CT volumes: {listed}. Choose one by giving "
+            "any file of it, or a folder with that one only."
+        )
+    if aside:
+        on_warning(
+            f"{_images(aside)} in '{name}' not of the CT volume (localizers, copies, other series "
+            f"or modalities) set aside; {series[0].text} is used."
+        )
+    if unreadable:
+        on_warning(_left_out(unreadable, name))
+    return _read(series[0], name, on_warning)
+
+
+def read_dicom_file(path: Path, on_warning: WarningCallback) -> Volume:
+    """The CT volume that a DICOM file is of, with the other files in its folder.
+
+    Raises:
+        InputError: as :func:`read_dicom_folder`.
+    """
+    name = path.name
+    chosen, _ = _headers([str(path)])
+    if not chosen:
+        raise InputError(f"'{name}' is not a DICOM image, or it is damaged.")
+    images, unreadable = chosen, 0
+    if chosen[0].frames == 1:
+        beside = (str(one) for one in sorted(path.parent.iterdir()) if one.is_file())
+        images, unreadable = _headers(_candidates(beside, path.parent.name))
+        images = [image for image in images if image.series == chosen[0].series]
+    series, _ = _ct_series(images, name)
+    if unreadable:  # one of them may have been a slice
+        on_warning(_left_out(unreadable, path.parent.name))
+    for one in series:
+        if any(os.path.samefile(image.path, path) for image in one.images):
+            return _read(one, name, on_warning)
+    # Left out as a localizer, or as a copy of another file of the same image.
+    if len(series) == 1 and any(i.instance == chosen[0].instance for i in series[0].images):
+        return _read(series[0], name, on_warning)
+    raise InputError(f"'{name}' is not part of a CT volume: it is a single image or a localizer.")
+
+
+def _files(folder: Path, name: str) -> Iterator[str]:
+    def every_file() -> Iterator[str]:
+        for parent, folders, files in os.walk(folder):
+            folders[:] = sorted(one for one in folders if not one.startswith("."))
+            yield from (os.path.join(parent, file) for file in sorted(files))
+
+    return _candidates(every_file(), name)
+
+
+def _candidates(paths: Iterator[str], name: str) -> Iterator[str]:
+    """Those of the files that look like DICOM."""
+    for count, path in enumerate(paths):
+        if count >= _MOST_FILES:
+            raise InputError(
+                f"There are more than {_MOST_FILES} files in '{name}'; give the folder of one "
+                "series."
+            )
+        base = os.path.basename(path)
+        if base.startswith(".") or base.upper() == "DICOMDIR" or not os.path.isfile(path):
+            continue
+        with open(path, "rb") as stream:
+            start = stream.read(132)
+        if start[128:] == b"DICM" or (start and base.lower().endswith((".dcm", ".ima"))):
+            yield path
+
+
+def _headers(paths: Iterator[str] | Sequence[str]) -> tuple[list[_Image], int]:
+    """The headers of those files that hold an image, and the number of the others."""
+    import SimpleITK as sitk  # noqa: N813
+
+    images, unreadable = [], 0
+    with captured_stderr():
+        for path in paths:
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO("GDCMImageIO")
+            reader.SetFileName(path)
+            try:
+                reader.ReadImageInformation()
+            except RuntimeError:  # a report, a plan, a damaged file
+                unreadable += 1
+                continue
+            images.append(_image(path, reader))
+    return images, unreadable
+
+
+def _image(path: str, reader: sitk.ImageFileReader) -> _Image:
+    def tag(key: str) -> str:
+        return reader.GetMetaData(key).strip(" \0") if reader.HasMetaDataKey(key) else ""
+
+    axes = _numbers(tag("0020|0037"), 6)
+    spacing = _numbers(tag("0028|0030"), 2)
+    return _Image(
+        path=path,
+        instance=tag("0008|0018"),
+        series=tag("0020|000e"),
+        series_number=tag("0020|0011"),
+        acquisition=tag("0020|0012"),
+        sop_class=tag("0008|0016"),
+        modality=tag("0008|0060").upper(),
+        is_localizer="LOCALIZER" in tag("0008|0008").upper(),
+        size=tuple(reader.GetSize()),
+        components=reader.GetNumberOfComponents(),
+        # DICOM gives the distance between rows (along j) first.
+        spacing_mm=(spacing[1], spacing[0]) if spacing is not None else None,
+        axes=axes.reshape(2, 3) if axes is not None else None,
+        position=_numbers(tag("0020|0032"), 3),
+        rescale=(tag("0028|1053"), tag("0028|1052")),
+    )
+
+
+def _numbers(text: str, count: int) -> np.ndarray | None:
+    try:
+        values = np.array([float(part) for part in text.split("\\")])
+    except ValueError:
+        return None
+    return values if values.shape == (count,) and np.isfinite(values).all() else None
+
+
+def _ct_series(images: Sequence[_Image], name: str) -> tuple[list[_Series], int]:
+    """The CT volumes among the images, and how many images are of none.
+
+    Raises:
+        InputError: there is no volume.
+    """
+    modalities = Counter(image.modality or "unknown" for image in images)
+    # A de-identified file may have lost its modality; what it holds is checked afterwards.
+    ct = [image for image in images if image.modality in ("CT", "")]
+    if not ct:
+        kinds = ", ".join(f"{_images(count)} of {kind}" for kind, count in modalities.items())
+        raise InputError(f"'{name}' holds no CT: it has {kinds}.")
+
+    series: list[_Series] = []
+    stacks: list[list[_Image]] = []
+    instances: set[str] = set()
+    for image in ct:
+        if image.is_localizer or image.components != 1 or image.instance in instances:
+            continue
+        if image.instance:
+            instances.add(image.instance)  # the same image in two files counts once
+        if image.frames > 1:
+            if image.sop_class in _MULTI_FRAME_CT:
+                series.append(_Series((image,)))
+        elif image.is_placed:
+            stack = next((stack for stack in stacks if _same_stack(stack[0], image)), None)
+            if stack is None:
+                stacks.append([image])
+            else:
+                stack.append(image)
+    for stack in stacks:
+        series.extend(_phases(stack))
+    series = [one for one in series if one.slices > 1]
+    if not series:
+        raise InputError(
+            f"'{name}' holds no CT volume: {_images(len(ct))} of CT, but no two of them are "
+            "parallel slices with a position, an orientation and a pixel spacing."
+        )
+    return series, len(images) - sum(len(one.images) for one in series)
+
+
+def _same_stack(one: _Image, other: _Image) -> bool:
+    if one.axes is None or other.axes is None:
+        return False
+    return (
+        one.series == other.series
+        and one.size == other.size
+        and np.allclose(one.axes, other.axes, atol=1e-3)
+        and np.allclose(one.spacing_mm or (), other.spacing_mm or (), rtol=1e-3)
+    )
+
+
+def _phases(stack: Sequence[_Image]) -> list[_Series]:
+    """A stack in spatial order; its acquisitions apart if two images are at one place."""
+    whole = _sorted(stack)
+    if not _overlaps(whole):
+        return [whole]
+    acquisitions: dict[str, list[_Image]] = {}
+    for image in stack:
+        acquisitions.setdefault(image.acquisition, []).append(image)
+    parts = [_sorted(images) for images in acquisitions.values()]
+    return parts if len(parts) > 1 and not any(map(_overlaps, parts)) else [whole]
+
+
+def _sorted(stack: Sequence[_Image]) -> _Series:
+    heights = _heights(stack)
+    return _Series(tuple(stack[index] for index in np.argsort(heights, kind="stable")))
+
+
+def _overlaps(series: _Series) -> bool:
+    return bool((np.diff(_heights(series.images)) < 0.01).any())
+
+
+def _heights(images: Sequence[_Image]) -> np.ndarray:
+    """Position of each slice along the normal of the first, mm."""
+    axes = images[0].axes
+    assert axes is not None
+    return _positions(images) @ np.cross(axes[0], axes[1])
+
+
+def _positions(images: Sequence[_Image]) -> np.ndarray:
+    return np.array([image.position for image in images], dtype=np.float64)
+
+
+def _read(series: _Series, name: str, on_warning: WarningCallback) -> Volume:
+    """Decode the files of a series.
+
+    Raises:
+        InputError: a slice is missing, at a place with another or off the row; or cannot be
+            decoded.
+    """
+    from .reading import volume_from_image, volume_from_lps
+
+    if series.first.frames > 1:
+        return volume_from_image(_decode(series, name), name)
+    ijk_to_lps = _place(series, name, on_warning)
+    volume = volume_from_image(_decode(series, name), name)
+    return volume_from_lps(volume.array, ijk_to_lps)
+
+
+def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarray:
+    """The 4x4 matrix from indices to LPS, from the positions of all slices."""
+    first = series.first
+    assert first.axes is not None
+    assert first.spacing_mm is not None
+    if _overlaps(series):
+        raise InputError(
+            f"In '{name}', {series.text} has several images at the same place (phases of contrast "
+            "or time, or copies); put the images of one phase into a folder of their own."
+        )
+    heights = _heights(series.images)
+    distances = np.diff(heights)
+    usual = float(np.median(distances))
+    gap = int(np.argmax(distances))
+    if distances[gap] > _GAP * usual:
+        raise InputError(
+            f"In '{name}', {series.text} lacks slices or is unevenly spaced: slices {gap + 1} and "
+            f"{gap + 2} are {distances[gap]:.2f} mm apart, the others {usual:.2f} mm."
+        )
+    positions = _positions(series.images)
+    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    off_place = np.linalg.norm(
+        positions - positions[0] - np.arange(len(positions))[:, None] * step, axis=1
+    ).max()
+    if off_place > _EVEN * np.linalg.norm(step):
+        if off_place > usual / 2:
+            raise InputError(
+                f"In '{name}', {series.text} does not lie on a grid: a slice is "
+                f"{off_place:.2f} mm off its place in an even row."
+            )
+        on_warning(
+            f"The slices of '{name}' are unevenly spaced, {distances.min():.2f} to "
+            f"{distances.max():.2f} mm; they are taken as even, which moves one by "
+            f"{off_place:.2f} mm."
+        )
+    along = np.cross(first.axes[0], first.axes[1])
+    tilt = np.degrees(np.arccos(np.clip(step @ along / np.linalg.norm(step), -1, 1)))
+    if tilt > 1:
+        on_warning(
+            f"The slices of '{name}' are tilted by {tilt:.1f} degrees against their stack (gantry "
+            "tilt); the volume keeps that shear, so that everything stays in its true place."
+        )
+    ijk_to_lps = np.eye(4)
+    ijk_to_lps[:3, 0] = first.axes[0] * first.spacing_mm[0]
+    ijk_to_lps[:3, 1] = first.axes[1] * first.spacing_mm[1]
+    ijk_to_lps[:3, 2] = step
+    ijk_to_lps[:3, 3] = positions[0]
+    return ijk_to_lps
+
+
+def _decode(series: _Series, name: str) -> sitk.Image:
+    import SimpleITK as sitk  # noqa: N813
+
+    from .reading import describe_failure
+
+    reader: sitk.ImageFileReader | sitk.ImageSeriesReader
+    if len(series.images) == 1:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(series.first.path)
+    else:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames([image.path for image in series.images])
+    reader.SetImageIO("GDCMImageIO")
+    # The first file's rescaled type would cut off what the others need.
+    if len({image.rescale for image in series.images}) > 1:
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+    try:
+        with captured_stderr():
+            return reader.Execute()
+    except RuntimeError as error:
+        raise InputError(describe_failure(name, "DICOM", str(error))) from error
+    except MemoryError as error:
+        raise InputError(f"'{name}' is too large for this computer's memory.") from error
+
+
+def _no_images(folder: Path, name: str, unreadable: int) -> str:
+    if unreadable:
+        return f"No DICOM file in '{name}' ({unreadable} in all) holds an image that can be read."
+    others = sorted(
+        file.name
+        for file in folder.iterdir()
+        if file.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"))
+    )
+    if others:
+        return f"The folder '{name}' holds no DICOM images; give the file itself, as '{others[0]}'."
+    return f"The folder '{name}' holds no DICOM images."
+
+
+def _left_out(unreadable: int, name: str) -> str:
+    files = "1 DICOM file" if unreadable == 1 else f"{unreadable} DICOM files"
+    verb = "holds" if unreadable == 1 else "hold"
+    return f"{files} in '{name}' {verb} no readable image; left out."
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

@@ -1,0 +1,104 @@
+"""What the network said about a scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from .resampling import Grid
+
+Region = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """A map of the refiner and the grid along R, A, S that it lies on: (1, 1, k, j, i)."""
+
+    values: torch.Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A segmentation of a scan, on the scan's own grid, with what led to it.
+
+    Only the mask is held at full size. Probability and attention are kept as the network made them,
+    on its own grid around the organ, and brought to the scan's grid when they are asked for.
+
+    Args:
+        volume: the scan.
+        mask: uint8 (k, j, i), 1 in the organ.
+        region: k, j, i box of the scan that the refiner looked at; empty where nothing was found.
+        found: False where the scan shows no pancreas.
+        volume_ml: of the mask.
+        focus_ratios: share of a level's voxels with attention above 0.5, shallow to deep; within
+            the region, at the level's own resolution.
+        timings_s: seconds by step.
+        device: what computed, for people.
+        warnings: sentences for the user.
+        model_name, model_version: of the card.
+    """
+
+    volume: Volume
+    mask: np.ndarray
+    region: Region
+    found: bool
+    volume_ml: float
+    focus_ratios: tuple[float, ...]
+    timings_s: dict[str, float]
+    device: str
+    warnings: tuple[str, ...]
+    model_name: str
+    model_version: str
+    probability_map: FeatureMap | None = None
+    attention_maps: tuple[FeatureMap, ...] = field(default=())
+
+    @property
+    def levels(self) -> int:
+        """Number of attention maps."""
+        return len(self.focus_ratios)
+
+    def probability(self) -> np.ndarray:
+        """Probability of the organ: float32 (k, j, i) in [0, 1], zero outside the region."""
+        return self._on_scan(self.probability_map)
+
+    def attention(self, level: int) -> np.ndarray:
+        """The attention coefficients of a level, 1 (shallow) to :attr:`levels` (deep).
+
+        Returns:
+            float32 (k, j, i) in [0, 1], zero outside the region, where the refiner did not look.
+
+        Raises:
+            IndexError: there is no such level.
+        """
+        if not 1 <= level <= self.levels:
+            raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
+        return self._on_scan(self.attention_maps[level - 1] if self.attention_maps else None)
+
+    def probability_in_region(self) -> np.ndarray:
+        """The probability in :attr:`region` only."""
+        return self._in_region(self.probability_map)
+
+    def attention_in_region(self, level: int) -> np.ndarray:
+        """The attention of a level in :attr:`region` only."""
+        return self._in_region(self.attention_maps[level - 1] if self.attention_maps else None)
+
+    def _in_region(self, feature: FeatureMap | None) -> np.ndarray:
+        from .resampling import grid_of, resample, subgrid
+
+        if feature is None:
+            return np.zeros([part.stop - part.start for part in self.region], np.float32)
+        target = subgrid(grid_of(self.volume), self.region)
+        return resample(feature.values, feature.grid, target)[0, 0].cpu().numpy()
+
+    def _on_scan(self, feature: FeatureMap | None) -> np.ndarray:
+        full = np.zeros(self.volume.array.shape, np.float32)
+        full[self.region] = self._in_region(feature)
+        return full

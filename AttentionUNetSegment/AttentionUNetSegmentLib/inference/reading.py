@@ -1,0 +1,207 @@
+"""A scan from a file or a DICOM folder."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from .captured_stderr import captured_stderr
+from .nifti_header import nifti_problem
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813 (its usual name)
+
+_NIFTI = ("NIfTI", "NiftiImageIO")
+_NRRD = ("NRRD", "NrrdImageIO")
+_META = ("MetaImage", "MetaImageIO")
+_FORMATS = {
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
+    ".nrrd": _NRRD,
+    ".nhdr": _NRRD,
+    ".mha": _META,
+    ".mhd": _META,
+}
+_SEPARATE_VOXELS = (".nhdr", ".mhd")  # the voxels lie in another file
+_MOST_SHRUNK = 1040  # no compression in use shrinks a scan by more
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+FORMATS_TEXT = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM"
+
+_log = logging.getLogger(__name__)
+
+WarningCallback = Callable[[str], None]
+"""Called with a plain sentence about something the user should know, once for each."""
+
+
+def read_volume(path: str | Path, on_warning: WarningCallback | None = None) -> Volume:
+    """Read a scan.
+
+    Args:
+        path: a NIfTI, NRRD or MetaImage file, a folder with one DICOM CT series (localizers and
+            other kinds of images beside it are set aside with a warning), or any one file of a
+            DICOM series, to choose among several.
+        on_warning: takes what the user should know; without it, warnings go to the log.
+
+    Returns:
+        The voxels in k, j, i order, in the type in which they are stored (DICOM and NIfTI rescaled
+        to real values), and the matrix to RAS millimetres.
+
+    Raises:
+        InputError: there is no such file, it is damaged or of another kind, or the image is not a
+            single 3D volume with one real number for each voxel. Messages name the last component
+            of the path only and nothing of a DICOM file but its series' number.
+    """
+    on_warning = on_warning or _log_warning
+    path = Path(path).expanduser()
+    name = path.name or path.resolve().name
+    try:
+        if path.is_dir():
+            from .dicom_series import read_dicom_folder
+
+            return read_dicom_folder(path, on_warning)
+        if not path.exists():
+            raise InputError(f"There is no file or folder '{name}'.")
+        if not path.is_file():
+            raise InputError(f"'{name}' is neither a file nor a folder.")
+        if path.stat().st_size == 0:
+            raise InputError(f"The file '{name}' is empty.")
+        suffix = _suffix(path)
+        if suffix in _FORMATS:
+            return _read_file(path, suffix)
+        if _is_dicom(path):
+            from .dicom_series import read_dicom_file
+
+            return read_dicom_file(path, on_warning)
+    except OSError as error:
+        raise InputError(f"'{name}' cannot be opened: {error.strerror or error}.") from error
+    raise InputError(f"'{name}' is of no format that is read here: {FORMATS_TEXT}.")
+
+
+def volume_from_image(image: sitk.Image, name: str) -> Volume:
+    """A SimpleITK image as a volume; its voxels are copied once, so the image may go.
+
+    Raises:
+        InputError: it is not one 3D image of real numbers.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    size = image.GetSize()
+    check_kind(size, image.GetNumberOfComponentsPerPixel(), image.GetPixelIDValue(), name)
+    array = sitk.GetArrayFromImage(image)
+    if array.ndim == 4:
+        array = array[0]
+    dimension = len(size)
+    direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    ijk_to_lps = np.eye(4)
+    ijk_to_lps[:3, :3] = direction * np.array(image.GetSpacing()[:3])
+    ijk_to_lps[:3, 3] = image.GetOrigin()[:3]
+    return Volume(array, _LPS_TO_RAS @ ijk_to_lps)
+
+
+def volume_from_lps(array: np.ndarray, ijk_to_lps: np.ndarray) -> Volume:
+    """Voxels in k, j, i order, placed by a 4x4 matrix to DICOM's left-posterior-superior."""
+    return Volume(array, _LPS_TO_RAS @ ijk_to_lps)
+
+
+def check_kind(size: tuple[int, ...], components: int, pixel_id: int, name: str) -> None:
+    """Raise InputError unless it is one 3D image of real numbers; a last axis of 1 may go."""
+    import SimpleITK as sitk  # noqa: N813
+
+    if 0 in size:
+        raise InputError(f"The image '{name}' is empty: it has no voxels.")
+    if pixel_id in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+        raise InputError(f"The image '{name}' holds complex numbers; a CT holds real ones.")
+    if components != 1:
+        raise InputError(
+            f"The image '{name}' has {components} values for each voxel (a colour picture, vectors "
+            "or a series in time); a CT has one."
+        )
+    if len(size) < 3:
+        raise InputError(
+            f"The image '{name}' is a 2D picture of {' x '.join(map(str, size))}; a 3D scan is "
+            "needed."
+        )
+    if math.prod(size[3:]) != 1:
+        raise InputError(
+            f"The image '{name}' is a series of {math.prod(size[3:])} volumes (4D); "
+            "save the one to segment as a file of its own."
+        )
+
+
+def describe_failure(name: str, kind: str, reason: str) -> str:
+    """A sentence for what SimpleITK raised, without its source files and addresses."""
+    if "orthonormal direction" in reason or "Bad direction" in reason:
+        return (
+            f"The axes of '{name}' are sheared or coincide, which a {kind} file cannot be read "
+            "with; resample it to a grid with right angles."
+        )
+    if "Zero-valued spacing" in reason or "Negative spacing" in reason:
+        return f"'{name}' has no valid voxel spacing in its header."
+    if "allocate memory" in reason or "bad_alloc" in reason:
+        return f"'{name}' is too large for this computer's memory."
+    return f"'{name}' cannot be read as {kind}: it is damaged, cut short or of another format."
+
+
+def _log_warning(text: str) -> None:
+    _log.warning("%s", text)
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM" or _suffix(path) in (".dcm", ".ima")
+
+
+def _read_file(path: Path, suffix: str) -> Volume:
+    import SimpleITK as sitk  # noqa: N813
+
+    kind, image_io = _FORMATS[suffix]
+    name = path.name
+    with path.open("rb"):  # a file without permission is told as such
+        pass
+    problem = nifti_problem(path) if kind == "NIfTI" else None
+    if problem:
+        raise InputError(f"The file '{name}' {problem}.")
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    try:
+        with captured_stderr() as printed:
+            reader.ReadImageInformation()
+            size = reader.GetSize()
+            check_kind(size, reader.GetNumberOfComponents(), reader.GetPixelIDValue(), name)
+            # Asked before memory is: a header can promise anything.
+            if suffix not in _SEPARATE_VOXELS and (
+                math.prod(size) > _MOST_SHRUNK * path.stat().st_size
+            ):
+                raise InputError(
+                    f"The file '{name}' is cut short or damaged: it is far too small for an image "
+                    f"of {' x '.join(map(str, size))} voxels."
+                )
+            image = reader.Execute()
+    except RuntimeError as error:  # all that SimpleITK raises
+        raise InputError(describe_failure(name, kind, str(error))) from error
+    except MemoryError as error:
+        raise InputError(f"'{name}' is too large for this computer's memory.") from error
+    if "Uncompress failed" in printed.text:  # MetaIO prints it and goes on
+        raise InputError(f"The file '{name}' is damaged: it cannot be decompressed.")
+    volume = volume_from_image(image, name)
+    # Damaged gzip data leaves the end of the image without values; so does the edge of a padded
+    # scan, so look at the bytes before saying so.
+    if suffix == ".nii.gz" and np.ptp(volume.array[-1]) == 0:
+        problem = nifti_problem(path, every_byte=True)
+        if problem:
+            raise InputError(f"The file '{name}' {problem}.")
+    return volume

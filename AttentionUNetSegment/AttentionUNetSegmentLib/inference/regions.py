@@ -1,0 +1,158 @@
+"""From the locator's probability to the box that the refiner looks at, and from the refiner's to
+the pieces that are kept.
+
+Connected components come from SimpleITK; the maps are small (6 mm voxels, or a region's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .clicks import Click
+from .resampling import Grid
+
+LOCATOR_THRESHOLD = 0.3
+"""Probability at which the locator's coarse voxels count: low, since it only has to be near."""
+SMALLEST_ORGAN_ML = 4.0
+"""Less than this at 6 mm is noise: an adult's pancreas has 40 to 150 mL."""
+COMPANION_SHARE = 0.2
+"""A second piece that has at least this share of the largest one's evidence is looked at too."""
+MARGIN_MM = (24.0, 22.0, 24.0)
+"""Room around the locator's box along R, A, S: its own error, and context for the refiner."""
+SMALLEST_BOX_MM = (160.0, 128.0, 120.0)
+LARGEST_BOX_MM = (280.0, 220.0, 260.0)
+CLICK_REACH_MM = (70.0, 50.0, 50.0)
+"""Half the box around a lone click: the organ is about 140 x 80 x 90 mm and the click lies in it."""
+KEPT_SHARE = 0.1
+"""Pieces of the result smaller than this share of the largest are dropped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """A box in RAS, mm."""
+
+    low_ras: np.ndarray
+    high_ras: np.ndarray
+
+    def union(self, other: Box) -> Box:
+        return Box(
+            np.minimum(self.low_ras, other.low_ras), np.maximum(self.high_ras, other.high_ras)
+        )
+
+    def grown(self, margin_mm: Sequence[float]) -> Box:
+        margin = np.asarray(margin_mm)
+        return Box(self.low_ras - margin, self.high_ras + margin)
+
+    def at_least(self, extent_mm: Sequence[float]) -> Box:
+        """Widened about its middle to an extent."""
+        middle = (self.low_ras + self.high_ras) / 2
+        half = np.maximum(self.high_ras - self.low_ras, np.asarray(extent_mm)) / 2
+        return Box(middle - half, middle + half)
+
+    def at_most(self, extent_mm: Sequence[float], around: np.ndarray) -> Box:
+        """Cut to an extent around a point, within the box as far as possible."""
+        extent = np.minimum(self.high_ras - self.low_ras, np.asarray(extent_mm))
+        low = np.clip(around - extent / 2, self.low_ras, self.high_ras - extent)
+        return Box(low, low + extent)
+
+    def within(self, other: Box) -> Box:
+        """The part inside another box; a point on its border if they do not meet."""
+        return Box(
+            np.clip(self.low_ras, other.low_ras, other.high_ras),
+            np.clip(self.high_ras, other.low_ras, other.high_ras),
+        )
+
+
+def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
+    """Label the pieces of a boolean (k, j, i) array, 1 the largest; touching corners connect."""
+    import SimpleITK as sitk  # noqa: N813 - the name its users know
+
+    labelled = sitk.ConnectedComponent(sitk.GetImageFromArray(region.astype(np.uint8)), True)
+    labelled = sitk.RelabelComponent(labelled, sortByObjectSize=True)
+    labels = sitk.GetArrayFromImage(labelled)
+    return labels, int(labels.max(initial=0))
+
+
+def locate(probability: np.ndarray, grid: Grid) -> Box | None:
+    """Where the organ is, or None where there is none.
+
+    Args:
+        probability: (k, j, i), the locator's, on a grid along R, A, S.
+    """
+    labels, count = connected_components(probability > LOCATOR_THRESHOLD)
+    if count == 0:
+        return None
+    evidence = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=count + 1)[1:]
+    best = int(evidence.argmax())
+    voxel_ml = float(np.prod(grid.spacing_mm)) / 1000
+    if evidence[best] * voxel_ml < SMALLEST_ORGAN_ML:
+        return None
+    keep = np.flatnonzero(evidence >= COMPANION_SHARE * evidence[best]) + 1
+    box = box_around(np.isin(labels, keep), grid)
+    weights = probability * (labels == best + 1)
+    middle = centre_of_mass(weights, grid)
+    return (
+        box.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).at_most(LARGEST_BOX_MM, around=middle)
+    )
+
+
+def box_around(region: np.ndarray, grid: Grid) -> Box:
+    """The box of a region's voxels on a grid along R, A, S."""
+    indices = np.argwhere(region)[:, ::-1]
+    origin, spacing = grid.ijk_to_ras[:3, 3], np.asarray(grid.spacing_mm)
+    return Box(
+        origin + (indices.min(axis=0) - 0.5) * spacing,
+        origin + (indices.max(axis=0) + 0.5) * spacing,
+    )
+
+
+def centre_of_mass(weights: np.ndarray, grid: Grid) -> np.ndarray:
+    """R, A, S of the weighted middle."""
+    total = weights.sum()
+    index = [
+        float((weights.sum(axis=tuple(a for a in range(3) if a != axis)) * np.arange(size)).sum())
+        / total
+        for axis, size in enumerate(weights.shape)
+    ]
+    return (grid.ijk_to_ras @ np.array([*reversed(index), 1.0]))[:3]
+
+
+def box_of_clicks(clicks: Sequence[Click]) -> Box | None:
+    """The surroundings of the clicks inside; None without any."""
+    points = np.array([click.position_ras for click in clicks if click.inside])
+    if len(points) == 0:
+        return None
+    return Box(points.min(axis=0), points.max(axis=0)).grown(CLICK_REACH_MM)
+
+
+def kept_pieces(
+    foreground: np.ndarray, grid: Grid, clicks: Sequence[Click]
+) -> tuple[np.ndarray, int]:
+    """Drop specks, fill holes.
+
+    Args:
+        foreground: boolean (k, j, i) on a grid along R, A, S.
+        clicks: a piece that holds a click inside is kept, however small.
+
+    Returns:
+        The region that stays, and the number of its pieces.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    labels, count = connected_components(foreground)
+    if count == 0:
+        return foreground, 0
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    keep = {index + 1 for index in np.flatnonzero(sizes >= KEPT_SHARE * sizes.max())}
+    ras_to_ijk = np.linalg.inv(grid.ijk_to_ras)
+    for click in clicks:
+        if click.inside:
+            i, j, k = np.round((ras_to_ijk @ np.array([*click.position_ras, 1.0]))[:3]).astype(int)
+            if all(0 <= at < size for at, size in zip((k, j, i), labels.shape, strict=True)):
+                keep.add(int(labels[k, j, i]))
+    kept = np.isin(labels, sorted(keep - {0}))
+    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(kept.astype(np.uint8)), fullyConnected=False)
+    return sitk.GetArrayFromImage(filled).astype(bool), len(keep - {0})

@@ -1,0 +1,185 @@
+"""Is this a CT that the network can be asked about, and are the clicks in it?
+
+The network was trained on Hounsfield units, and on anything else it draws something without a
+warning, so what is clearly no CT in Hounsfield units is refused here. Which part of the body it
+shows does not matter: a CT of the legs gives an empty result, not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..errors import InputError
+from .clicks import Click
+from .volume import Volume
+
+# Hounsfield units: air -1000, fat about -100, water 0, soft tissue 20 to 100, bone up to 2000.
+_PADDING = -1500  # below any tissue: what scanners write outside their circular field
+_FAT_OR_AIR = -50
+_LITTLE_FAT_OR_AIR = 0.05  # share of the voxels; hardly any whole scan has less than a fifth
+_LEAST_FAT_OR_AIR = 0.002  # a crop of the organs of somebody lean
+_DENSE = 600
+_SOFT_TISSUE = (-150, 200)
+_LEAST_SOFT_TISSUE = 0.005
+_DENSEST = 5000  # 99 % of the voxels of any scan are below; metal is a few
+_NARROWEST = 50  # a windowed CT spans hundreds; a normalised image a few
+_UNSCALED = (850, 1300)  # soft tissue and fat where 1000 or 1024 was not taken off
+_UNSCALED_AIR = 300
+_SAMPLES_AN_AXIS = 64
+
+_THICK_MM = 6.0
+_FINE_MM = 0.2
+_THIN_STACK_MM = 60.0
+_NO_ORGAN_MM = 10.0
+_LONGER_THAN_A_PERSON_MM = 2500.0
+
+
+def check_ct(volume: Volume) -> list[str]:
+    """Refuse what cannot be used, and say what may go less well.
+
+    Args:
+        volume: any; its voxels are looked at in place (one pass for the extremes, a sparse sample
+            for the rest).
+
+    Returns:
+        Warnings, each a plain sentence; none for an ordinary abdominal CT.
+
+    Raises:
+        InputError: voxels that are no real numbers, or not finite; fewer than two along an axis;
+            all of one value; not in Hounsfield units; a scan smaller than any organ.
+    """
+    array = volume.array
+    if array.dtype.kind not in "iuf":
+        raise InputError(
+            f"The image's voxels are of type {array.dtype}; a CT has one real number for each."
+        )
+    if array.size == 0:
+        raise InputError("The image is empty: it has no voxels.")
+    size = " x ".join(map(str, volume.shape_ijk))
+    if min(array.shape) < 2:
+        raise InputError(f"The image is a single slice ({size} voxels); a 3D scan is needed.")
+    warnings = _check_extent(volume)
+    _check_hounsfield(array)
+    return warnings
+
+
+def check_clicks(volume: Volume, clicks: Iterable[Click]) -> None:
+    """Refuse clicks that are in no voxel of the volume.
+
+    Raises:
+        InputError: the first click that is outside, or has no finite position.
+    """
+    shape = np.array(volume.shape_ijk)
+    for click in clicks:
+        position = np.array(click.position_ras, dtype=np.float64)
+        if position.shape != (3,) or not np.isfinite(position).all():
+            raise InputError(
+                f"A click's position must be three finite numbers, not {click.position_ras}."
+            )
+        index = (volume.ras_to_ijk @ [*position, 1.0])[:3]
+        # A voxel reaches half a step around its centre; the rounding of a click on the very edge
+        # is not the user's fault.
+        if (index < -0.5 - 1e-6).any() or (index > shape - 0.5 + 1e-6).any():
+            low, high = _bounds_ras(volume)
+            raise InputError(
+                f"The click at {_point(position)} (R, A, S in mm) lies outside the scan, which "
+                f"reaches from {_point(low)} to {_point(high)}."
+            )
+
+
+def _check_extent(volume: Volume) -> list[str]:
+    spacing = np.array(volume.spacing_mm)
+    extent = spacing * volume.shape_ijk
+    extent_text = " x ".join(f"{length:.3g}" for length in extent)
+    spacing_text = " x ".join(f"{step:.3g}" for step in spacing)
+    if extent.max() < _NO_ORGAN_MM:
+        raise InputError(
+            f"The scan measures only {extent_text} mm, less than any organ; its voxel spacing "
+            f"({spacing_text} mm) is probably wrong."
+        )
+    warnings = []
+    if extent.max() > _LONGER_THAN_A_PERSON_MM:
+        warnings.append(
+            f"The scan measures {extent_text} mm, more than a person; its voxel spacing "
+            f"({spacing_text} mm) may be wrong."
+        )
+    if extent.min() < _THIN_STACK_MM:
+        warnings.append(
+            f"The scan measures only {extent_text} mm; the network was trained on whole abdomens, "
+            "so it may miss the pancreas or a part of it."
+        )
+    if spacing.max() > _THICK_MM:
+        warnings.append(
+            f"The voxels are {spacing.max():.3g} mm apart along one axis; beyond {_THICK_MM:g} mm "
+            "the outline is coarse and small parts are missed."
+        )
+    if spacing.min() < _FINE_MM:
+        warnings.append(
+            f"The voxels are only {spacing.min():.2g} mm apart along one axis, finer than a body "
+            "CT; check the voxel spacing."
+        )
+    return warnings
+
+
+def _check_hounsfield(array: np.ndarray) -> None:
+    with np.errstate(invalid="ignore"):
+        lowest, highest = float(array.min()), float(array.max())
+    # A NaN anywhere makes both NaN, and an infinite value is the one or the other.
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise InputError(
+            "The image has voxels that are NaN or infinite; replace them (air is -1000) and try "
+            "again."
+        )
+    if lowest == highest:
+        raise InputError(f"The image is empty: all its voxels have the value {lowest:g}.")
+    values = f"values from {lowest:.6g} to {highest:.6g}"
+    if array.dtype.itemsize == 1 or (lowest >= 0 and 50 < highest <= 255):
+        raise InputError(
+            f"The image is an 8-bit picture or a label map ({values}), not a CT in Hounsfield "
+            "units; load the original DICOM series."
+        )
+    if highest - lowest < _NARROWEST:
+        raise InputError(
+            f"The image is no CT in Hounsfield units: it has {values}, as a normalised image "
+            "or a PET has; load the original CT."
+        )
+
+    sample = array[tuple(slice(None, None, max(1, n // _SAMPLES_AN_AXIS)) for n in array.shape)]
+    tissue = sample[sample > _PADDING].astype(np.float32)
+    soft = _share((tissue > _SOFT_TISSUE[0]) & (tissue < _SOFT_TISSUE[1]))
+    dense = _share(tissue > _DENSE)
+    fat_or_air = _share(tissue < _FAT_OR_AIR)
+    is_lean_crop = fat_or_air > _LEAST_FAT_OR_AIR and soft > 0.75 and dense < 0.01
+    if tissue.size and fat_or_air < _LITTLE_FAT_OR_AIR and not is_lean_crop:
+        body = tissue[tissue > _UNSCALED_AIR]
+        if _share((body > _UNSCALED[0]) & (body < _UNSCALED[1])) > 0.6:
+            raise InputError(
+                f"The image seems to be a CT stored without its rescale intercept ({values}, soft "
+                "tissue near 1000 instead of 0); load the original DICOM series, or subtract 1024."
+            )
+        raise InputError(
+            f"The image is no CT in Hounsfield units, where air is -1000 and fat about -100: it "
+            f"has {values} and next to none below zero; MR, PET and other scans cannot be used."
+        )
+    if soft < _LEAST_SOFT_TISSUE or _share(tissue > _DENSEST) > 0.01:
+        raise InputError(
+            f"The image is no CT of a body in Hounsfield units: it has {values}, and next to none "
+            "where soft tissue lies (0 to 100); load the original DICOM series."
+        )
+
+
+def _share(where: np.ndarray) -> float:
+    return float(where.mean()) if where.size else 0.0
+
+
+def _bounds_ras(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    ends = [(-0.5, n - 0.5) for n in volume.shape_ijk]
+    corners = np.array([(i, j, k, 1.0) for i in ends[0] for j in ends[1] for k in ends[2]])
+    positions = (corners @ volume.ijk_to_ras.T)[:, :3]
+    return positions.min(axis=0), positions.max(axis=0)
+
+
+def _point(position: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:.1f}" for value in position) + ")"

@@ -1,0 +1,178 @@
+"""Losses: Dice, cross-entropy, focal, their combination, and supervision of the gates.
+
+All take logits ``(B, C, *spatial)`` and integer targets ``(B, *spatial)``, in 2D and 3D. Voxels whose
+target is :data:`IGNORE` count nowhere: they are padding, or nobody knows what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+IGNORE = 255
+"""Target value of voxels that no loss looks at."""
+
+DICE_SMOOTHING = 1e-5
+
+
+def soft_dice_loss(probabilities: torch.Tensor, onehot: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """One minus the soft Dice overlap, averaged over the classes that occur in the batch.
+
+    Args:
+        probabilities: (B, C, *spatial).
+        onehot: the same shape, 0 or 1.
+        valid: (B, 1, *spatial), 1 where the target is known.
+
+    A class that occurs nowhere has no overlap to speak of; its false positives are the business of
+    the other losses.
+    """
+    axes = (0, *range(2, probabilities.ndim))
+    probabilities, onehot = probabilities * valid, onehot * valid
+    overlap = (probabilities * onehot).sum(axes)
+    size = probabilities.sum(axes) + onehot.sum(axes)
+    dice = (2 * overlap + DICE_SMOOTHING) / (size + DICE_SMOOTHING)
+    present = (onehot.sum(axes) > 0).to(dice.dtype)
+    return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The recipe's mixture; ``focal_gamma`` is that of Lin et al. 2017."""
+
+    dice: float = 0.4
+    cross_entropy: float = 0.3
+    focal: float = 0.3
+    focal_gamma: float = 2.0
+
+
+def combined_loss(
+    log_probabilities: torch.Tensor, target: torch.Tensor, weights: LossWeights
+) -> torch.Tensor:
+    """``0.4 Dice + 0.3 cross-entropy + 0.3 focal`` over known voxels.
+
+    Args:
+        log_probabilities: (B, C, *spatial), normalised over C.
+        target: (B, *spatial), integers below C, or :data:`IGNORE`.
+    """
+    known = target != IGNORE
+    index = torch.where(known, target, torch.zeros_like(target)).long()
+    valid = known.unsqueeze(1).to(log_probabilities.dtype)
+    count = valid.sum().clamp(min=1)
+
+    log_true = log_probabilities.gather(1, index.unsqueeze(1)) * valid
+    cross_entropy = -log_true.sum() / count
+    focal = -((1 - log_true.exp()) ** weights.focal_gamma * log_true).sum() / count
+
+    foreground = F.one_hot(index, log_probabilities.shape[1]).movedim(-1, 1)[:, 1:]
+    dice = soft_dice_loss(log_probabilities[:, 1:].exp(), foreground.to(valid.dtype), valid)
+    return weights.dice * dice + weights.cross_entropy * cross_entropy + weights.focal * focal
+
+
+def binary_log_probabilities(logits: torch.Tensor, label: int) -> torch.Tensor:
+    """Log probabilities of "not this label" and "this label" from logits over many labels."""
+    others = [channel for channel in range(logits.shape[1]) if channel != label]
+    rest = torch.logsumexp(logits[:, others], dim=1)
+    return torch.log_softmax(torch.stack((rest, logits[:, label]), dim=1), dim=1)
+
+
+@dataclass(frozen=True)
+class OrganLoss:
+    """What the network is trained on: the target organ, and all organs where they are known.
+
+    Args:
+        target_label: the organ that counts.
+        weights: of the mixture.
+        all_organs: weight of the loss over all labels beside that over target against the rest.
+        levels: weights of the decoder levels, shallow first (deep supervision); normalised.
+    """
+
+    target_label: int
+    weights: LossWeights = LossWeights()
+    all_organs: float = 0.5
+    levels: tuple[float, ...] = (1.0, 0.5, 0.25)
+
+    def __call__(
+        self, logits: Sequence[torch.Tensor], labels: torch.Tensor, organs_known: bool
+    ) -> torch.Tensor:
+        """
+        Args:
+            logits: of each decoder level, shallow first; level l is smaller by 2**l.
+            labels: (B, *spatial) at full resolution, :data:`IGNORE` where unknown. Where only the
+                target organ is known, every other known voxel is 0.
+            organs_known: whether 0 means "none of the organs" or merely "not the target".
+        """
+        used = min(len(logits), len(self.levels))
+        total = logits[0].new_zeros((), dtype=torch.float32)
+        for level in range(used):
+            level_logits = logits[level].float()
+            level_labels = subsample(labels, 2**level, level_logits.shape[2:])
+            target = torch.where(
+                level_labels == IGNORE, level_labels, (level_labels == self.target_label).to(labels.dtype)
+            )
+            loss = combined_loss(
+                binary_log_probabilities(level_logits, self.target_label), target, self.weights
+            )
+            if organs_known and self.all_organs > 0:
+                organs = combined_loss(torch.log_softmax(level_logits, 1), level_labels, self.weights)
+                loss = loss + self.all_organs * organs
+            total = total + self.levels[level] * loss
+        return total / sum(self.levels[:used])
+
+
+def subsample(labels: torch.Tensor, factor: int, shape: Sequence[int]) -> torch.Tensor:
+    """Labels of a coarser level: the voxel nearest to each block's middle."""
+    if factor == 1:
+        return labels
+    for axis, size in enumerate(shape, start=1):
+        at = torch.arange(size, device=labels.device) * factor + factor // 2
+        labels = labels.index_select(axis, at.clamp(max=labels.shape[axis] - 1))
+    return labels
+
+
+def gate_loss(
+    attention: Sequence[torch.Tensor],
+    labels: torch.Tensor,
+    target_label: int,
+    reach_mm: Sequence[float],
+    spacing_mm: Sequence[float],
+) -> torch.Tensor:
+    """Teach each gate where to look: the organ, widened by a reach that shrinks with depth.
+
+    The published maps cover 45, 25, 8 and 3 % of the image at levels 1 to 4: shallow gates let
+    through the organ's surroundings, deep ones the organ. Left to the segmentation loss alone, short
+    training leaves them open or shut at random, and the user is shown them.
+
+    Args:
+        attention: (B, heads, *spatial of the level), shallow first.
+        labels: (B, *spatial) at full resolution.
+        reach_mm: by how much the organ is widened at each level.
+        spacing_mm: of the full resolution, in the order of the spatial axes.
+
+    Returns:
+        Binary cross-entropy, organ and background weighed alike, averaged over the levels.
+    """
+    organ = (labels == target_label).float().unsqueeze(1)
+    known = (labels != IGNORE).float().unsqueeze(1)
+    pool = F.max_pool3d if labels.ndim == 4 else F.max_pool2d
+    total = organ.new_zeros(())
+    for level, (alpha, reach) in enumerate(zip(attention, reach_mm, strict=True)):
+        factor = 2**level
+        wide = pool(organ, factor, ceil_mode=True) if factor > 1 else organ
+        seen = pool(known, factor, ceil_mode=True) if factor > 1 else known
+        radius = [round(reach / (step * factor)) for step in spacing_mm]
+        for axis, r in enumerate(radius):
+            if r > 0:
+                kernel = [1] * len(radius)
+                kernel[axis] = 2 * r + 1
+                wide = pool(wide, kernel, stride=1, padding=[size // 2 for size in kernel])
+        mean_alpha = alpha.float().mean(dim=1, keepdim=True).clamp(1e-4, 1 - 1e-4)
+        entropy = F.binary_cross_entropy(mean_alpha, wide, reduction="none")
+        inside, outside = wide * seen, (1 - wide) * seen
+        total = total + (
+            (entropy * inside).sum() / inside.sum().clamp(min=1)
+            + (entropy * outside).sum() / outside.sum().clamp(min=1)
+        )
+    return total / max(len(attention), 1)
