@@ -1,0 +1,217 @@
+"""Results as files, through Slicer's own writers."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import OutputError
+from . import segments
+from .volumes import ijkToRas, imageFromArray, nodeToWorld, setIjkToRas, toVtkMatrix
+
+if TYPE_CHECKING:
+    import slicer
+    import vtk
+
+    from .results import SceneResult
+
+SEGMENTATION_FILE = "segmentation.seg.nrrd"
+PROBABILITY_FILE = "probability.nrrd"
+ATTENTION_FILE = "attention-level-{}.nrrd"
+
+_ITEM_BYTES = {"unsigned char": 1, "short": 2, "unsigned short": 2, "int": 4, "float": 4}
+
+
+def resultFileNames(levels: int) -> tuple[str, ...]:
+    """Names of the files that :func:`saveResult` writes, in that order."""
+    attention = (ATTENTION_FILE.format(level) for level in range(1, levels + 1))
+    return (SEGMENTATION_FILE, PROBABILITY_FILE, *attention)
+
+
+def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
+    """Write our segment, the probability and the attention maps as compressed NRRD files.
+
+    The files lie in the input volume's own coordinates, as its own file does: a parent transform
+    is not applied. The segmentation has the input's grid and our segment only, as it is in the
+    scene. A volume that has no node is computed, written and dropped before the next one.
+
+    The scene is not changed. All files or none appear in the directory, which is made if need be;
+    files of these names are replaced.
+
+    Returns:
+        Their paths, in the order of :func:`resultFileNames`.
+
+    Raises:
+        OutputError: the directory cannot be written to, or the disk is full.
+        InputError: the segmentation lies under a non-linear transform other than the input's.
+    """
+    prediction = result.prediction
+    names = resultFileNames(prediction.levels)
+    directory = Path(directory)
+    with _staging(directory, names) as staging:
+        _writeSegment(result, staging / names[0])
+        nodes = (result.probabilityNode, *result.attentionNodes)
+        for level, name in enumerate(names[1:]):
+            node = nodes[level] if level < len(nodes) else None
+            if node is not None:
+                image = node.GetImageData()
+            else:
+                array = prediction.attention(level) if level else prediction.probability()
+                image = imageFromArray(np.ascontiguousarray(array, dtype=np.float32))
+                del array
+            _writeImage(image, result.volumeNode, staging / name)
+            del image
+    return tuple(directory / name for name in names)
+
+
+def _writeSegment(result: SceneResult, path: Path) -> None:
+    """Our segment alone, on the input's grid, through a scene that is thrown away."""
+    import slicer
+
+    source = result.segmentationNode
+    segment = source.GetSegmentation().GetSegment(result.segmentId)
+    if segment is None:
+        raise OutputError("The segment was deleted; segment the volume again before saving.")
+    labelmap = slicer.vtkOrientedImageData()
+    source.GetBinaryLabelmapRepresentation(result.segmentId, labelmap)
+    if source.GetTransformNodeID() != result.volumeNode.GetTransformNodeID():
+        _multiply(labelmap, np.linalg.inv(nodeToWorld(result.volumeNode)) @ nodeToWorld(source))
+    if labelmap.IsEmpty():
+        # The writer gives a segmentation without any voxel a grid of one voxel.
+        nothing = segments.cropMask(np.zeros((1, 1, 1)))
+        labelmap = segments.orientedImage(nothing, ijkToRas(result.volumeNode))
+    copy = slicer.vtkSegment()
+    copy.DeepCopyMetadata(segment)
+    copy.SetLabelValue(1)
+    copy.AddRepresentation(segments.LABELMAP, labelmap)
+
+    scene = slicer.vtkMRMLScene()
+    # A node without the input's transform, which would become part of the grid.
+    grid = _addVolume(scene, result.volumeNode, result.volumeNode.GetImageData())
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", source.GetName())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(grid)
+    node.GetSegmentation().AddSegment(copy, result.segmentId)
+    storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetCropToMinimumExtent(False)
+    _write(storage, node, path)
+
+
+def _writeImage(
+    image: vtk.vtkImageData, volumeNode: slicer.vtkMRMLScalarVolumeNode, path: Path
+) -> None:
+    """An image on the volume's grid, through a scene that is thrown away."""
+    import slicer
+
+    scene = slicer.vtkMRMLScene()
+    node = _addVolume(scene, volumeNode, image)
+    storage = scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
+    # Zeros for the most part: higher levels take three times as long and gain a quarter.
+    storage.SetCompressionParameter(storage.GetCompressionParameterFastest())
+    _write(storage, node, path)
+
+
+def _addVolume(
+    scene: slicer.vtkMRMLScene, volumeNode: slicer.vtkMRMLScalarVolumeNode, image: vtk.vtkImageData
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Show an image on the volume's grid in another scene, without a copy."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    setIjkToRas(node, ijkToRas(volumeNode))
+    node.SetAndObserveImageData(image)
+    return node
+
+
+def _write(
+    storage: slicer.vtkMRMLStorageNode, node: slicer.vtkMRMLStorableNode, path: Path
+) -> None:
+    """Raises:
+    OutputError: the writer failed, or said that it did not and left an incomplete file.
+    """
+    import vtk
+
+    storage.SetFileName(str(path.absolute()))
+    storage.SetUseCompression(True)
+    # The writers report failure on the console too; the user gets one sentence from us.
+    shown = vtk.vtkObject.GetGlobalWarningDisplay()
+    vtk.vtkObject.SetGlobalWarningDisplay(False)
+    try:
+        written = storage.WriteData(node)
+    finally:
+        vtk.vtkObject.SetGlobalWarningDisplay(shown)
+    if not written or not _isComplete(path):
+        raise OutputError(
+            f"'{path.name}' could not be written completely; the disk is probably full. Free some "
+            "space or choose another folder."
+        )
+
+
+def _isComplete(path: Path) -> bool:
+    """Whether a compressed NRRD file ends as it must: gzip ends with the length of the data."""
+    try:
+        with path.open("rb") as file:
+            header = {}
+            for line in iter(file.readline, b"\n"):
+                if not line:
+                    return False
+                name, _, value = line.decode("utf-8", "replace").partition(": ")
+                header[name] = value.strip()
+            file.seek(-4, os.SEEK_END)
+            length = int.from_bytes(file.read(4), "little")
+        voxels = math.prod(int(size) for size in header["sizes"].split())
+        expected = voxels * _ITEM_BYTES[header["type"]]
+    except (OSError, KeyError, ValueError):
+        return False
+    return header.get("encoding") in ("gzip", "gz") and length == expected % 2**32
+
+
+def _multiply(image: slicer.vtkOrientedImageData, matrix: np.ndarray) -> None:
+    """Move an oriented image by a 4x4 matrix."""
+    import vtk
+
+    imageToWorld = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(imageToWorld)
+    vtk.vtkMatrix4x4.Multiply4x4(toVtkMatrix(matrix), imageToWorld, imageToWorld)
+    image.SetImageToWorldMatrix(imageToWorld)
+
+
+@contextmanager
+def _staging(directory: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    """A folder inside the directory whose files move into it in the end, or vanish."""
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    staging: Path | None = None
+    try:
+        with _explained(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                if (directory / name).is_dir():
+                    raise IsADirectoryError(f"'{name}' is a folder")
+            staging = Path(tempfile.mkdtemp(prefix=".attention-unet-segment-", dir=directory))
+        yield staging
+        with _explained(directory):
+            for name in names:
+                os.replace(staging / name, directory / name)
+        made = []
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"Results cannot be written into '{directory}' ({error.strerror or error}); choose a "
+            "folder that you may write to."
+        ) from error

@@ -1,0 +1,262 @@
+"""The segment that belongs to a volume: found again, made, and filled, and no other touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+from ..models import Label, Terminology
+from .volumes import ijkToRas, nodeToWorld, toVtkMatrix
+
+if TYPE_CHECKING:
+    import slicer
+
+PANCREAS = Label(
+    value=1,
+    name="pancreas",
+    color=(249, 180, 111),
+    terminology=Terminology(
+        category=("SCT", "123037004", "Anatomical Structure"),
+        type=("SCT", "15776009", "Pancreas"),
+    ),
+)
+"""The label that is written unless another is given."""
+
+TARGET_TAG = "AttentionUNetSegment.Target"
+"""Segment tag that marks a segment as ours; its value is the label's name. Saved with it."""
+
+INPUT_ROLE_PREFIX = "AttentionUNetSegment.Input."
+"""Node reference role, from a segmentation to the volume that one of its segments (the rest of
+the role) was predicted on. A segmentation may so hold our segments of several volumes."""
+
+LABELMAP = "Binary labelmap"
+
+
+class Crop(NamedTuple):
+    """The part of a mask that is not zero.
+
+    Args:
+        array: uint8 (k, j, i), 0 and 1.
+        start_ijk: index of its first voxel in the whole mask.
+    """
+
+    array: np.ndarray
+    start_ijk: tuple[int, int, int]
+
+
+def cropMask(mask: np.ndarray) -> Crop:
+    """The smallest box of a mask (k, j, i) that holds all of it; of an empty mask a few zeros."""
+    starts: list[int] = []
+    for axis in range(3):
+        # The first reduction leaves a fraction of the voxels for the next ones.
+        others = tuple(other for other in range(3) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        if not filled.size:
+            # Two voxels along each axis: the converter to a surface fails on a single one.
+            return Crop(np.zeros((2, 2, 2), np.uint8), (0, 0, 0))
+        starts.append(int(filled[0]))
+        mask = mask[(slice(None),) * axis + (slice(filled[0], filled[-1] + 1),)]
+    k, j, i = starts
+    return Crop((mask != 0).astype(np.uint8), (i, j, k))
+
+
+def orientedImage(crop: Crop, ijkToLocal: np.ndarray) -> slicer.vtkOrientedImageData:
+    """A labelmap of the crop; ``ijkToLocal`` (4x4) places the whole mask."""
+    import slicer
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    image = slicer.vtkOrientedImageData()
+    extent: list[int] = []
+    for start, size in zip(crop.start_ijk, reversed(crop.array.shape), strict=True):
+        extent += [start, start + size - 1]
+    image.SetExtent(extent)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = crop.array.ravel()
+    image.SetImageToWorldMatrix(toVtkMatrix(ijkToLocal))
+    return image
+
+
+def ijkToSegmentation(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+) -> np.ndarray:
+    """4x4, from the volume's voxel indices to the segmentation's own coordinates.
+
+    Raises:
+        InputError: they are under different transforms, one of which is not linear.
+    """
+    if segmentationNode.GetTransformNodeID() == volumeNode.GetTransformNodeID():
+        return ijkToRas(volumeNode)
+    toWorld = nodeToWorld(volumeNode) @ ijkToRas(volumeNode)
+    return np.linalg.inv(nodeToWorld(segmentationNode)) @ toWorld
+
+
+def requireLabelmaps(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+    """Raises:
+    InputError: the segments are stored as something else than binary label maps. Changing that
+        would change the other segments too.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    if segmentation.GetNumberOfSegments() and segmentation.GetSourceRepresentationName() != (
+        LABELMAP
+    ):
+        raise InputError(
+            f"The segmentation '{segmentationNode.GetName()}' is stored as "
+            f"'{segmentation.GetSourceRepresentationName()}'; make 'Binary labelmap' its source "
+            "representation in the Segmentations module, or choose another segmentation."
+        )
+
+
+def findSegmentation(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode, label: Label
+) -> slicer.vtkMRMLSegmentationNode | None:
+    """The segmentation in the volume's scene that an earlier prediction on it was written to.
+
+    One that still has the segment is preferred to one whose segment was deleted.
+    """
+    scene = volumeNode.GetScene()
+    found = None
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
+        node = scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
+        if volumeNode.GetID() not in _inputs(node).values():
+            continue
+        if findSegment(node, volumeNode, label) is not None:
+            return node
+        found = found or node
+    return found
+
+
+def findSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    label: Label,
+) -> str | None:
+    """ID of our segment for this volume, or None.
+
+    Known by its tag, never by its name. Where no reference says which volume it belongs to (it
+    was loaded from a file by itself), it is taken for this one's.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    inputs = _inputs(segmentationNode)
+    ours = [
+        segmentId
+        for segmentId in segmentation.GetSegmentIDs()
+        if _tag(segmentation.GetSegment(segmentId), TARGET_TAG) == label.name
+    ]
+    for segmentId in ours:
+        if inputs.get(segmentId) == volumeNode.GetID():
+            return segmentId
+    return next((segmentId for segmentId in ours if segmentId not in inputs), None)
+
+
+def hasOtherSegments(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None
+) -> bool:
+    return any(other != segmentId for other in segmentationNode.GetSegmentation().GetSegmentIDs())
+
+
+def addSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, label: Label) -> str:
+    """Add an empty segment on a layer of its own; name, colour and terminology from the label.
+
+    Returns:
+        Its ID.
+    """
+    import slicer
+
+    segment = slicer.vtkSegment()
+    segment.SetName(label.name[:1].upper() + label.name[1:])
+    segment.SetTag(TARGET_TAG, label.name)
+    if label.color is not None:
+        segment.SetColor(*(part / 255 for part in label.color))
+    if label.terminology is not None:
+        segment.SetTag(
+            slicer.vtkSegment.GetTerminologyEntryTagName(), serialized(label.terminology)
+        )
+    # An own labelmap: an empty segment without one would join the labelmap of another segment.
+    segment.AddRepresentation(LABELMAP, orientedImage(cropMask(np.zeros((1, 1, 1))), np.eye(4)))
+    segmentation = segmentationNode.GetSegmentation()
+    segmentId = segmentation.GenerateUniqueSegmentID("AttentionUNetSegment_" + label.name)
+    segmentation.AddSegment(segment, segmentId)
+    return segmentId
+
+
+def fillSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    labelmap: slicer.vtkOrientedImageData,
+) -> None:
+    """Replace the segment's voxels by a labelmap of 0 and 1, and update what is shown of it.
+
+    Other segments keep their voxels, also where they overlap or share a labelmap with this one.
+    A surface is computed only where the segmentation has surfaces already, and of this segment.
+    """
+    import slicer
+
+    segmentation = segmentationNode.GetSegmentation()
+    # Writing into a labelmap on another grid would resample the segments that share it. (Asked in
+    # this way because IsSharedBinaryLabelmap says False for labelmaps that are shared.)
+    sharing: list[str] = []
+    segmentation.GetSegmentIDsSharingBinaryLabelmapRepresentation(segmentId, sharing, False)
+    if sharing:
+        segmentation.SeparateSegmentLabelmap(segmentId)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not logic.SetBinaryLabelmapToSegment(
+        labelmap, segmentationNode, segmentId, logic.MODE_REPLACE
+    ):
+        raise RuntimeError(f"Slicer could not update the segment {segmentId}")
+
+
+def linkSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> None:
+    """Remember which volume the segment belongs to; references to deleted segments are dropped."""
+    segmentation = segmentationNode.GetSegmentation()
+    for other in _inputs(segmentationNode):
+        if segmentation.GetSegment(other) is None:
+            segmentationNode.RemoveNodeReferenceIDs(INPUT_ROLE_PREFIX + other)
+    role = INPUT_ROLE_PREFIX + segmentId
+    if segmentationNode.GetNodeReferenceID(role) != volumeNode.GetID():
+        segmentationNode.SetNodeReferenceID(role, volumeNode.GetID())
+
+
+def serialized(terminology: Terminology) -> str:
+    """The terminology as Slicer keeps it in a segment's tag."""
+    import slicer
+
+    def part(code: tuple[str, str, str]) -> tuple[str, str, str]:
+        scheme, value, meaning = code
+        return value, scheme, meaning
+
+    none = ("", "", "")
+    return slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(
+        "Segmentation category and type - 3D Slicer General Anatomy list",
+        *part(terminology.category),
+        *part(terminology.type),
+        *none,  # type modifier
+        "Anatomic codes - DICOM master list",
+        *none,  # region
+        *none,  # region modifier
+    )
+
+
+def _inputs(segmentationNode: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
+    """IDs of our segments and of the volumes that they belong to."""
+    roles: list[str] = []
+    segmentationNode.GetNodeReferenceRoles(roles)
+    return {
+        role[len(INPUT_ROLE_PREFIX) :]: segmentationNode.GetNodeReferenceID(role)
+        for role in roles
+        if role.startswith(INPUT_ROLE_PREFIX) and segmentationNode.GetNodeReferenceID(role)
+    }
+
+
+def _tag(segment: slicer.vtkSegment, name: str) -> str | None:
+    import vtk
+
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else None
