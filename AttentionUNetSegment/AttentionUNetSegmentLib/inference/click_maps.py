@@ -11,7 +11,7 @@ from .clicks import Click
 from .resampling import Grid
 
 CLICK_SIGMA_MM = 5.0
-"""Width of the Gaussian that marks a click: about the precision of a hand, and a few voxels wide."""
+"""Width of the Gaussian that marks a click: about a hand's precision, a few voxels wide."""
 
 
 def click_channels(
@@ -32,13 +32,11 @@ def click_channels(
     spacing = grid.spacing_mm
     for click in clicks:
         centre = (ras_to_ijk @ np.array([*click.position_ras, 1.0]))[:3]
-        # A Gaussian is a product of one-dimensional ones; so only three short profiles are computed.
-        profiles = [
-            torch.exp(
-                -0.5 * ((torch.arange(size, device=device) - float(at)) * step / CLICK_SIGMA_MM) ** 2
-            )
-            for at, step, size in zip(centre, spacing, reversed(grid.shape), strict=True)
-        ]
+        # A Gaussian is a product of one-dimensional ones: three short profiles are computed.
+        profiles = []
+        for at, step, size in zip(centre, spacing, reversed(grid.shape), strict=True):
+            distance_mm = (torch.arange(size, device=device) - float(at)) * step
+            profiles.append(torch.exp(-0.5 * (distance_mm / CLICK_SIGMA_MM) ** 2))
         blob = profiles[2][:, None, None] * profiles[1][None, :, None] * profiles[0][None, None, :]
         channel = channels[0, 0 if click.inside else 1]
         torch.maximum(channel, blob, out=channel)

@@ -36,8 +36,8 @@ def choose_device(name: str = "auto") -> torch.device:
     if not available[name]:
         what = {"cuda": "CUDA GPU", "mps": "Apple GPU"}[name]
         raise DeviceError(
-            f"PyTorch sees no {what} on this machine; choose the device 'cpu' or 'auto', or install "
-            "the PyTorch build that fits the GPU and its driver."
+            f"PyTorch sees no {what} on this machine; choose the device 'cpu' or 'auto', or "
+            "install the PyTorch build that fits the GPU and its driver."
         )
     return torch.device(name)
 

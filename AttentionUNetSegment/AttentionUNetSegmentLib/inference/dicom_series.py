@@ -21,7 +21,7 @@ from .captured_stderr import captured_stderr
 from .volume import Volume
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     from .reading import WarningCallback
 
@@ -166,7 +166,7 @@ def _candidates(paths: Iterator[str], name: str) -> Iterator[str]:
 
 def _headers(paths: Iterator[str] | Sequence[str]) -> tuple[list[_Image], int]:
     """The headers of those files that hold an image, and the number of the others."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     images, unreadable = [], 0
     with captured_stderr():
@@ -367,7 +367,7 @@ def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarra
 
 
 def _decode(series: _Series, name: str) -> sitk.Image:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     from .reading import describe_failure
 

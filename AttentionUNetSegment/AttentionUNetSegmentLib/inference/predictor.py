@@ -180,7 +180,7 @@ class Predictor:
         cancel: CancelToken | None,
         progress: Callable[[float], None] = lambda fraction: None,
     ) -> list[torch.Tensor]:
-        """A network pass: whole, in tiles, or on the CPU where the GPU's memory does not suffice."""
+        """A network pass: whole, in tiles, or on the CPU where the GPU's memory is too small."""
 
         def warn(sentence: str) -> None:
             if sentence not in warnings:
@@ -253,7 +253,7 @@ class Predictor:
         steps: _Steps,
     ) -> _Look:
         stage = self.card.stages["refiner"]
-        grid = aligned_grid(box.low_ras, box.high_ras, stage.spacing_mm, MULTIPLE)
+        grid = aligned_grid(box.low_ras, box.high_ras, stage.spacing_mm, MULTIPLE, snap=True)
         scan = sample_scan(volume, grid, self.card.intensity_window_hu, self.device)
         image = torch.cat((scan, click_channels(clicks, grid, self.device)), dim=1)
 
@@ -296,9 +296,7 @@ class Predictor:
         volume_ml = int(np.count_nonzero(mask[region])) * volume.voxel_volume_ml
         found = volume_ml > 0
         if not found:
-            warnings.append(
-                "No pancreas was found in this scan; if it shows one, click inside it."
-            )
+            warnings.append("No pancreas was found in this scan; if it shows one, click inside it.")
         return self._prediction(
             volume,
             mask,
@@ -381,7 +379,7 @@ def _widened(box: Box, kept: np.ndarray, grid: Grid, scan: Box) -> Box | None:
     low, high = box.low_ras.copy(), box.high_ras.copy()
     grid_low, grid_high = bounds_ras(grid)
     for axis, name in enumerate((2, 1, 0)):
-        planes = kept.any(axis=tuple(a for a in range(3) if a != name))
+        planes = np.atleast_1d(kept.any(axis=tuple(a for a in range(3) if a != name)))
         if planes[:2].any() and grid_low[axis] > scan.low_ras[axis] + 1:
             low[axis] = max(grid_low[axis] - GROWTH_MM, scan.low_ras[axis])
         if planes[-2:].any() and grid_high[axis] < scan.high_ras[axis] - 1:

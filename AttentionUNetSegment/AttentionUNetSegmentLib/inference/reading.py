@@ -16,7 +16,7 @@ from .nifti_header import nifti_problem
 from .volume import Volume
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk  # noqa: N813 (its usual name)
+    import SimpleITK as sitk
 
 _NIFTI = ("NIfTI", "NiftiImageIO")
 _NRRD = ("NRRD", "NrrdImageIO")
@@ -90,7 +90,7 @@ def volume_from_image(image: sitk.Image, name: str) -> Volume:
     Raises:
         InputError: it is not one 3D image of real numbers.
     """
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     size = image.GetSize()
     check_kind(size, image.GetNumberOfComponentsPerPixel(), image.GetPixelIDValue(), name)
@@ -112,7 +112,7 @@ def volume_from_lps(array: np.ndarray, ijk_to_lps: np.ndarray) -> Volume:
 
 def check_kind(size: tuple[int, ...], components: int, pixel_id: int, name: str) -> None:
     """Raise InputError unless it is one 3D image of real numbers; a last axis of 1 may go."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     if 0 in size:
         raise InputError(f"The image '{name}' is empty: it has no voxels.")
@@ -164,7 +164,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _read_file(path: Path, suffix: str) -> Volume:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     kind, image_io = _FORMATS[suffix]
     name = path.name

@@ -25,7 +25,7 @@ MARGIN_MM = (24.0, 22.0, 24.0)
 SMALLEST_BOX_MM = (160.0, 128.0, 120.0)
 LARGEST_BOX_MM = (280.0, 220.0, 260.0)
 CLICK_REACH_MM = (70.0, 50.0, 50.0)
-"""Half the box around a lone click: the organ is about 140 x 80 x 90 mm and the click lies in it."""
+"""Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
 KEPT_SHARE = 0.1
 """Pieces of the result smaller than this share of the largest are dropped."""
 
@@ -68,7 +68,7 @@ class Box:
 
 def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
     """Label the pieces of a boolean (k, j, i) array, 1 the largest; touching corners connect."""
-    import SimpleITK as sitk  # noqa: N813 - the name its users know
+    import SimpleITK as sitk
 
     labelled = sitk.ConnectedComponent(sitk.GetImageFromArray(region.astype(np.uint8)), True)
     labelled = sitk.RelabelComponent(labelled, sortByObjectSize=True)
@@ -94,9 +94,7 @@ def locate(probability: np.ndarray, grid: Grid) -> Box | None:
     box = box_around(np.isin(labels, keep), grid)
     weights = probability * (labels == best + 1)
     middle = centre_of_mass(weights, grid)
-    return (
-        box.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).at_most(LARGEST_BOX_MM, around=middle)
-    )
+    return box.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).at_most(LARGEST_BOX_MM, around=middle)
 
 
 def box_around(region: np.ndarray, grid: Grid) -> Box:
@@ -140,7 +138,7 @@ def kept_pieces(
     Returns:
         The region that stays, and the number of its pieces.
     """
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     labels, count = connected_components(foreground)
     if count == 0:
@@ -154,5 +152,7 @@ def kept_pieces(
             if all(0 <= at < size for at, size in zip((k, j, i), labels.shape, strict=True)):
                 keep.add(int(labels[k, j, i]))
     kept = np.isin(labels, sorted(keep - {0}))
-    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(kept.astype(np.uint8)), fullyConnected=False)
+    filled = sitk.BinaryFillhole(
+        sitk.GetImageFromArray(kept.astype(np.uint8)), fullyConnected=False
+    )
     return sitk.GetArrayFromImage(filled).astype(bool), len(keep - {0})

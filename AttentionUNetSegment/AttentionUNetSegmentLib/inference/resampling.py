@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's own name for it
+import torch.nn.functional as F
 
 from .volume import Volume
 
@@ -67,7 +67,11 @@ def bounds_ras(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def aligned_grid(
-    low_ras: np.ndarray, high_ras: np.ndarray, spacing_mm: tuple[float, ...], multiple: int = 1
+    low_ras: np.ndarray,
+    high_ras: np.ndarray,
+    spacing_mm: tuple[float, ...],
+    multiple: int = 1,
+    snap: bool = False,
 ) -> Grid:
     """A grid with axes along R, A and S over a box, centred on it.
 
@@ -75,13 +79,17 @@ def aligned_grid(
         low_ras, high_ras: the box in mm.
         spacing_mm: along R, A and S.
         multiple: each size is rounded up to a multiple of this.
+        snap: move the grid by less than half a voxel, so that its voxels lie at whole multiples of
+            the spacing. Overlapping boxes then share their voxels, and a box that is a little
+            different does not change what is seen in the middle of it.
     """
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     extent = np.maximum(np.asarray(high_ras) - np.asarray(low_ras), 0)
     sizes = np.maximum(np.ceil(extent / spacing - 1e-6), 1).astype(int)
     sizes = (sizes + multiple - 1) // multiple * multiple
     matrix = np.diag([*spacing, 1.0])
-    matrix[:3, 3] = (np.asarray(low_ras) + np.asarray(high_ras)) / 2 - spacing * (sizes - 1) / 2
+    origin = (np.asarray(low_ras) + np.asarray(high_ras)) / 2 - spacing * (sizes - 1) / 2
+    matrix[:3, 3] = np.round(origin / spacing) * spacing if snap else origin
     i, j, k = (int(size) for size in sizes)
     return Grid((k, j, i), matrix)
 
@@ -94,8 +102,8 @@ def index_box(grid: Grid, low_ras: np.ndarray, high_ras: np.ndarray) -> tuple[sl
     indices = (np.linalg.inv(grid.ijk_to_ras) @ points.T)[:3].T
     slices = []
     for axis, size in zip((2, 1, 0), grid.shape, strict=True):
-        start = max(int(math.floor(indices[:, axis].min() + 0.5)), 0)
-        stop = min(int(math.floor(indices[:, axis].max() + 0.5)) + 1, size)
+        start = max(math.floor(indices[:, axis].min() + 0.5), 0)
+        stop = min(math.floor(indices[:, axis].max() + 0.5) + 1, size)
         slices.append(slice(min(start, size), max(stop, min(start, size))))
     return slices[0], slices[1], slices[2]
 
@@ -201,7 +209,9 @@ def normalised_coordinates(
     )[None]
 
 
-def resample(image: torch.Tensor, source: Grid, target: Grid, mode: str = "bilinear") -> torch.Tensor:
+def resample(
+    image: torch.Tensor, source: Grid, target: Grid, mode: str = "bilinear"
+) -> torch.Tensor:
     """Interpolate an image at the voxels of another grid.
 
     Args:

@@ -38,7 +38,7 @@ def tile_shape(shape: Sequence[int], most_voxels: int, multiple: int) -> tuple[i
 
 
 def tile_starts(size: int, tile: int, multiple: int, overlap: float = 0.5) -> list[int]:
-    """Where tiles begin along an axis: multiples of ``multiple``, the last one flush with the end."""
+    """Where tiles begin along an axis: at multiples of ``multiple``, the last at the end."""
     if tile >= size:
         return [0]
     stride = max(int(tile * (1 - overlap)) // multiple * multiple, multiple)
@@ -86,13 +86,14 @@ def run_tiled(
             *(tile_starts(size, edge, multiple) for size, edge in zip(shape, tile, strict=True))
         )
     )
+    channels = (slice(None), slice(None))
     sums: list[torch.Tensor] = []
     weights: list[torch.Tensor] = []
     for number, corner in enumerate(starts):
         if cancel is not None:
             cancel.raise_if_cancelled()
         window = tuple(slice(at, at + edge) for at, edge in zip(corner, tile, strict=True))
-        maps = function(image[(slice(None), slice(None), *window)])
+        maps = function(image[channels + window])
         for index, feature in enumerate(maps):
             factor = tile[0] // feature.shape[2]
             coarse = tuple(size // factor for size in shape)
@@ -101,8 +102,8 @@ def run_tiled(
                 weights.append(feature.new_zeros((1, 1, *coarse)))
             here = tuple(slice(part.start // factor, part.stop // factor) for part in window)
             weight = blending_weight(feature.shape[2:], feature.device).to(feature.dtype)
-            sums[index][(slice(None), slice(None), *here)] += feature * weight
-            weights[index][(slice(None), slice(None), *here)] += weight
+            sums[index][channels + here] += feature * weight
+            weights[index][channels + here] += weight
         progress((number + 1) / len(starts))
     return [total / weight for total, weight in zip(sums, weights, strict=True)]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from ..inference.click_maps import click_channels
 from ..inference.clicks import Click
@@ -23,7 +23,7 @@ def patch_grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> Grid:
 
 
 def dilate(region: torch.Tensor, voxels: int = 1) -> torch.Tensor:
-    """Widen a boolean region (k, j, i) by a cube; one axis at a time, which is the same but faster."""
+    """Widen a boolean region (k, j, i) by a cube; axis by axis, which is the same but faster."""
     wide = region[None, None].float()
     for axis in range(3):
         kernel, padding = [1, 1, 1], [0, 0, 0]

@@ -35,6 +35,7 @@ class CaseResult:
     attention_inside: tuple[float, ...]
     attention_outside: tuple[float, ...]
     elapsed_s: float
+    device: str
     warnings: tuple[str, ...]
 
 
@@ -87,7 +88,7 @@ class Evaluation:
         lines = [
             f"Model {self.model} {self.version}, {self.split} cases, {self.machine}.",
             "",
-            "| case | clicks | Dice | sensitivity | specificity | HD95, mm | volume, mL | truth, mL |",
+            "| case | clicks | Dice | sensitivity | specificity | HD95, mm | volume, mL | truth |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for result in self.results:
@@ -164,7 +165,7 @@ def evaluate_model(
         weights.sha256 if weights else "",
         split,
         f"{platform.system()} {platform.machine()}, {results[0].device if results else ''}",
-        tuple(result.result for result in results),
+        tuple(results),
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -174,13 +175,7 @@ def evaluate_model(
     return evaluation
 
 
-@dataclass(frozen=True)
-class _Evaluated:
-    result: CaseResult
-    device: str
-
-
-def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list[_Evaluated]:
+def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list[CaseResult]:
     """A case without a click, then with one more click at a time where the result is most wrong."""
     truth = case.labels.array == predictor.target_label
     placed: list[Click] = []
@@ -201,9 +196,10 @@ def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list
             tuple(inside),
             tuple(outside),
             prediction.timings_s["total"],
+            prediction.device,
             prediction.warnings,
         )
-        results.append(_Evaluated(result, prediction.device))
+        results.append(result)
         if count < clicks:
             click = click_on_largest_error(prediction.mask != 0, truth, case.ct)
             if click is None:

@@ -1,7 +1,7 @@
 """Losses: Dice, cross-entropy, focal, their combination, and supervision of the gates.
 
-All take logits ``(B, C, *spatial)`` and integer targets ``(B, *spatial)``, in 2D and 3D. Voxels whose
-target is :data:`IGNORE` count nowhere: they are padding, or nobody knows what they are.
+All take logits ``(B, C, *spatial)`` and integer targets ``(B, *spatial)``, in 2D and 3D. Voxels
+whose target is :data:`IGNORE` count nowhere: they are padding, or nobody knows what they are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 IGNORE = 255
 """Target value of voxels that no loss looks at."""
@@ -18,7 +18,9 @@ IGNORE = 255
 DICE_SMOOTHING = 1e-5
 
 
-def soft_dice_loss(probabilities: torch.Tensor, onehot: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+def soft_dice_loss(
+    probabilities: torch.Tensor, onehot: torch.Tensor, valid: torch.Tensor
+) -> torch.Tensor:
     """One minus the soft Dice overlap, averaged over the classes that occur in the batch.
 
     Args:
@@ -110,13 +112,17 @@ class OrganLoss:
             level_logits = logits[level].float()
             level_labels = subsample(labels, 2**level, level_logits.shape[2:])
             target = torch.where(
-                level_labels == IGNORE, level_labels, (level_labels == self.target_label).to(labels.dtype)
+                level_labels == IGNORE,
+                level_labels,
+                (level_labels == self.target_label).to(labels.dtype),
             )
             loss = combined_loss(
                 binary_log_probabilities(level_logits, self.target_label), target, self.weights
             )
             if organs_known and self.all_organs > 0:
-                organs = combined_loss(torch.log_softmax(level_logits, 1), level_labels, self.weights)
+                organs = combined_loss(
+                    torch.log_softmax(level_logits, 1), level_labels, self.weights
+                )
                 loss = loss + self.all_organs * organs
             total = total + self.levels[level] * loss
         return total / sum(self.levels[:used])
@@ -142,8 +148,8 @@ def gate_loss(
     """Teach each gate where to look: the organ, widened by a reach that shrinks with depth.
 
     The published maps cover 45, 25, 8 and 3 % of the image at levels 1 to 4: shallow gates let
-    through the organ's surroundings, deep ones the organ. Left to the segmentation loss alone, short
-    training leaves them open or shut at random, and the user is shown them.
+    through the organ's surroundings, deep ones the organ. Left to the segmentation loss alone,
+    short training leaves them open or shut at random, and the user is shown them.
 
     Args:
         attention: (B, heads, *spatial of the level), shallow first.
@@ -158,8 +164,8 @@ def gate_loss(
     known = (labels != IGNORE).float().unsqueeze(1)
     pool = F.max_pool3d if labels.ndim == 4 else F.max_pool2d
     total = organ.new_zeros(())
-    for level, (alpha, reach) in enumerate(zip(attention, reach_mm, strict=True)):
-        factor = 2**level
+    for alpha, reach in zip(attention, reach_mm, strict=True):
+        factor = -(-labels.shape[-1] // alpha.shape[-1])
         wide = pool(organ, factor, ceil_mode=True) if factor > 1 else organ
         seen = pool(known, factor, ceil_mode=True) if factor > 1 else known
         radius = [round(reach / (step * factor)) for step in spacing_mm]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from ..inference.resampling import (
     Grid,
@@ -135,7 +135,9 @@ class PatchSource:
         bend = None
         if augmentation is not None and rng.random() < augmentation.elastic_probability:
             bend = random_bend(patch, augmentation, rng)
-        image, within = self._read(self.source.image, self.source.grid, patch, to_ras, bend, "bilinear")
+        image, within = self._read(
+            self.source.image, self.source.grid, patch, to_ras, bend, "bilinear"
+        )
         labels, _ = self._read(self.labels, self.label_grid, patch, to_ras, bend, "nearest")
         if self.case.kind == "region":
             labels = torch.where(within, labels, torch.full_like(labels, IGNORE))
@@ -242,9 +244,7 @@ def thicken_slices(image: torch.Tensor, rng: np.random.Generator) -> torch.Tenso
     depth = image.shape[2]
     slices = max(int(depth / factor), 2)
     thick = F.adaptive_avg_pool3d(image, (slices, image.shape[3], image.shape[4]))
-    return F.interpolate(
-        thick, size=image.shape[2:], mode="trilinear", align_corners=False
-    )
+    return F.interpolate(thick, size=image.shape[2:], mode="trilinear", align_corners=False)
 
 
 class IntensityAugmentation:
@@ -253,12 +253,10 @@ class IntensityAugmentation:
     def __init__(self, options: AugmentationOptions) -> None:
         from monai import transforms
 
-        chance = options.intensity_probability
+        chance, blur = options.intensity_probability, options.blur_voxels
         self._pipeline: Any = transforms.Compose(
             [
-                transforms.RandGaussianSmooth(
-                    *(options.blur_voxels for _ in range(3)), prob=chance / 2
-                ),
+                transforms.RandGaussianSmooth(blur, blur, blur, prob=chance / 2),
                 transforms.RandScaleIntensityFixedMean(
                     factors=options.contrast, fixed_mean=True, prob=chance
                 ),

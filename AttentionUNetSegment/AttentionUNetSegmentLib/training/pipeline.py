@@ -106,7 +106,7 @@ def computes_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     if device.type == "cpu":
         # Older versions of PyTorch cannot tell; float32 is right everywhere.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return False
 
@@ -160,17 +160,14 @@ def model_card(
         intensity_window_hu=WINDOW_HU,
         labels=labels_of_btcv(),
         target="pancreas",
-        stages={
-            name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()
-        },
+        stages={name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()},
         training=training_record(options, train, validation, device, bfloat16),
     )
 
 
 CITATIONS = (
     "Oktay et al. 2018, Attention U-Net: Learning Where to Look for the Pancreas, arXiv 1804.03999",
-    "Landman et al. 2015, Multi-Atlas Labeling Beyond the Cranial Vault (BTCV), "
-    "Synapse syn3193805",
+    "Landman et al. 2015, Multi-Atlas Labeling Beyond the Cranial Vault (BTCV), Synapse syn3193805",
     "Alves et al. 2024, PANORAMA (CC BY-NC 4.0)",
 )
 

@@ -39,7 +39,9 @@ def locator_options(budget: Budget, seed: int = 0, learning_rate: float = 1e-3) 
         stage="locator",
         network=attention_unet((16, 24, 40, 64, 80), in_channels=1),
         patch=PatchOptions(
-            size=(64, 64, 48), spacing_mm=(6.0, 6.0, 6.0), jitter_mm=(60, 50, 90),
+            size=(64, 64, 48),
+            spacing_mm=(6.0, 6.0, 6.0),
+            jitter_mm=(60, 50, 90),
             anywhere_probability=0.25,
         ),
         budget=budget,

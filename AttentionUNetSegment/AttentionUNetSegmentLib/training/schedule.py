@@ -31,7 +31,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class LearningRate:
-    """Linear warm-up from a tenth, then cosine annealing (recipe: 5 of 100 epochs, 1e-4 to 1e-6)."""
+    """Linear warm-up from a tenth, then cosine annealing (recipe: 5 of 100 epochs, to 1e-6)."""
 
     peak: float = 1e-4
     final: float = 1e-6

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch
 from torch import nn
 
 from ..errors import TrainingError
-from ..networks import build_network, focus_ratio
+from ..networks import SegmentationNetwork, build_network, focus_ratio
 from .clicks import patch_grid, simulate_clicks
 from .datasets import LabelledCase
 from .losses import OrganLoss, gate_loss
@@ -91,8 +92,8 @@ class StageOptions:
 class StageState:
     """What changes from step to step."""
 
-    network: nn.Module
-    average: nn.Module
+    network: SegmentationNetwork
+    average: SegmentationNetwork
     optimizer: torch.optim.Optimizer
     step: int = 0
     elapsed_s: float = 0.0
@@ -205,7 +206,7 @@ class StageTrainer:
             state.average.load_state_dict(saved["average"])
             state.optimizer.load_state_dict(saved["optimizer"])
             state.step, state.elapsed_s = int(saved["step"]), float(saved["elapsed_s"])
-        except (RuntimeError, KeyError, ValueError, EOFError) as error:
+        except (RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
             raise TrainingError(
                 f"'{self.checkpoint_file}' is not a checkpoint of this run; "
                 "remove the folder to begin anew."
@@ -280,6 +281,11 @@ class StageTrainer:
         with self._precision():
             output = state.network(inputs, return_attention=True, return_deep=True)
         loss = self.loss((output.logits, *output.deep), labels, sample.organs_known)
+        if not math.isfinite(loss.item()):
+            raise TrainingError(
+                f"The loss is not a number at step {state.step}; lower the learning rate "
+                f"(now {rate:.2g}). The last good state is in '{self.checkpoint_file}'."
+            )
         total = loss
         if options.gate_supervision > 0 and output.attention:
             looking = gate_loss(
@@ -290,11 +296,6 @@ class StageTrainer:
                 options.patch.spacing_mm[::-1],
             )
             total = loss + options.gate_supervision * looking
-        if not math.isfinite(total.item()):
-            raise TrainingError(
-                f"The loss is not a number at step {state.step}; lower the learning rate "
-                f"(now {rate:.2g}). The last good state is in '{self.checkpoint_file}'."
-            )
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip_norm)

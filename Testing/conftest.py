@@ -1,0 +1,22 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A busy machine is slow, not wrong; and the same examples every time, so that a failure stays.
+settings.register_profile("project", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("project")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real CT scans, which are no part of the repository; skips without it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real CT scans: there is no folder {SHARED_DATA}")
+    return SHARED_DATA

@@ -1,0 +1,193 @@
+"""Grids, resampling to them and back: against SciPy and closed formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.inference.resampling import (
+    Grid,
+    aligned_grid,
+    bounds_ras,
+    grid_of,
+    index_box,
+    resample,
+    sample_scan,
+    subgrid,
+    windowed_source,
+)
+from AttentionUNetSegmentLib.inference.volume import Volume
+from geometry import placed, reordered, rotation
+from scipy import ndimage
+
+WINDOW = (0.0, 1.0)
+
+
+def random_volume(shape: tuple[int, int, int], matrix: np.ndarray, seed: int = 0) -> Volume:
+    array = np.random.default_rng(seed).random(shape).astype(np.float32)
+    return Volume(array, matrix)
+
+
+def test_an_aligned_grid_covers_its_box_and_is_centred_on_it() -> None:
+    low, high = np.array([-10.0, 5.0, 100.0]), np.array([31.0, 55.0, 130.5])
+    grid = aligned_grid(low, high, (2.0, 2.0, 3.0), multiple=16)
+    assert grid.shape == (16, 32, 32)
+    grid_low, grid_high = bounds_ras(grid)
+    assert (grid_low <= low).all()
+    assert (grid_high >= high).all()
+    np.testing.assert_allclose((grid_low + grid_high) / 2, (low + high) / 2)
+
+
+def test_snapped_grids_of_overlapping_boxes_share_their_voxels() -> None:
+    low = np.array([-10.3, 5.7, 100.1])
+    for shift in (0.0, 0.9, 1.7):
+        grid = aligned_grid(low + shift, low + 40 + shift, (2.0, 2.0, 3.0), 16, snap=True)
+        steps = grid.ijk_to_ras[:3, 3] / [2.0, 2.0, 3.0]
+        np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 17.0])
+def test_trilinear_interpolation_agrees_with_scipy(degrees: float) -> None:
+    matrix = rotation(2, degrees) @ rotation(0, degrees / 2) @ placed((1.1, 0.9, 2.0), (7, -3, 50))
+    volume = random_volume((9, 12, 11), matrix)
+    low, high = bounds_ras(grid_of(volume))
+    target = aligned_grid(low + 1, high - 1, (1.3, 1.4, 1.7))
+    ours = sample_scan(volume, target, WINDOW)[0, 0].numpy()
+
+    k, j, i = np.meshgrid(*(np.arange(n) for n in target.shape), indexing="ij")
+    indices = np.stack([i.ravel(), j.ravel(), k.ravel(), np.ones(i.size)])
+    source = np.linalg.inv(matrix) @ target.ijk_to_ras @ indices
+    reference = ndimage.map_coordinates(
+        volume.array, source[[2, 1, 0]], order=1, mode="constant", cval=np.nan
+    ).reshape(target.shape)
+    inside = np.isfinite(reference)
+    assert inside.sum() > 50
+    np.testing.assert_allclose(ours[inside], reference[inside], atol=1e-4)
+
+
+def test_nothing_is_seen_beyond_the_scan() -> None:
+    volume = Volume(np.ones((4, 4, 4), np.float32), np.eye(4))
+    target = Grid(
+        (12, 12, 12), np.array([[1, 0, 0, -4], [0, 1, 0, -4], [0, 0, 1, -4], [0, 0, 0, 1.0]])
+    )
+    image = sample_scan(volume, target, WINDOW)[0, 0].numpy()
+    expected = np.zeros((12, 12, 12), np.float32)
+    expected[4:8, 4:8, 4:8] = 1
+    np.testing.assert_allclose(image, expected, atol=1e-6)
+
+
+def test_a_grid_far_away_from_the_scan_is_black() -> None:
+    volume = Volume(np.ones((4, 4, 4), np.float32), np.eye(4))
+    low = np.array([500.0, 500, 500])
+    image = sample_scan(volume, aligned_grid(low, low + 20, (2.0, 2.0, 2.0)), WINDOW)
+    assert float(image.abs().max()) == 0
+
+
+def test_intensities_are_windowed_and_clipped() -> None:
+    array = np.array([-1024, -125, 75, 275, 3071], np.int16).reshape(5, 1, 1)
+    volume = Volume(np.broadcast_to(array, (5, 3, 3)), np.eye(4))
+    image = sample_scan(volume, grid_of(volume), (-125.0, 275.0))[0, 0, :, 1, 1]
+    np.testing.assert_allclose(image.numpy(), [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+def test_a_coarser_grid_averages_instead_of_skipping() -> None:
+    """A checkerboard at a quarter of the resolution is grey; picking voxels would give 0 or 1."""
+    k, j, i = np.indices((16, 16, 16))
+    volume = Volume(((k + j + i) % 2).astype(np.float32), np.eye(4))
+    low, high = bounds_ras(grid_of(volume))
+    image = sample_scan(volume, aligned_grid(low, high, (4.0, 4.0, 4.0)), WINDOW)
+    np.testing.assert_allclose(image.numpy(), 0.5, atol=1e-6)
+
+
+def test_averaging_is_the_mean_over_blocks_also_where_the_last_block_is_partial() -> None:
+    volume = random_volume((7, 6, 9), np.eye(4))
+    source = windowed_source(volume, Grid((3, 3, 4), np.diag([2.0, 2.0, 2.0, 1.0])), WINDOW)
+    assert source.image.shape[2:] == (4, 3, 5)
+    np.testing.assert_allclose(
+        source.image[0, 0, 1, 1, 1], volume.array[2:4, 2:4, 2:4].mean(), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        source.image[0, 0, 3, 2, 4], volume.array[6, 4:6, 8].mean(), rtol=1e-6
+    )
+    # The first averaged voxel lies between the first two.
+    np.testing.assert_allclose(source.grid.ijk_to_ras[:3, 3], 0.5)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("flips", [(False, False, False), (True, False, True)])
+def test_the_storage_order_of_a_scan_does_not_matter(
+    axes: tuple[int, int, int], flips: tuple[bool, ...]
+) -> None:
+    volume = random_volume((10, 14, 12), rotation(1, 8) @ placed((1.0, 1.0, 2.5), (3, 4, 5)))
+    low, high = bounds_ras(grid_of(volume))
+    target = aligned_grid(low, high, (1.5, 1.5, 3.0))
+    expected = sample_scan(volume, target, WINDOW)
+    stored = sample_scan(reordered(volume, axes, flips), target, WINDOW)
+    np.testing.assert_allclose(stored.numpy(), expected.numpy(), atol=1e-5)
+
+
+def test_memory_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = random_volume((21, 16, 15), np.eye(4))
+    low, high = bounds_ras(grid_of(volume))
+    target = aligned_grid(low, high, (2.0, 2.2, 3.1))
+    whole = sample_scan(volume, target, WINDOW)
+    monkeypatch.setattr("AttentionUNetSegmentLib.inference.resampling.SLAB_VOXELS", 400)
+    np.testing.assert_allclose(
+        sample_scan(volume, target, WINDOW).numpy(), whole.numpy(), atol=1e-6
+    )
+
+
+def test_a_subgrid_has_its_voxels_where_the_grid_has_them() -> None:
+    grid = Grid((8, 9, 10), rotation(0, 20) @ placed((1.0, 2.0, 3.0), (1, 2, 3)))
+    part = subgrid(grid, (slice(2, 5), slice(1, 4), slice(3, 9)))
+    assert part.shape == (3, 3, 6)
+    np.testing.assert_allclose(part.ijk_to_ras[:, 3], grid.ijk_to_ras @ [3, 1, 2, 1])
+
+
+def test_the_index_box_covers_a_box_and_is_clipped_to_the_grid() -> None:
+    grid = Grid((10, 10, 10), np.diag([2.0, 2.0, 2.0, 1.0]))
+    box = index_box(grid, np.array([3.9, -50, 6]), np.array([8.1, 5, 100]))
+    assert box == (slice(3, 10), slice(0, 4), slice(2, 5))
+    outside = index_box(grid, np.array([100.0, 100, 100]), np.array([110.0, 110, 110]))
+    assert all(part.stop == part.start for part in outside)
+
+
+def test_there_and_back_keeps_a_smooth_image() -> None:
+    k, j, i = np.indices((20, 24, 22)) / 8.0
+    smooth = (0.5 + 0.5 * np.sin(k) * np.cos(j) * np.sin(i)).astype(np.float32)
+    volume = Volume(smooth, rotation(2, 12) @ placed((1.0, 1.0, 1.5), (0, 0, 0)))
+    grid = grid_of(volume)
+    low, high = bounds_ras(grid)
+    fine = aligned_grid(low, high, (0.7, 0.7, 0.7))
+    there = sample_scan(volume, fine, WINDOW)
+    back = resample(there, fine, grid)[0, 0].numpy()
+    middle = (slice(3, -3),) * 3
+    np.testing.assert_allclose(back[middle], smooth[middle], atol=0.02)
+
+
+def test_a_coarsened_grid_places_the_voxels_of_pooled_maps() -> None:
+    grid = Grid((16, 16, 16), np.diag([2.0, 2.0, 3.0, 1.0]))
+    image = torch.arange(16.0).view(1, 1, 16, 1, 1).expand(1, 1, 16, 16, 16)
+    pooled = torch.nn.functional.avg_pool3d(image, 4)
+    back = resample(pooled, grid.coarsened(4), grid)
+    # Linear in k, so pooling and interpolating gives the same values away from the ends.
+    np.testing.assert_allclose(back[0, 0, 2:14], image[0, 0, 2:14], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "word"),
+    [
+        (np.diag([1.0, 1.0, 0.0, 1.0]), "spacing"),
+        (np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), "axes"),
+        (np.full((4, 4), np.nan), "finite"),
+    ],
+)
+def test_a_volume_that_cannot_be_placed_is_refused(matrix: np.ndarray, word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        Volume(np.zeros((3, 3, 3)), matrix)
+
+
+def test_the_voxel_volume_takes_shear_into_account() -> None:
+    sheared = np.array([[1, 0.5, 0, 0], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])
+    assert Volume(np.zeros((2, 2, 2)), sheared).voxel_volume_ml == pytest.approx(0.006)

@@ -1,0 +1,416 @@
+"""Patches, simulated clicks, schedule, and a trainer that resumes exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from AttentionUNetSegmentLib.errors import InputError, TrainingError
+from AttentionUNetSegmentLib.inference.click_maps import click_channels
+from AttentionUNetSegmentLib.inference.clicks import Click
+from AttentionUNetSegmentLib.inference.resampling import aligned_grid
+from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.models import load_model
+from AttentionUNetSegmentLib.training.clicks import dilate, erode, patch_grid, simulate_clicks
+from AttentionUNetSegmentLib.training.datasets import (
+    PANCREAS,
+    CaseFiles,
+    LabelledCase,
+    find_cases,
+    load_case,
+)
+from AttentionUNetSegmentLib.training.losses import IGNORE
+from AttentionUNetSegmentLib.training.patches import (
+    AugmentationOptions,
+    IntensityAugmentation,
+    PatchOptions,
+    PatchSource,
+    crop_view,
+    thicken_slices,
+)
+from AttentionUNetSegmentLib.training.pipeline import train_model
+from AttentionUNetSegmentLib.training.recipes import locator_options, refiner_options
+from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
+from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from geometry import placed, rotation
+from scipy import ndimage
+
+WINDOW = (-125.0, 275.0)
+PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
+
+
+def small_case(kind: str = "scan", matrix: np.ndarray | None = None) -> LabelledCase:
+    """An abdomen of blobs: a bright liver, a smaller pancreas."""
+    shape = (30, 50, 60)
+    matrix = placed((2.0, 2.0, 3.0), (60, 50, 0)) if matrix is None else matrix
+    k, j, i = np.indices(shape)
+    labels = np.zeros(shape, np.uint8)
+    labels[((i - 40) / 14) ** 2 + ((j - 24) / 14) ** 2 + ((k - 15) / 10) ** 2 < 1] = 5
+    labels[((i - 18) / 9) ** 2 + ((j - 26) / 6) ** 2 + ((k - 14) / 5) ** 2 < 1] = PANCREAS
+    hu = np.choose(np.minimum(labels, 9), [-60, 0, 0, 0, 0, 110, 0, 0, 230, 0])
+    hu = hu + np.random.default_rng(0).normal(0, 5, shape)
+    return LabelledCase(
+        "small", Volume(hu.astype(np.int16), matrix), Volume(labels, matrix), kind, kind != "region"
+    )
+
+
+def source(kind: str = "scan", matrix: np.ndarray | None = None) -> PatchSource:
+    return PatchSource(small_case(kind, matrix), PANCREAS, WINDOW, PATCH.spacing_mm)
+
+
+def test_image_and_labels_move_together() -> None:
+    """The pancreas is the only thing above 200 HU, so its label must follow its brightness."""
+    options = dataclasses.replace(
+        AugmentationOptions(), thick_slices_probability=0, cropped_view_probability=0
+    )
+    prepared, seen = source(matrix=rotation(2, 30) @ placed((2.0, 2.0, 3.0), (7, 8, 9))), 0
+    for seed in range(12):
+        sample = prepared.sample(PATCH, options, np.random.default_rng(seed))
+        bright = sample.image[0, 0] > 0.75
+        organ = sample.labels[0] == PANCREAS
+        if organ.sum() > 100:
+            seen += 1
+            overlap = 2 * (bright & organ).sum() / (bright.sum() + organ.sum())
+            assert overlap > 0.8
+    assert seen >= 6
+
+
+def test_a_sample_depends_on_its_seed_alone() -> None:
+    prepared, intensity = source(), IntensityAugmentation(AugmentationOptions())
+    samples = [
+        prepared.sample(PATCH, AugmentationOptions(), np.random.default_rng(5), intensity)
+        for _ in range(2)
+    ]
+    torch.testing.assert_close(samples[0].image, samples[1].image, rtol=0, atol=0)
+    torch.testing.assert_close(samples[0].labels, samples[1].labels, rtol=0, atol=0)
+    other = prepared.sample(PATCH, AugmentationOptions(), np.random.default_rng(6), intensity)
+    assert not torch.equal(other.image, samples[0].image)
+
+
+def test_without_augmentation_the_patch_is_the_scan_around_the_organ() -> None:
+    sample = source().sample(PATCH, None, np.random.default_rng(0))
+    organ = np.argwhere(sample.labels[0].numpy() == PANCREAS)
+    middle = (np.array(sample.labels.shape[1:]) - 1) / 2
+    assert np.abs((organ.min(0) + organ.max(0)) / 2 - middle).max() <= 1
+
+
+def test_beyond_a_region_nothing_is_known_and_beyond_a_scan_nothing_is_there() -> None:
+    far = dataclasses.replace(PATCH, size=(64, 64, 48))
+    region = source("region").sample(far, None, np.random.default_rng(0))
+    scan = source("scan").sample(far, None, np.random.default_rng(0))
+    assert (region.labels[0, 0] == IGNORE).all()
+    assert (scan.labels[0, 0] == 0).all()
+    assert not region.organs_known
+    assert scan.organs_known
+
+
+def test_a_cropped_view_is_black_and_unlabelled() -> None:
+    image = torch.ones((1, 1, 16, 32, 32))
+    labels = torch.full((1, 1, 16, 32, 32), PANCREAS, dtype=torch.uint8)
+    labels[..., 0] = IGNORE
+    cropped, hidden = crop_view(image, labels, np.random.default_rng(1))
+    black = cropped == 0
+    assert 0 < black.sum() < black.numel()
+    assert set(hidden[black].tolist()) <= {0, IGNORE}
+    assert (hidden[~black] == labels[~black]).all()
+    assert (image == 1).all()
+
+
+def test_thick_slices_blur_across_slices_only() -> None:
+    image = torch.zeros((1, 1, 16, 8, 8))
+    image[:, :, 8] = 1
+    thick = thicken_slices(image, np.random.default_rng(0))
+    assert thick.shape == image.shape
+    assert float(thick.max()) < 1
+    assert float((thick[0, 0] > 0.05).any(dim=2).any(dim=1).sum()) > 1
+    assert float(thick[0, 0].std(dim=(1, 2)).max()) < 1e-6
+
+
+def test_intensities_stay_in_the_window_and_air_stays_black() -> None:
+    options = dataclasses.replace(AugmentationOptions(), intensity_probability=1.0)
+    augment = IntensityAugmentation(options)
+    image = torch.rand((1, 1, 8, 16, 16))
+    image[..., :4] = 0
+    changed = augment(image, np.random.default_rng(0))
+    assert changed.shape == image.shape
+    assert float(changed.min()) >= 0
+    assert float(changed.max()) <= 1
+    assert float(changed[..., :4].max()) == 0
+    assert not torch.equal(changed, image)
+
+
+def test_a_click_is_a_gaussian_at_its_place() -> None:
+    grid = aligned_grid(np.zeros(3), np.array([60.0, 60, 60]), (2.0, 2.0, 3.0))
+    channels = click_channels(
+        [Click((21.0, 31.0, 40.5), True), Click((9.0, 9.0, 10.5), False)], grid
+    )
+    assert channels.shape == (1, 2, 20, 30, 30)
+    assert float(channels[0, 0, 13, 15, 10]) == pytest.approx(1.0)
+    assert float(channels[0, 1, 3, 4, 4]) == pytest.approx(1.0)
+    # Two voxels along R are 4 mm.
+    assert float(channels[0, 0, 13, 15, 12]) == pytest.approx(np.exp(-0.5 * (4 / 5) ** 2), rel=1e-5)
+
+
+def test_widening_and_shrinking_agree_with_scipy() -> None:
+    region = np.random.default_rng(0).random((9, 10, 11)) > 0.7
+    cube = np.ones((3, 3, 3))
+    wide = ndimage.binary_dilation(region, cube)
+    narrow = ndimage.binary_erosion(region, cube, border_value=1)
+    np.testing.assert_array_equal(dilate(torch.from_numpy(region)).numpy(), wide)
+    np.testing.assert_array_equal(erode(torch.from_numpy(region)).numpy(), narrow)
+
+
+def test_simulated_clicks_lie_where_they_say() -> None:
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    labels[4:12, 8:20, 8:20] = PANCREAS
+    labels[:, :, 28:] = IGNORE
+    grid = patch_grid(labels.shape, PATCH.spacing_mm)
+    for seed in range(10):
+        channels = simulate_clicks(labels, PANCREAS, grid, np.random.default_rng(seed))
+        inside, outside = channels[0, 0] > 0.99, channels[0, 1] > 0.99
+        assert inside.any()
+        assert (labels[inside] == PANCREAS).all()
+        assert (labels[outside] == 0).all()
+
+
+def test_clicks_go_where_the_network_is_wrong() -> None:
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    labels[4:12, 8:20, 8:20] = PANCREAS
+    prediction = labels == PANCREAS
+    prediction[:, :14] = False  # the front half is missed
+    grid = patch_grid(labels.shape, PATCH.spacing_mm)
+    channels = simulate_clicks(labels, PANCREAS, grid, np.random.default_rng(0), prediction)
+    clicked = channels[0, 0] > 0.99
+    assert clicked.any()
+    assert ((labels == PANCREAS) & ~prediction)[clicked].all()
+    assert float(channels[0, 1].max()) == 0
+
+
+def test_the_learning_rate_warms_up_and_anneals() -> None:
+    rate = LearningRate(peak=1e-4, final=1e-6, warmup_fraction=0.05)
+    assert rate.at(0) == pytest.approx(1e-5)
+    assert rate.at(0.05) == pytest.approx(1e-4)
+    assert rate.at(0.525) == pytest.approx((1e-4 + 1e-6) / 2, rel=1e-3)
+    assert rate.at(1) == pytest.approx(1e-6)
+
+
+def test_a_budget_is_in_steps_or_in_minutes() -> None:
+    assert Budget(steps=10).fraction(5, 1e9) == 0.5
+    assert Budget(minutes=2).fraction(10**6, 60) == 0.5
+    for wrong in ({}, {"steps": 1, "minutes": 1.0}):
+        with pytest.raises(ValueError, match="steps or in minutes"):
+            Budget(**wrong)
+
+
+def tiny_options(steps: int) -> StageOptions:
+    options = refiner_options(Budget(steps=steps))
+    return dataclasses.replace(
+        options,
+        network={**options.network, "channels": [4, 4, 4, 4, 4]},
+        patch=PATCH,
+        kind_weights={"scan": 0.5, "region": 0.5},
+        checkpoint_every_s=0.0,
+    )
+
+
+def trainer(folder: Path, steps: int = 4) -> StageTrainer:
+    cases = [small_case("scan"), small_case("region")]
+    return StageTrainer(tiny_options(steps), cases, [small_case()], folder)
+
+
+class Killed(BaseException):
+    """Stands for the process's end at any point."""
+
+
+def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trainer(tmp_path / "whole").run().state_dict()
+
+    learn = StageTrainer._learn
+
+    def die_at_third(self: StageTrainer, *args: object) -> dict[str, object]:
+        if self.state.step == 2:
+            raise Killed
+        return learn(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTrainer, "_learn", die_at_third)
+        with pytest.raises(Killed):
+            trainer(tmp_path / "killed").run()
+    resumed = trainer(tmp_path / "killed")
+    assert resumed.state.step == 2
+    for name, value in resumed.run().state_dict().items():
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_kill_while_saving_keeps_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trainer(tmp_path, steps=1)
+    first.run()
+    good = first.checkpoint_file.read_bytes()
+
+    def half_a_file(state: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise Killed
+
+    monkeypatch.setattr(torch, "save", half_a_file)
+    with pytest.raises(Killed):
+        first._save()
+    assert first.checkpoint_file.read_bytes() == good
+
+
+def test_training_lowers_the_loss_and_logs_what_it_does(tmp_path: Path) -> None:
+    options = dataclasses.replace(
+        tiny_options(40), kind_weights={"scan": 1.0}, checkpoint_every_s=1e9, click_probability=0.2
+    )
+    run = StageTrainer(options, [small_case()], [small_case()], tmp_path)
+    run.run()
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses[-1] < losses[0]
+    assert len(records[0]["focus_ratios"]) == 4
+    assert set(records[-1]["validation_dice"]) == {"small"}
+    assert json.loads((tmp_path / "options.json").read_text())["budget"] == {
+        "steps": 40,
+        "minutes": None,
+    }
+
+
+def test_a_run_is_not_continued_with_other_options(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=1).run()
+    other = dataclasses.replace(tiny_options(1), seed=3)
+    with pytest.raises(TrainingError, match="seed"):
+        StageTrainer(other, [small_case()], [], tmp_path)
+    longer = trainer(tmp_path, steps=2)
+    assert longer.state.step == 1
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = trainer(tmp_path, steps=1)
+    run.run()
+    run.checkpoint_file.write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match="not a checkpoint"):
+        trainer(tmp_path, steps=2)
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_sentence(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    with torch.no_grad():
+        next(run.state.network.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="learning rate"):
+        run.run()
+
+
+def test_open_gates_in_the_first_phase(tmp_path: Path) -> None:
+    options = dataclasses.replace(tiny_options(2), gates_open_fraction=0.5)
+    opened: list[bool] = []
+    run = StageTrainer(options, [small_case("scan"), small_case("region")], [], tmp_path)
+    original = run.state.network.set_gates_open
+    run.state.network.set_gates_open = lambda value: (opened.append(value), original(value))  # type: ignore[method-assign]
+    run.run()
+    assert opened == [True, False]
+
+
+def test_both_stages_use_all_labels_and_the_refiner_takes_clicks() -> None:
+    locator, refiner = locator_options(Budget(steps=1)), refiner_options(Budget(steps=1))
+    assert locator.network["out_channels"] == refiner.network["out_channels"] == 9
+    assert (locator.network["in_channels"], refiner.network["in_channels"]) == (1, 3)
+
+
+def write_case(folder: Path, name: str, case: LabelledCase, suffix: str = "_organs") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for volume, ending in ((case.ct, "_ct"), (case.labels, suffix)):
+        image = sitk.GetImageFromArray(volume.array)
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
+        image.SetSpacing(volume.spacing_mm)
+        image.SetOrigin(lps[:3, 3])
+        image.SetDirection((lps[:3, :3] / volume.spacing_mm).ravel())
+        sitk.WriteImage(image, str(folder / f"{name}{ending}.nii.gz"))
+
+
+def test_a_data_folder_is_read_and_split(tmp_path: Path) -> None:
+    for name in ("case0005", "case0010"):
+        write_case(tmp_path / "btcv" / "train", name, small_case())
+    write_case(tmp_path / "panorama-roi", "panorama001", small_case("region"), "_pancreas")
+    train, validation = find_cases(tmp_path)
+    assert [case.name for case in train] == ["case0005", "panorama001"]
+    assert [case.name for case in validation] == ["case0010"]
+    region = load_case(train[1])
+    # Every label of a region that is neither parenchyma nor tumour is background there.
+    assert set(np.unique(region.labels.array)) <= {0, PANCREAS}
+    scan = load_case(train[0])
+    np.testing.assert_allclose(scan.ct.ijk_to_ras, small_case().ct.ijk_to_ras, atol=1e-5)
+
+
+def test_wrong_data_gets_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no data folder"):
+        find_cases(tmp_path / "nowhere")
+    with pytest.raises(TrainingError, match="no training cases"):
+        find_cases(tmp_path)
+    write_case(tmp_path, "case0001", small_case())
+    moved = small_case(matrix=placed((2.0, 2.0, 3.5), (0, 0, 0)))
+    write_case(tmp_path / "other", "case0001", moved)
+    mixed = CaseFiles(
+        "case0001", tmp_path / "case0001_ct.nii.gz", tmp_path / "other" / "case0001_organs.nii.gz"
+    )
+    with pytest.raises(TrainingError, match="different grids"):
+        load_case(mixed)
+    (tmp_path / "case0001_organs.nii.gz").unlink()
+    with pytest.raises(TrainingError, match="no labels"):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"minutes": 1.0, "steps": 5},
+        {"steps": 0},
+        {"minutes": float("nan")},
+        {"steps": 5, "stage": "third"},
+        {"steps": 5, "precision": "int8"},
+        {"steps": 5, "synthetic": -1},
+    ],
+)
+def test_wrong_training_options_get_a_sentence(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        train_model(tmp_path, tmp_path / "out", **options)
+
+
+def test_training_writes_a_model_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("case0005", "case0010"):
+        write_case(tmp_path / "data", name, small_case())
+
+    def small(make: object) -> object:
+        def options(budget: Budget, seed: int = 0) -> StageOptions:
+            made = make(budget, seed)  # type: ignore[operator]
+            network = {**made.network, "channels": [4, 4, 4, 4, 4]}
+            patch = dataclasses.replace(made.patch, size=(32, 32, 16))
+            return dataclasses.replace(made, network=network, patch=patch)
+
+        return options
+
+    module = "AttentionUNetSegmentLib.training.pipeline"
+    monkeypatch.setattr(f"{module}.locator_options", small(locator_options))
+    monkeypatch.setattr(f"{module}.refiner_options", small(refiner_options))
+    told: list[float] = []
+    folder = train_model(
+        tmp_path / "data",
+        tmp_path / "run",
+        steps=5,
+        synthetic=0,
+        device="cpu",
+        progress=lambda fraction, text: told.append(fraction),
+    )
+    model = load_model(folder)
+    assert model.card.target == "pancreas"
+    assert model.card.training["held_out"] == ["case0010"]
+    assert model.card.training["recipe"]["refiner"]["patch"]["spacing_mm"] == [2.0, 2.0, 3.0]
+    assert told[-1] == 1.0
