@@ -32,7 +32,7 @@ class TrainingError(AttentionUNetSegmentError):
     """Training cannot start or cannot go on."""
 
 
-class Cancelled(AttentionUNetSegmentError):
+class Cancelled(AttentionUNetSegmentError):  # noqa: N818
     """The user asked to stop; nothing was changed."""
 
     def __init__(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ..inference.clicks import Click
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.volume import Volume
-from ..models import find_model, load_model
+from ..models import find_model, load_model, save_model
 from .datasets import LabelledCase, find_cases, load_case
 from .metrics import Scores, score
 from .trainer import replace_text
@@ -83,6 +85,30 @@ class Evaluation:
             ],
         }
 
+    def figures(self) -> dict[str, Any]:
+        """What a card tells: means, and each case, for every number of clicks."""
+        rounded = {"dice": 3, "sensitivity": 3, "specificity": 5, "hausdorff95_mm": 1}
+        return {
+            "split": self.split,
+            "machine": self.machine,
+            "focus_ratios": [
+                round(statistics.fmean(ratios), 3)
+                for ratios in zip(
+                    *(result.focus_ratios for result in self.with_clicks(0)), strict=True
+                )
+            ],
+            "clicks": {
+                str(clicks): {
+                    "mean": _rounded(self.means(clicks), rounded),
+                    "cases": {
+                        result.case: _rounded(result.scores.to_json(), rounded)
+                        for result in self.with_clicks(clicks)
+                    },
+                }
+                for clicks in self.click_counts
+            },
+        }
+
     def to_markdown(self) -> str:
         """A table, a row for each case and number of clicks, with the means below."""
         lines = [
@@ -119,6 +145,13 @@ class Evaluation:
         }
 
 
+def _rounded(values: Mapping[str, float | None], digits: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        name: None if (value := values[name]) is None else round(value, places)
+        for name, places in digits.items()
+    }
+
+
 def _distance(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f}"
 
@@ -131,6 +164,7 @@ def evaluate_model(
     split: str = "validation",
     clicks: int = 1,
     device: str = "auto",
+    write_card: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Segment labelled scans and score the results.
@@ -141,6 +175,7 @@ def evaluate_model(
         output: folder for ``evaluation.json`` and ``evaluation.md``.
         split: "validation", "train" or "all".
         clicks: up to how many clicks the simulated user adds, one after the other.
+        write_card: write the figures into the model's card, in place of those of the same split.
 
     Raises:
         InputError: an option is unknown.
@@ -171,6 +206,11 @@ def evaluate_model(
         output.mkdir(parents=True, exist_ok=True)
         replace_text(output / "evaluation.json", json.dumps(evaluation.to_json(), indent=1) + "\n")
         replace_text(output / "evaluation.md", evaluation.to_markdown())
+    if write_card:
+        model_folder = predictor.model.folder
+        figures = {**predictor.card.figures, split: evaluation.figures()}
+        card = dataclasses.replace(predictor.card, figures=figures)
+        save_model(model_folder, card, predictor.model.networks)
     report(1.0, "Done")
     return evaluation
 

@@ -1,0 +1,290 @@
+"""The card of a model: what it is, what it was trained on, how to run it, what its weights are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from ..networks import NetworkConfig
+from . import checks
+
+FORMAT = 1
+CARD_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+STAGES = ("locator", "refiner")
+IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
+MOST_BYTES = 12_000_000  # card and weights together: what an extension may install
+MOST_CARD_BYTES = 1_000_000
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_WEIGHTS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.safetensors")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """What a label means, as coded entries: (coding scheme, code value, code meaning)."""
+
+    category: tuple[str, str, str]
+    type: tuple[str, str, str]
+
+    def __post_init__(self) -> None:
+        for name in ("category", "type"):
+            code = checks.items(getattr(self, name), f"terminology {name}", 3, 3)
+            for part in code:
+                checks.text(part, f"terminology {name}", 200)
+            object.__setattr__(self, name, code)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class of the networks' output: channel ``value``, shown as ``name`` in ``color``."""
+
+    value: int
+    name: str
+    color: tuple[int, int, int] | None = None
+    terminology: Terminology | None = None
+
+    def __post_init__(self) -> None:
+        checks.integer(self.value, "a label's value", 0, 255)
+        checks.text(self.name, f"the name of label {self.value}", 100)
+        if self.color is not None:
+            where = f"the color of label {self.value}"
+            color = checks.items(self.color, where, 3, 3)
+            for part in color:
+                checks.integer(part, where, 0, 255)
+            object.__setattr__(self, "color", color)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network, and the voxel spacing (i, j, k in mm) of the images it was trained on.
+
+    ``network`` is the configuration that ``networks.build_network`` takes.
+    """
+
+    network: Mapping[str, Any]
+    spacing_mm: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        network = checks.plain_json(self.network, "a stage's network")
+        config = NetworkConfig.from_mapping(network)
+        # What inference feeds the networks with is fixed, so a card cannot ask for anything else.
+        if config.dimensions != 3 or config.in_channels not in IN_CHANNELS:
+            raise ModelError(
+                "a stage's network must have 3 dimensions and 1 or 3 input channels (CT, clicks "
+                f"inside, clicks outside), but it has {config.dimensions} and "
+                f"{config.in_channels}."
+            )
+        spacing = checks.items(self.spacing_mm, "spacing_mm", 3, 3)
+        spacing = tuple(checks.number(step, "spacing_mm", 0.1, 50.0) for step in spacing)
+        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "spacing_mm", spacing)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """The weights' file: its name in the model's folder, its SHA-256 and its size."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        name = checks.text(self.file, "the weights' file", 80)
+        # No separator, drive or parent can be written with these characters.
+        if not _WEIGHTS_NAME.fullmatch(name):
+            checks.refuse("the weights' file", "a plain file name that ends in .safetensors", name)
+        digest = checks.text(self.sha256, "the weights' sha256", 64)
+        if not _SHA256.fullmatch(digest):
+            checks.refuse("the weights' sha256", "64 digits 0-9 and a-f", digest)
+        checks.integer(self.bytes, "the weights' bytes", 1, MOST_BYTES)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that is known about a model.
+
+    Args:
+        name: short name, also that of the installed folder: letters, digits, ``.``, ``_``, ``-``.
+        version: of the model, not of the extension.
+        title, summary, intended_use, licence: for the reader.
+        citation: works to cite, one text each.
+        intensity_window_hu: lower and upper Hounsfield unit that the images are clipped to.
+        labels: the networks' output channels, in order; the first (0) is the background.
+        target: name of the label that is segmented.
+        stages: "locator" and "refiner".
+        training: what it was trained on and how; free.
+        figures: what was measured; free.
+        weights: filled by ``save_model``; a card that is read always has it.
+
+    Raises:
+        ModelError: a value has the wrong type or is out of range.
+    """
+
+    name: str
+    version: str
+    title: str
+    summary: str
+    intended_use: str
+    licence: str
+    citation: tuple[str, ...]
+    intensity_window_hu: tuple[float, float]
+    labels: tuple[Label, ...]
+    target: str
+    stages: Mapping[str, Stage]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    weights: WeightsFile | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(checks.text(self.name, "name", 64)):
+            checks.refuse("name", "made of letters, digits, '.', '_' and '-'", self.name)
+        checks.text(self.version, "version", 64)
+        for key in ("title", "summary", "intended_use", "licence"):
+            checks.text(getattr(self, key), key)
+        citation = checks.items(self.citation, "citation", 0, 100)
+        for work in citation:
+            checks.text(work, "an entry of citation")
+
+        low, high = (
+            checks.number(value, "intensity_window_hu", -10_000.0, 100_000.0)
+            for value in checks.items(self.intensity_window_hu, "intensity_window_hu", 2, 2)
+        )
+        if low >= high:
+            raise ModelError(
+                f"intensity_window_hu must have its lower end first, but it is {low:g}, {high:g}."
+            )
+
+        labels = checks.items(self.labels, "labels", 2, 256)
+        names = [label.name for label in labels]
+        if [label.value for label in labels] != list(range(len(labels))):
+            raise ModelError("labels must have the values 0, 1, 2 and so on, in that order.")
+        if len(set(names)) != len(names):
+            raise ModelError("labels must have different names.")
+        if self.target not in names[1:]:
+            checks.refuse("target", "the name of a label other than the first", self.target)
+
+        stages = checks.entries(self.stages, "stages", STAGES)
+        for name, stage in stages.items():
+            if stage.network["out_channels"] != len(labels):
+                raise ModelError(
+                    f"the {name}'s network has {stage.network['out_channels']} output channels, "
+                    f"but there are {len(labels)} labels."
+                )
+        object.__setattr__(self, "citation", citation)
+        object.__setattr__(self, "intensity_window_hu", (low, high))
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "stages", stages)
+        object.__setattr__(self, "training", checks.plain_json(self.training, "training"))
+        object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
+
+    @property
+    def target_label(self) -> Label:
+        """The label that is segmented."""
+        return next(label for label in self.labels if label.name == self.target)
+
+    def with_weights(self, weights: WeightsFile) -> ModelCard:
+        return dataclasses.replace(self, weights=weights)
+
+    def to_json(self) -> str:
+        """The text of ``model.json``: the same text for the same card."""
+        card = {"format": FORMAT} | dataclasses.asdict(self)
+        for label in card["labels"]:
+            for key in ("color", "terminology"):
+                if label[key] is None:
+                    del label[key]
+        if self.weights is None:
+            del card["weights"]
+        return json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read the text of ``model.json``.
+
+        Raises:
+            ModelError: it is no JSON, or no valid card of this format.
+        """
+        try:
+            content = json.loads(
+                text, object_pairs_hook=_without_repeats, parse_constant=_no_constant
+            )
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"it is not valid JSON ({error}).") from error
+        card = checks.mapping(content, "the card")
+        version = card.pop("format", None)
+        if version != FORMAT or isinstance(version, bool):
+            raise ModelError(
+                f"its format is {checks.shown(version)}, but this version of the extension reads "
+                f"format {FORMAT}; update the extension or get the model in that format."
+            )
+        required = [one.name for one in dataclasses.fields(cls)]
+        checks.entries(card, "the card", required)
+        stages = checks.entries(card["stages"], "stages", STAGES)
+        return cls(
+            **card
+            | {
+                "labels": tuple(
+                    _label(one) for one in checks.items(card["labels"], "labels", 2, 256)
+                ),
+                "stages": {name: _stage(stage, name) for name, stage in stages.items()},
+                "weights": WeightsFile(
+                    **checks.entries(card["weights"], "weights", ("file", "sha256", "bytes"))
+                ),
+            }
+        )
+
+
+def read_card(folder: str | Path) -> ModelCard:
+    """The card in a model's folder; the weights are not looked at.
+
+    Raises:
+        ModelError: there is no card, or it is not valid.
+    """
+    path = Path(folder) / CARD_FILE
+    if not path.is_file():
+        raise ModelError(f"'{folder}' is not a model's folder: there is no {CARD_FILE} in it.")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_CARD_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"The card '{path}' cannot be read: {error.strerror}.") from error
+    if len(content) > MOST_CARD_BYTES:
+        raise ModelError(f"The card '{path}' is larger than {MOST_CARD_BYTES // 1000} kB.")
+    try:
+        return ModelCard.from_json(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ModelError(f"The card '{path}' is not a UTF-8 text file.") from error
+    except ModelError as error:
+        raise ModelError(f"The card '{path}' cannot be used: {error}") from error
+
+
+def _label(value: object) -> Label:
+    content = checks.entries(value, "a label", ("value", "name"), ("color", "terminology"))
+    if content.get("terminology") is not None:
+        codes = checks.entries(content["terminology"], "a terminology", ("category", "type"))
+        content["terminology"] = Terminology(**codes)
+    return Label(**content)
+
+
+def _stage(value: object, name: str) -> Stage:
+    return Stage(**checks.entries(value, f"the {name}", ("network", "spacing_mm")))
+
+
+def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"{checks.shown(key)} stands there twice")
+        result[key] = value
+    return result
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")

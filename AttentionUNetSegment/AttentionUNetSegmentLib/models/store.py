@@ -1,0 +1,212 @@
+"""Loading, verifying and saving a model's folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError, OutputError
+from .card import (
+    CARD_FILE,
+    MOST_BYTES,
+    MOST_CARD_BYTES,
+    WEIGHTS_FILE,
+    ModelCard,
+    Stage,
+    read_card,
+)
+from .weights import describe, read_weights, to_bytes, to_half
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model.
+
+    Args:
+        card: what it is.
+        networks: "locator" and "refiner", float32 on the CPU, in evaluation mode, without
+            gradients.
+        folder: where it was loaded from.
+    """
+
+    card: ModelCard
+    networks: dict[str, nn.Module]
+    folder: Path
+
+
+def load_model(folder: str | Path) -> Model:
+    """Load a model, checking that its weights are those that its card describes.
+
+    Nothing is allocated for a network before the weights, at most 12 MB, are known to fit it.
+
+    Raises:
+        ModelError: the card is not valid or asks for an unknown network; the weights are missing,
+            cut short, altered, a pickle, or do not fit the networks.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    if card.weights is None:  # a card that is read has it: see ModelCard.from_json
+        raise ModelError(f"The card in '{folder}' does not describe its weights.")
+    tensors = read_weights(folder, card.weights)
+
+    where = f"The weights in '{folder}' do not fit their card:"
+    foreign = [name for name in sorted(tensors) if name.partition(".")[0] not in card.stages]
+    if foreign:
+        raise ModelError(f"{where} '{foreign[0]}' belongs to no stage.")
+    networks = {}
+    for name, stage in card.stages.items():
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+        _check_fit(own, stage, f"{where} in the {name},")
+        networks[name] = _network(stage, own)
+    return Model(card, networks, folder)
+
+
+def verify_model(folder: str | Path) -> ModelCard:
+    """Check all that :func:`load_model` checks, and return the card.
+
+    Raises:
+        ModelError: as :func:`load_model`.
+    """
+    return load_model(folder).card
+
+
+def save_model(folder: str | Path, card: ModelCard, networks: Mapping[str, nn.Module]) -> ModelCard:
+    """Write a model's folder: all of it or nothing, whatever happens meanwhile.
+
+    The folder is made complete beside its place and then renamed into it. A model that is already
+    there is replaced; a folder with anything else in it is left alone.
+
+    Args:
+        folder: the model's folder; its parents are created.
+        card: ``card.weights`` is ignored.
+        networks: one for each stage of the card, on any device and of any float type.
+
+    Returns:
+        The card that was written, with the weights' file, SHA-256 and size.
+
+    Raises:
+        ModelError: the networks are not those of the card, a weight is not finite in half
+            precision, or card and weights together are over 12 MB.
+        OutputError: the folder cannot be written, or holds something that is no model.
+    """
+    folder = Path(folder).absolute()
+    if set(networks) != set(card.stages):
+        raise ModelError(
+            f"The card has the stages {', '.join(card.stages)}, but the networks given are "
+            f"{', '.join(networks) or 'none'}."
+        )
+    tensors = {}
+    for name, stage in card.stages.items():
+        own = networks[name].state_dict()
+        _check_fit(own, stage, f"The {name} is not the network that its card describes:")
+        tensors.update({f"{name}.{key}": value for key, value in own.items()})
+    weights = to_bytes(to_half(tensors))
+    if len(weights) > MOST_BYTES:
+        raise _too_large(len(weights))
+    card = card.with_weights(describe(WEIGHTS_FILE, weights))
+    text = card.to_json().encode("utf-8")
+    if len(weights) + len(text) > MOST_BYTES:
+        raise _too_large(len(weights) + len(text))
+    if len(text) > MOST_CARD_BYTES:
+        raise ModelError(f"The card is larger than {MOST_CARD_BYTES // 1000} kB; shorten it.")
+    try:
+        _write_folder(folder, {WEIGHTS_FILE: weights, CARD_FILE: text})
+    except OSError as error:
+        raise OutputError(
+            f"The model cannot be written to '{folder}': {error.strerror or error}."
+        ) from error
+    return card
+
+
+def _too_large(size: int) -> ModelError:
+    return ModelError(
+        f"The model would take {size / 1e6:.1f} MB, more than the {MOST_BYTES / 1e6:.0f} MB that "
+        "the extension ships; use fewer channels."
+    )
+
+
+def _check_fit(tensors: Mapping[str, torch.Tensor], stage: Stage, where: str) -> None:
+    """Raise unless the tensors are those of the stage's network: names, shapes, kind, finite."""
+    import torch
+
+    from ..networks import build_network
+
+    try:
+        with torch.device("meta"):  # shapes without memory, whatever the card asks for
+            expected = build_network(dict(stage.network)).state_dict()
+    except RuntimeError as error:  # sizes beyond what any tensor can have
+        raise ModelError(f"{where} its network cannot be built ({error}).") from error
+    missing = [name for name in expected if name not in tensors]
+    if missing:
+        raise ModelError(f"{where} '{missing[0]}' is missing ({len(missing)} in all).")
+    unexpected = sorted(name for name in tensors if name not in expected)
+    if unexpected:
+        raise ModelError(f"{where} '{unexpected[0]}' is not part of it ({len(unexpected)} in all).")
+    for name, wanted in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != wanted.shape:
+            raise ModelError(
+                f"{where} '{name}' has the shape {tuple(tensor.shape)} instead of "
+                f"{tuple(wanted.shape)}."
+            )
+        floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        if tensor.dtype not in (floats if wanted.is_floating_point() else (wanted.dtype,)):
+            raise ModelError(f"{where} '{name}' is of type {tensor.dtype}, not {wanted.dtype}.")
+        if tensor.is_floating_point() and not bool(tensor.float().isfinite().all()):
+            raise ModelError(f"{where} '{name}' holds NaN or infinite values.")
+
+
+def _network(stage: Stage, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+    import torch
+
+    from ..networks import build_network
+
+    with torch.random.fork_rng(devices=[]):  # its random first weights are not the caller's affair
+        network = build_network(dict(stage.network))
+    network.load_state_dict(dict(tensors))  # into float32, and integers as they are
+    return network.float().eval().requires_grad_(False)
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put a folder with these files in place of an older one, or of none."""
+    if folder.exists():
+        kept = sorted(set(os.listdir(folder)) - set(files))
+        if kept:
+            raise OutputError(
+                f"'{folder}' holds '{kept[0]}', which is not part of a model, so it is left as it "
+                "is; choose another folder."
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)
+    # Hidden, so that installed_models never lists one that a killed process left behind.
+    fresh = folder.parent / f".{folder.name}.{mark}.new"
+    old = folder.parent / f".{folder.name}.{mark}.old"
+    try:
+        fresh.mkdir()
+        for name, content in files.items():
+            with (fresh / name).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        if not folder.exists():
+            fresh.rename(folder)
+            return
+        folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
