@@ -7,8 +7,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.inference.validation import check_ct
 from AttentionUNetSegmentLib.inference.volume import Volume
-from AttentionUNetSegmentLib.synthetic import ORGAN_LABELS, SyntheticAbdomen, synthetic_abdomen
+from AttentionUNetSegmentLib.synthetic import (
+    BODY_PARTS,
+    ORGAN_LABELS,
+    BodyPart,
+    SyntheticAbdomen,
+    synthetic_abdomen,
+    synthetic_body_part,
+)
 from AttentionUNetSegmentLib.synthetic.canvas import Canvas, Tube, ellipsoid
 from AttentionUNetSegmentLib.synthetic.fields import SmoothField, smooth_curve
 from AttentionUNetSegmentLib.synthetic.patient import WORLD_HIGH, WORLD_LOW, draw_deformation
@@ -315,3 +323,21 @@ def test_smooth_curve_passes_through_its_points() -> None:
     for point in points:
         assert np.abs(curve - point).max(axis=1).min() < 1e-9
     assert np.linalg.norm(np.diff(curve[:, :3], axis=0), axis=1).max() < 1.5
+
+
+@pytest.mark.parametrize("part", BODY_PARTS)
+def test_a_body_part_is_a_ct_drawn_from_its_seed(part: BodyPart) -> None:
+    first, again, other = (synthetic_body_part(part, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.array, again.array)
+    assert first.array.shape != other.array.shape or (first.array != other.array).any()
+    assert first.array.dtype == np.int16
+    assert check_ct(first) == []
+    # Air around it, soft tissue, and bone.
+    assert first.array.min() < -900
+    assert 0.05 < ((first.array > 0) & (first.array < 120)).mean() < 0.6
+    assert (first.array > 700).mean() > 0.002
+
+
+def test_an_unknown_body_part_is_refused() -> None:
+    with pytest.raises(InputError, match="thighs, head"):
+        synthetic_body_part("tail")  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from AttentionUNetSegmentLib.training.patches import (
     PatchOptions,
     PatchSource,
     crop_view,
+    hide_organ,
     thicken_slices,
 )
 from AttentionUNetSegmentLib.training.pipeline import train_model
@@ -119,6 +120,22 @@ def test_a_cropped_view_is_black_and_unlabelled() -> None:
     assert set(hidden[black].tolist()) <= {0, IGNORE}
     assert (hidden[~black] == labels[~black]).all()
     assert (image == 1).all()
+
+
+def test_a_hidden_organ_leaves_one_side_of_the_scan() -> None:
+    image = torch.rand((1, 1, 16, 8, 8)) + 0.1
+    labels = torch.zeros((1, 1, 16, 8, 8), dtype=torch.uint8)
+    labels[:, :, 4:7] = PANCREAS
+    labels[:, :, 12:] = 5
+    for seed in range(8):
+        seen, left = hide_organ(image, labels, PANCREAS, np.random.default_rng(seed))
+        black = (seen == 0).all(dim=4).all(dim=3)[0, 0]
+        assert black[4:7].all()
+        assert not (left == PANCREAS).any()
+        assert (left[0, 0, black] == 0).all()
+        assert 0 < black.sum() < 16
+        assert black[0] != black[-1]  # one side, not a slab in the middle
+        torch.testing.assert_close(seen[0, 0, ~black], image[0, 0, ~black])
 
 
 def test_thick_slices_blur_across_slices_only() -> None:

@@ -32,7 +32,7 @@ BTCV_LABELS = (
 )
 PANCREAS = BTCV_LABELS.index("pancreas")
 
-CaseKind = Literal["scan", "region", "synthetic"]
+CaseKind = Literal["scan", "region", "synthetic", "elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class CaseFiles:
     Args:
         name: identifies the case in logs and tables.
         kind: "scan" shows the whole abdomen; "region" is a crop around the organ, beyond which
-            nothing is known.
+            nothing is known; "synthetic" is a made-up abdomen; "elsewhere" a made-up part of the
+            body without any of the organs.
         organs_known: whether the labels name all organs, or the target only.
         label_map: from the file's label values to ours; what is missing becomes background.
     """
@@ -163,12 +164,22 @@ def synthetic_case(seed: int) -> LabelledCase:
     return LabelledCase(f"synthetic{seed}", abdomen.ct, abdomen.labels, "synthetic", True)
 
 
+def case_elsewhere(seed: int) -> LabelledCase:
+    """A made-up scan of thighs or a head: what the network must not find a pancreas in."""
+    from ..synthetic import BODY_PARTS, synthetic_body_part
+
+    part = BODY_PARTS[seed % len(BODY_PARTS)]
+    ct = synthetic_body_part(part, seed)
+    nothing = ct.with_array(np.zeros(ct.array.shape, np.uint8))
+    return LabelledCase(f"synthetic {part} {seed}", ct, nothing, "elsewhere", True)
+
+
 def load_cases(
     files: Sequence[CaseFiles],
     synthetic: int = 0,
     progress: Callable[[float, str], None] = lambda fraction, text: None,
 ) -> list[LabelledCase]:
-    """Read cases, and make ``synthetic`` abdomens beside them."""
+    """Read cases, and make ``synthetic`` abdomens, and as many other body parts, beside them."""
     cases = []
     total = len(files) + synthetic
     for index, case in enumerate(files):
@@ -178,4 +189,5 @@ def load_cases(
         progress((len(files) + seed) / total, f"Making synthetic abdomen {seed}")
         # Seeds far from those that demo and the tests use, so that they stay unseen.
         cases.append(synthetic_case(10_000 + seed))
+        cases.append(case_elsewhere(10_000 + seed))
     return cases

@@ -43,6 +43,7 @@ class AugmentationOptions:
     elastic_probability: float = 0.4
     thick_slices_probability: float = 0.25
     cropped_view_probability: float = 0.2
+    hidden_organ_probability: float = 0.08
     brightness: float = 0.1
     contrast: float = 0.3
     gamma: tuple[float, float] = (0.7, 1.5)
@@ -100,6 +101,7 @@ class PatchSource:
         spacing_mm: tuple[float, float, float],
     ) -> None:
         self.case = case
+        self.target_label = target_label
         grid = grid_of(case.ct)
         low, high = bounds_ras(grid)
         source = windowed_source(case.ct, aligned_grid(low, high, spacing_mm), window_hu)
@@ -142,6 +144,8 @@ class PatchSource:
         if self.case.kind == "region":
             labels = torch.where(within, labels, torch.full_like(labels, IGNORE))
         if augmentation is not None:
+            if rng.random() < augmentation.hidden_organ_probability:
+                image, labels = hide_organ(image, labels, self.target_label, rng)
             if rng.random() < augmentation.cropped_view_probability:
                 image, labels = crop_view(image, labels, rng)
             if rng.random() < augmentation.thick_slices_probability:
@@ -235,6 +239,29 @@ def crop_view(
     image.narrow(axis, start, length).zero_()
     hidden = labels.narrow(axis, start, length)
     hidden[hidden != IGNORE] = 0
+    return image, labels
+
+
+def hide_organ(
+    image: torch.Tensor, labels: torch.Tensor, target_label: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Black out the slices of the organ and all on one side, as where a scan ends short of it.
+
+    Without such samples a network learns that there is a pancreas in every scan, and finds one in
+    the chest and in the pelvis.
+    """
+    slices = torch.nonzero((labels == target_label).any(dim=4).any(dim=3)[0, 0]).flatten()
+    if len(slices) == 0:
+        return image, labels
+    margin = int(rng.integers(0, 4))
+    below = max(int(slices[0]) - margin, 0)
+    above = min(int(slices[-1]) + 1 + margin, image.shape[2])
+    # The side where more is left to see, mostly; the other now and then.
+    keep_below = (below > image.shape[2] - above) == (rng.random() < 0.75)
+    hidden = slice(below, None) if keep_below else slice(None, above)
+    image, labels = image.clone(), labels.clone()
+    image[:, :, hidden] = 0
+    labels[:, :, hidden][labels[:, :, hidden] != IGNORE] = 0
     return image, labels
 
 

@@ -49,8 +49,10 @@ def locator_options(budget: Budget, seed: int = 0, learning_rate: float = 1e-3) 
         window_hu=WINDOW_HU,
         seed=seed,
         learning_rate=LearningRate(peak=learning_rate),
-        augmentation=AugmentationOptions(scale=0.25, cropped_view_probability=0.3),
-        kind_weights={"scan": 0.85, "synthetic": 0.15},
+        augmentation=AugmentationOptions(
+            scale=0.25, cropped_view_probability=0.3, hidden_organ_probability=0.25
+        ),
+        kind_weights={"scan": 0.78, "synthetic": 0.12, "elsewhere": 0.1},
         all_organs=1.0,
         click_probability=0.0,
     )

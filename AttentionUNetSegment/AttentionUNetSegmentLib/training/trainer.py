@@ -71,7 +71,12 @@ class StageOptions:
     clip_norm: float = 5.0
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     kind_weights: dict[str, float] = field(
-        default_factory=lambda: {"scan": 0.6, "region": 0.32, "synthetic": 0.08}
+        default_factory=lambda: {
+            "scan": 0.57,
+            "region": 0.32,
+            "synthetic": 0.08,
+            "elsewhere": 0.03,
+        }
     )
     all_organs: float = 0.5
     deep_supervision: tuple[float, ...] = (1.0, 0.5, 0.25)
