@@ -143,7 +143,7 @@ def test_gate_supervision_reaches_coarse_levels_and_passes_over_the_unknown() ->
     labels = torch.full((1, 16, 16, 16), IGNORE)
     alpha = torch.full((1, 2, 4, 4, 4), 0.7, requires_grad=True)
     loss = gate_loss([alpha], labels, 1, (4.0,), (2.0, 2.0, 2.0))
-    assert float(loss) == 0
+    assert loss.item() == 0
     labels[0, :8] = 0
     labels[0, 2, 2, 2] = 1
     full = torch.full((1, 1, 16, 16, 16), 0.5)

@@ -40,6 +40,7 @@ from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
 from geometry import placed, rotation
 from scipy import ndimage
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 WINDOW = (-125.0, 275.0)
 PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
@@ -283,15 +284,25 @@ def test_a_kill_while_saving_keeps_the_state_before(
 
 def test_training_lowers_the_loss_and_logs_what_it_does(tmp_path: Path) -> None:
     options = dataclasses.replace(
-        tiny_options(40), kind_weights={"scan": 1.0}, checkpoint_every_s=1e9, click_probability=0.2
+        tiny_options(40),
+        kind_weights={"scan": 1.0},
+        learning_rate=LearningRate(peak=1e-2),
+        augmentation=AugmentationOptions(
+            elastic_probability=0, cropped_view_probability=0, hidden_organ_probability=0
+        ),
+        click_probability=0.2,
+        checkpoint_every_s=1e9,
     )
     run = StageTrainer(options, [small_case()], [small_case()], tmp_path)
     run.run()
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [record["loss"] for record in records if "loss" in record]
-    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     assert len(records[0]["focus_ratios"]) == 4
     assert set(records[-1]["validation_dice"]) == {"small"}
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in curves.Scalars("loss")] == [20, 40]
+    assert len(curves.Scalars("validation_focus_ratios/level 4")) == 1
     assert json.loads((tmp_path / "options.json").read_text())["budget"] == {
         "steps": 40,
         "minutes": None,

@@ -60,8 +60,8 @@ def synthetic_body_part(
     grid = np.broadcast_arrays(x[None, None, :], y[None, :, None], z[:, None, None])
     lateral = grid[0] + tilt[0] * grid[2]
     depth = grid[1] + tilt[1] * grid[2]
-    half = tuple(float(side) / 2 for side in extent)
-    wobble = SmoothField(rng, (-half[0], -half[1], -half[2]), half, 60.0).on_grid(x, y, z)
+    right, back, top = (float(side) / 2 for side in extent)
+    wobble = SmoothField(rng, (-right, -back, -top), (right, back, top), 60.0).on_grid(x, y, z)
     draw = _thighs if part == "thighs" else _head
     hu = draw(rng, lateral, depth, grid[2], 4.0 * wobble)
     hu += rng.normal(0, rng.uniform(6, 18), hu.shape)

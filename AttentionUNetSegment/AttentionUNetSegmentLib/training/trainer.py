@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import TrainingError
 from ..networks import SegmentationNetwork, build_network, focus_ratio
@@ -151,6 +152,8 @@ class StageTrainer:
         self._keep_options()
         if self.checkpoint_file.exists():
             self._restore()
+        # What was logged beyond the checkpoint is hidden, as the steps are done again.
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=self.state.step)
 
     # What a run leaves on disk
 
@@ -228,6 +231,8 @@ class StageTrainer:
     def _log(self, record: dict[str, Any]) -> None:
         with self.log_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.state.step, **record}) + "\n")
+        for name, value in named_scalars(record):
+            self.board.add_scalar(name, value, self.state.step)
 
     # Samples
 
@@ -381,7 +386,19 @@ class StageTrainer:
             pool.shutdown(cancel_futures=True)
         self._save()
         self._log(self.validate())
+        self.board.close()
         return state.average
+
+
+def named_scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """A log record as curves: one for each case and for each level of the gates."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{case}", float(one)) for case, one in value.items())
+        elif isinstance(value, list):
+            yield from ((f"{name}/level {level}", float(x)) for level, x in enumerate(value, 1))
+        else:
+            yield name, float(value)
 
 
 def replace_text(file: Path, text: str) -> None:
