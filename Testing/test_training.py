@@ -8,19 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.resampling import aligned_grid
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.models import load_model
 from AttentionUNetSegmentLib.training.clicks import dilate, erode, patch_grid, simulate_clicks
 from AttentionUNetSegmentLib.training.datasets import (
     PANCREAS,
     CaseFiles,
-    LabelledCase,
     find_cases,
     load_case,
 )
@@ -40,25 +37,11 @@ from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
 from geometry import placed, rotation
 from scipy import ndimage
+from small_cases import small_case, write_case
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 WINDOW = (-125.0, 275.0)
 PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
-
-
-def small_case(kind: str = "scan", matrix: np.ndarray | None = None) -> LabelledCase:
-    """An abdomen of blobs: a bright liver, a smaller pancreas."""
-    shape = (30, 50, 60)
-    matrix = placed((2.0, 2.0, 3.0), (60, 50, 0)) if matrix is None else matrix
-    k, j, i = np.indices(shape)
-    labels = np.zeros(shape, np.uint8)
-    labels[((i - 40) / 14) ** 2 + ((j - 24) / 14) ** 2 + ((k - 15) / 10) ** 2 < 1] = 5
-    labels[((i - 18) / 9) ** 2 + ((j - 26) / 6) ** 2 + ((k - 14) / 5) ** 2 < 1] = PANCREAS
-    hu = np.choose(np.minimum(labels, 9), [-60, 0, 0, 0, 0, 110, 0, 0, 230, 0])
-    hu = hu + np.random.default_rng(0).normal(0, 5, shape)
-    return LabelledCase(
-        "small", Volume(hu.astype(np.int16), matrix), Volume(labels, matrix), kind, kind != "region"
-    )
 
 
 def source(kind: str = "scan", matrix: np.ndarray | None = None) -> PatchSource:
@@ -348,17 +331,6 @@ def test_both_stages_use_all_labels_and_the_refiner_takes_clicks() -> None:
     locator, refiner = locator_options(Budget(steps=1)), refiner_options(Budget(steps=1))
     assert locator.network["out_channels"] == refiner.network["out_channels"] == 9
     assert (locator.network["in_channels"], refiner.network["in_channels"]) == (1, 3)
-
-
-def write_case(folder: Path, name: str, case: LabelledCase, suffix: str = "_organs") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for volume, ending in ((case.ct, "_ct"), (case.labels, suffix)):
-        image = sitk.GetImageFromArray(volume.array)
-        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
-        image.SetSpacing(volume.spacing_mm)
-        image.SetOrigin(lps[:3, 3])
-        image.SetDirection((lps[:3, :3] / volume.spacing_mm).ravel())
-        sitk.WriteImage(image, str(folder / f"{name}{ending}.nii.gz"))
 
 
 def test_a_data_folder_is_read_and_split(tmp_path: Path) -> None:

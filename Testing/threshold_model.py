@@ -29,9 +29,10 @@ NETWORK = {
 class BrightIsOrgan(nn.Module):
     """Foreground where the window's upper part begins; attention is the brightness of a level."""
 
-    def __init__(self, levels: int = 4) -> None:
+    def __init__(self, levels: int = 4, label: int = 1) -> None:
         super().__init__()
         self.levels = levels
+        self.label = label
         self.gates = [None] * levels
         self.passes: list[tuple[int, ...]] = []
 
@@ -41,7 +42,8 @@ class BrightIsOrgan(nn.Module):
         self.passes.append(tuple(image.shape))
         # 150 HU of a -125 to 275 window is where the two classes meet.
         foreground = (image[:, :1] - 0.6875) * 40
-        logits = torch.cat((-foreground, foreground), dim=1)
+        logits = foreground.new_full((1, self.label + 1, *foreground.shape[2:]), -1e4)
+        logits[:, :1], logits[:, self.label :] = -foreground, foreground
         if not return_attention:
             return logits
         attention = [
@@ -51,8 +53,14 @@ class BrightIsOrgan(nn.Module):
         return NetworkOutput(logits, attention, [])
 
 
-def threshold_model() -> Model:
-    """The model, with a card like that of a trained one."""
+def threshold_model(label: int = 1) -> Model:
+    """The model, with a card like that of a trained one.
+
+    Args:
+        label: value of the organ; those below it are other organs, which are never found.
+    """
+    others = tuple(Label(value, f"organ {value}") for value in range(1, label))
+    network = {**NETWORK, "out_channels": label + 1}
     card = ModelCard(
         name="bright",
         version="1",
@@ -62,11 +70,12 @@ def threshold_model() -> Model:
         licence="Apache-2.0",
         citation=(),
         intensity_window_hu=(-125, 275),
-        labels=(Label(0, "background"), Label(1, "pancreas")),
+        labels=(Label(0, "background"), *others, Label(label, "pancreas")),
         target="pancreas",
         stages={
-            "locator": Stage({**NETWORK, "in_channels": 1}, (6.0, 6.0, 6.0)),
-            "refiner": Stage(NETWORK, (2.0, 2.0, 3.0)),
+            "locator": Stage({**network, "in_channels": 1}, (6.0, 6.0, 6.0)),
+            "refiner": Stage(network, (2.0, 2.0, 3.0)),
         },
     )
-    return Model(card, {"locator": BrightIsOrgan(0), "refiner": BrightIsOrgan()}, Path())
+    networks = {"locator": BrightIsOrgan(0, label), "refiner": BrightIsOrgan(4, label)}
+    return Model(card, networks, Path())

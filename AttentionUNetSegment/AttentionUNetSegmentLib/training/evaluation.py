@@ -243,7 +243,9 @@ def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list
         if count < clicks:
             click = click_on_largest_error(prediction.mask != 0, truth, case.ct)
             if click is None:
-                break
+                # Nothing is wrong, so nothing would be clicked: the result stays what it is.
+                more = range(count + 1, clicks + 1)
+                return [*results, *(dataclasses.replace(result, clicks=n) for n in more)]
             placed.append(click)
     return results
 

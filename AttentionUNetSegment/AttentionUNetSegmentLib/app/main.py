@@ -1,0 +1,72 @@
+"""Where the command ``attention-unet-segment`` starts, and what its exit status says.
+
+0: done. 2: it could not be done; one line on stderr says why. 130, 143: stopped by Ctrl-C, by a
+request to end. Anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import AttentionUNetSegmentError
+from .requirements import extra_needed
+from .stopping import Stopped, stops_raised
+
+COMMAND = "attention-unet-segment"
+CANNOT_BE_DONE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: those after the command's name; the process's own unless given.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        with stops_raised():
+            return _run(sys.argv[1:] if arguments is None else list(arguments))
+    except AttentionUNetSegmentError as error:
+        return _complain(str(error))
+    except Stopped as stop:
+        print("Stopped.", file=sys.stderr, flush=True)
+        return stop.exit_status
+    except MemoryError:
+        return _complain("This computer's memory does not suffice for it.")
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CANNOT_BE_DONE
+
+
+def _run(arguments: list[str]) -> int:
+    with extra_needed("standalone"):
+        import typer
+
+        from .commands import application
+    # Matplotlib reports on its font cache, which is nobody's concern here.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # Not exported by typer, and from its own copy of click or from click, as its version has it.
+    usage_error: type[Exception] = typer.BadParameter.__bases__[0]
+    command = typer.main.get_command(application)
+    try:
+        with command.make_context(COMMAND, arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except usage_error as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", COMMAND)
+        message = error.format_message()  # type: ignore[attr-defined]
+        return _complain(f"{message} Try '{where} --help'.")
+    return 0
+
+
+def _complain(message: str) -> int:
+    """Say in one line what is wrong, and give the exit status for it."""
+    print("Error:", " ".join(message.split()), file=sys.stderr, flush=True)
+    return CANNOT_BE_DONE

@@ -1,0 +1,411 @@
+"""The picture of a result: where the organ is, and where the network looked.
+
+>>> figure_bytes = render_overlay(prediction, Path("overlay.png"), "Abdomen, portal venous phase")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .reslice import AXIAL, CORONAL, SAGITTAL, Frame, body_box, volume_box
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..inference.prediction import Prediction
+
+RESEARCH_USE = "Research use only"
+WINDOW_HU = (-160.0, 240.0)  # width 400, level 40: soft tissue
+
+_WIDTH_PX, _DPI = 1800, 100
+_MARGIN_PX, _GAP_PX, _LETTER_PX = 44, 26, 20
+_MOST_SLICE_PX, _MOST_MAP_PX = 620, 420
+# The most of a scan that is shown, along R, A and S, in mm: an abdomen.
+_MOST_SHOWN_MM = np.array([440.0, 340.0, 330.0])
+_MAP_MARGIN_MM = 12.0
+
+_BACKGROUND = "#0d1014"
+_TEXT, _QUIET = "#f2f4f7", "#9aa4b2"
+_NOTICE = "#ffb35c"
+_OUTLINE, _OUTLINE_ON_MAP = "#ffc247", "#ffffff"
+_SMALL_PX = 14.5
+_FONT = "DejaVu Sans"  # comes with Matplotlib, so it is there on every machine
+
+
+def render_overlay(
+    prediction: Prediction, file: Path, title: str, note: str = "", *, organ: str = "pancreas"
+) -> None:
+    """Draw the organ in three planes and, below, the attention of each level on the axial slice.
+
+    Slices are taken through the middle of the organ (of the scan where none was found) along the
+    patient's axes, whatever the directions of the scan's own, all at one scale.
+
+    Args:
+        prediction: only its slices are looked at; one attention map at a time is computed.
+        file: PNG file to write.
+        title: what the scan is; its file's name, for instance.
+        note: shown as a notice, such as that the scan is synthetic.
+        organ: name of what was segmented.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import warnings
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _Drawing(prediction, organ).draw(title, note)
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks shows as boxes; nobody needs to be told of each.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        FigureCanvasAgg(figure).print_png(str(file))
+
+
+class _Drawing:
+    """Lays the page out in pixels from its upper left corner, row by row."""
+
+    def __init__(self, prediction: Prediction, organ: str) -> None:
+        self.prediction = prediction
+        self.organ = organ
+        self.volume = prediction.volume
+        self.centre = _middle(prediction)
+        low, high = body_box(self.volume)
+        # Widened where the organ lies at the border, then cut to an abdomen around it.
+        low, high = np.minimum(low, self.centre), np.maximum(high, self.centre)
+        half = _MOST_SHOWN_MM / 2
+        middle = np.clip(self.centre, low + half, np.maximum(high - half, low + half))
+        self.low, self.high = np.maximum(low, middle - half), np.minimum(high, middle + half)
+
+    def draw(self, title: str, note: str) -> Figure:
+        from matplotlib.figure import Figure
+
+        slices = self._slice_boxes(top=122)
+        bottom = max(y + height for _, _, y, _, height in slices) + _LETTER_PX + 20
+        maps = self._map_boxes(top=bottom + 70)
+        end = max((y + height for _, _, y, _, height in maps), default=bottom) + 18
+        height_px = round(end + 56)
+
+        self.figure = Figure(
+            figsize=(_WIDTH_PX / _DPI, height_px / _DPI), dpi=_DPI, facecolor=_BACKGROUND
+        )
+        self.height_px = height_px
+        self._header(title, note)
+        for frame, *box in slices:
+            self._slice(frame, *box)
+        if maps:
+            self._text(_MARGIN_PX, bottom + 2, "Where the network looked", 20, weight="bold")
+            self._text(
+                _WIDTH_PX - _MARGIN_PX,
+                bottom + 6,
+                "Attention, 0 to 1, on the same axial slice.  Dashed: the region examined "
+                "closely.  Focus: share of it above 0.5.",
+                _SMALL_PX,
+                color=_QUIET,
+                ha="right",
+            )
+            for level, (frame, *box) in enumerate(maps, start=1):
+                self._map(level, frame, *box)
+            self._colour_scale(*maps[-1][1:])
+        self._footer(end)
+        return self.figure
+
+    # Layout
+
+    def _slice_boxes(self, top: float) -> list[tuple[Frame, float, float, float, float]]:
+        frames = [
+            Frame(view, float(self.centre[view.normal_axis]), self.low, self.high)
+            for view in (AXIAL, CORONAL, SAGITTAL)
+        ]
+        gaps = 2 * (_GAP_PX + 2 * _LETTER_PX) + 2 * _LETTER_PX
+        room = _WIDTH_PX - 2 * _MARGIN_PX - gaps
+        widths, heights = zip(*(frame.size_mm for frame in frames), strict=True)
+        scale = min(room / sum(widths), _MOST_SLICE_PX / max(heights))
+        x = (_WIDTH_PX - gaps - scale * sum(widths)) / 2 + _LETTER_PX
+        boxes = []
+        for frame, width, height in zip(frames, widths, heights, strict=True):
+            boxes.append((frame, x, top + 30 + _LETTER_PX, scale * width, scale * height))
+            x += scale * width + _GAP_PX + 2 * _LETTER_PX
+        return boxes
+
+    def _map_boxes(self, top: float) -> list[tuple[Frame, float, float, float, float]]:
+        levels = self.prediction.levels
+        if not levels or any(part.stop <= part.start for part in self.prediction.region):
+            return []
+        low, high = volume_box(self.volume, self.prediction.region)
+        outer_low, outer_high = volume_box(self.volume)
+        low = np.maximum(low - _MAP_MARGIN_MM, outer_low)
+        high = np.minimum(high + _MAP_MARGIN_MM, outer_high)
+        frame = Frame(AXIAL, float(self.centre[2]), low, high)
+        width, height = frame.size_mm
+        scale_bar = 70
+        most = max(levels, 3)  # one or two maps need not fill the page
+        room = (_WIDTH_PX - 2 * _MARGIN_PX - scale_bar - (most - 1) * _GAP_PX) / most
+        scale = min(room / width, _MOST_MAP_PX / height)
+        used = levels * scale * width + (levels - 1) * _GAP_PX + scale_bar
+        x = (_WIDTH_PX - used) / 2
+        return [
+            (frame, x + number * (scale * width + _GAP_PX), top, scale * width, scale * height)
+            for number in range(levels)
+        ]
+
+    # Parts
+
+    def _header(self, title: str, note: str) -> None:
+        prediction = self.prediction
+        right = _WIDTH_PX - _MARGIN_PX
+        if prediction.found:
+            organ = self.organ[:1].upper() + self.organ[1:]
+            headline = f"{_shortened(organ, 30)}  {prediction.volume_ml:.1f} mL"
+        else:
+            headline = f"No {_shortened(self.organ, 30)} was found in this scan"
+        notice = f"{_shortened(note, 60)}   ·   {RESEARCH_USE}" if note else RESEARCH_USE
+        model = f"{prediction.model_name} {prediction.model_version}"
+        self._text(_MARGIN_PX, 34, headline, 29, weight="bold")
+        self._text(_MARGIN_PX, 80, _shortened(title, 84), 15.5, color=_QUIET)
+        self._text(right, 39, notice, 19, weight="bold", color=_NOTICE, ha="right")
+        self._text(right, 80, f"Model {_shortened(model, 60)}", 15.5, color=_QUIET, ha="right")
+
+    def _slice(self, frame: Frame, x: float, y: float, width: float, height: float) -> None:
+        axes = self._panel(frame, x, y, width, height)
+        pixel_mm = frame.size_mm[0] / width
+        self._show_ct(axes, frame, pixel_mm)
+        self._show_outline(axes, frame, pixel_mm, _OUTLINE, 1.7)
+        self._text(x, y - _LETTER_PX - 28, frame.view.name, 17, weight="bold")
+        place = _place(frame)
+        self._text(x + width, y - _LETTER_PX - 26, place, _SMALL_PX, color=_QUIET, ha="right")
+        left, right, up, down = frame.view.letters
+        for letter, letter_x, letter_y in (
+            (left, x - _LETTER_PX / 2 - 1, y + height / 2),
+            (right, x + width + _LETTER_PX / 2 + 1, y + height / 2),
+            (up, x + width / 2, y - _LETTER_PX / 2),
+            (down, x + width / 2, y + height + _LETTER_PX / 2 + 1),
+        ):
+            self._text(letter_x, letter_y, letter, 15, color=_QUIET, ha="center", va="center")
+        if frame.view is AXIAL:
+            self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
+
+    def _map(
+        self, level: int, frame: Frame, x: float, y: float, width: float, height: float
+    ) -> None:
+        from matplotlib import colormaps
+
+        axes = self._panel(frame, x, y, width, height)
+        pixel_mm = frame.size_mm[0] / width
+        self._show_ct(axes, frame, pixel_mm)
+        region = self.prediction.region
+        from_region = np.eye(4)
+        from_region[:3, 3] = [-part.start for part in reversed(region)]
+        values, inside = frame.sample(
+            self.prediction.attention_in_region(level),
+            from_region @ self.volume.ras_to_ijk,
+            pixel_mm,
+        )
+        colours = colormaps["inferno"](values.clip(0, 1))
+        colours[..., 3] = np.where(inside, _opacity(values), 0.0)
+        axes.imshow(colours, extent=_extent(frame), interpolation="bilinear", zorder=2)
+        if not inside.all():
+            axes.contour(
+                inside.astype(np.float32),
+                [0.5],
+                colors=[_QUIET],
+                linewidths=0.7,
+                linestyles="dashed",
+                extent=_extent(frame),
+                origin="upper",
+                zorder=3,
+            )
+        self._show_outline(axes, frame, pixel_mm, _OUTLINE_ON_MAP, 1.2)
+        ratio = self.prediction.focus_ratios[level - 1]
+        self._text(x, y - 27, f"Level {level}", 17, weight="bold")
+        self._text(x + width, y - 25, f"focus {_percent(ratio)}", 15, color=_TEXT, ha="right")
+        if level == 1:
+            self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
+
+    def _colour_scale(self, x: float, y: float, width: float, height: float) -> None:
+        from matplotlib import colormaps
+
+        axes = self._axes(x + width + 18, y, 15, height)
+        values = np.linspace(1, 0, 256)[:, None]
+        colours = colormaps["inferno"](values)
+        # As it looks over tissue in the middle of the grey scale.
+        opacity = _opacity(values)[..., None]
+        colours[..., :3] = opacity * colours[..., :3] + (1 - opacity) * 0.42
+        axes.imshow(colours, aspect="auto", extent=(0, 1, 0, 1), interpolation="bilinear")
+        axes.set_xticks([])
+        axes.yaxis.tick_right()
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        axes.tick_params(colors=_TEXT, labelsize=_points(13), length=4, width=1, pad=3)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+
+    def _footer(self, end: float) -> None:
+        low, high = WINDOW_HU
+        directions = "R, L: patient's right, left; A, P: front, back; S, I: head, feet"
+        shown = f"CT window {high - low:.0f}, level {(high + low) / 2:.0f} HU"
+        self._text(_MARGIN_PX, end + 12, f"{shown}.  {directions}.", _SMALL_PX, color=_QUIET)
+        self._text(
+            _WIDTH_PX - _MARGIN_PX,
+            end + 12,
+            "Attention U-Net Segment",
+            _SMALL_PX,
+            color=_QUIET,
+            ha="right",
+        )
+
+    # Marks
+
+    def _panel(self, frame: Frame, x: float, y: float, width: float, height: float) -> Axes:
+        axes = self._axes(x, y, width, height)
+        axes.set_facecolor("black")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_color("#2a3038")
+        width_mm, height_mm = frame.size_mm
+        axes.set_xlim(0, width_mm)
+        axes.set_ylim(height_mm, 0)
+        return axes
+
+    def _axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        return self.figure.add_axes(
+            (
+                x / _WIDTH_PX,
+                1 - (y + height) / self.height_px,
+                width / _WIDTH_PX,
+                height / self.height_px,
+            )
+        )
+
+    def _show_ct(self, axes: Axes, frame: Frame, pixel_mm: float) -> None:
+        hu, inside = frame.sample(self.volume.array, self.volume.ras_to_ijk, pixel_mm)
+        hu[~inside] = WINDOW_HU[0]
+        axes.imshow(
+            hu,
+            cmap="gray",
+            vmin=WINDOW_HU[0],
+            vmax=WINDOW_HU[1],
+            extent=_extent(frame),
+            interpolation="bilinear",
+            aspect="auto",
+        )
+
+    def _show_outline(
+        self, axes: Axes, frame: Frame, pixel_mm: float, colour: str, line_px: float
+    ) -> None:
+        mask, _ = frame.sample(self.prediction.mask, self.volume.ras_to_ijk, pixel_mm)
+        if mask.max() <= 0.5 or min(mask.shape) < 2:
+            return
+        for line_colour, width in (("#000000a0", line_px + 1.6), (colour, line_px)):
+            axes.contour(
+                mask,
+                [0.5],
+                colors=[line_colour],
+                linewidths=_points(width),
+                extent=_extent(frame),
+                origin="upper",
+                zorder=4,
+            )
+
+    def _scale_bar(self, x: float, y: float, px_per_mm: float, length_mm: float) -> None:
+        from matplotlib.lines import Line2D
+
+        across = (x + 14, x + 14 + length_mm * px_per_mm)
+        for colour, width in (("#000000b0", 5.5), (_TEXT, 2.6)):
+            self.figure.add_artist(
+                Line2D(
+                    [value / _WIDTH_PX for value in across],
+                    [1 - (y - 14) / self.height_px] * 2,
+                    color=colour,
+                    linewidth=_points(width),
+                    solid_capstyle="butt",
+                )
+            )
+        self._text(
+            sum(across) / 2,
+            y - 20,
+            f"{length_mm:.0f} mm",
+            _SMALL_PX,
+            ha="center",
+            va="bottom",
+            outlined=True,
+        )
+
+    def _text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size_px: float,
+        *,
+        color: str = _TEXT,
+        weight: str = "normal",
+        ha: str = "left",
+        va: str = "top",
+        outlined: bool = False,
+    ) -> None:
+        drawn: Any = self.figure.text(
+            x / _WIDTH_PX,
+            1 - y / self.height_px,
+            text,
+            color=color,
+            fontsize=_points(size_px),
+            fontweight=weight,
+            fontfamily=_FONT,
+            ha=ha,
+            va=va,
+            parse_math=False,
+        )
+        if outlined:
+            from matplotlib.patheffects import withStroke
+
+            drawn.set_path_effects([withStroke(linewidth=_points(3), foreground="#000000b0")])
+
+
+def _middle(prediction: Prediction) -> np.ndarray:
+    """Where the slices go, R, A, S in mm: half of the organ lies on either side of each."""
+    volume = prediction.volume
+    # The whole of the mask lies in the region; the scan may be a hundred times as large.
+    kji = np.argwhere(prediction.mask[prediction.region])
+    if len(kji):
+        kji += [part.start for part in prediction.region]
+        ras = kji[:, ::-1] @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
+        return np.median(ras, axis=0)
+    middle = (np.array(volume.shape_ijk) - 1) / 2
+    return volume.ijk_to_ras[:3, :3] @ middle + volume.ijk_to_ras[:3, 3]
+
+
+def _place(frame: Frame) -> str:
+    """Where a plane lies, as a distance towards R or L, A or P, S or I."""
+    towards = ("RL", "AP", "SI")[frame.view.normal_axis][int(frame.position_mm < 0)]
+    return f"{towards} {abs(frame.position_mm):.1f} mm"
+
+
+def _opacity(values: np.ndarray) -> np.ndarray:
+    """Clear where the network does not look, so that the CT shows; never wholly opaque."""
+    ramp = np.clip(values / 0.6, 0, 1)
+    return 0.74 * ramp**2 * (3 - 2 * ramp)
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.0f} %" if ratio >= 0.0995 or ratio == 0 else f"{100 * ratio:.1f} %"
+
+
+def _extent(frame: Frame) -> tuple[float, float, float, float]:
+    width, height = frame.size_mm
+    return 0, width, height, 0
+
+
+def _points(px: float) -> float:
+    return px * 72 / _DPI
+
+
+def _shortened(text: str, most: int) -> str:
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[-(most - 1 - head) :]}"

@@ -1,0 +1,37 @@
+"""A case small enough to train and evaluate on in a test, in memory and on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.training.datasets import PANCREAS, LabelledCase
+from geometry import placed
+
+
+def small_case(kind: str = "scan", matrix: np.ndarray | None = None) -> LabelledCase:
+    """An abdomen of blobs: a bright liver, a smaller pancreas."""
+    shape = (30, 50, 60)
+    matrix = placed((2.0, 2.0, 3.0), (60, 50, 0)) if matrix is None else matrix
+    k, j, i = np.indices(shape)
+    labels = np.zeros(shape, np.uint8)
+    labels[((i - 40) / 14) ** 2 + ((j - 24) / 14) ** 2 + ((k - 15) / 10) ** 2 < 1] = 5
+    labels[((i - 18) / 9) ** 2 + ((j - 26) / 6) ** 2 + ((k - 14) / 5) ** 2 < 1] = PANCREAS
+    hu = np.choose(np.minimum(labels, 9), [-60, 0, 0, 0, 0, 110, 0, 0, 230, 0])
+    hu = hu + np.random.default_rng(0).normal(0, 5, shape)
+    return LabelledCase(
+        "small", Volume(hu.astype(np.int16), matrix), Volume(labels, matrix), kind, kind != "region"
+    )
+
+
+def write_case(folder: Path, name: str, case: LabelledCase, suffix: str = "_organs") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for volume, ending in ((case.ct, "_ct"), (case.labels, suffix)):
+        image = sitk.GetImageFromArray(volume.array)
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
+        image.SetSpacing(volume.spacing_mm)
+        image.SetOrigin(lps[:3, 3])
+        image.SetDirection((lps[:3, :3] / volume.spacing_mm).ravel())
+        sitk.WriteImage(image, str(folder / f"{name}{ending}.nii.gz"))

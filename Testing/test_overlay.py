@@ -1,0 +1,310 @@
+"""The picture of a result: planes, orientation, outline, attention, and what is written on it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from AttentionUNetSegmentLib.app import overlay
+from AttentionUNetSegmentLib.app.reslice import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    Frame,
+    body_box,
+    interpolate,
+    volume_box,
+)
+from AttentionUNetSegmentLib.inference.volume import Volume
+from geometry import placed, reordered, rotation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+BODY_MM = np.array([150.0, 110.0, 120.0])
+ORGAN_MM = np.array([26.0, 14.0, 16.0])
+# Towards the patient's left, back and feet, seen from the middle of the body.
+ORGAN_OFFSET_RAS = np.array([-60.0, -35.0, -30.0])
+MIDDLE_RAS = np.array([12.0, -20.0, 300.0])
+
+
+def ellipsoid(ras: np.ndarray, middle: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    return (((ras - middle) / axes) ** 2).sum(axis=-1) < 1
+
+
+def body(spacing: tuple[float, float, float] = (5.0, 5.0, 6.0)) -> Volume:
+    """A body of 40 HU with an organ of 120 HU, in air."""
+    shape = tuple(int(size) for size in np.array([270, 250, 330]) / np.array(spacing[::-1]))
+    matrix = placed(spacing, (0.0, 0.0, 0.0))
+    matrix[:3, 3] = MIDDLE_RAS - matrix[:3, :3] @ (np.array(shape[::-1]) / 2)
+    ijk = np.stack(np.indices(shape)[::-1], axis=-1)
+    ras = ijk @ matrix[:3, :3].T + matrix[:3, 3]
+    hu = np.where(ellipsoid(ras, MIDDLE_RAS, BODY_MM), 40, -1000)
+    hu[ellipsoid(ras, MIDDLE_RAS + ORGAN_OFFSET_RAS, ORGAN_MM)] = 120
+    return Volume(hu.astype(np.int16), matrix)
+
+
+class HandMade(SimpleNamespace):
+    """What :func:`render_overlay` reads of a prediction; counts the maps that it asks for."""
+
+    def attention_in_region(self, level: int) -> np.ndarray:
+        self.asked.append(level)
+        return (self.mask[self.region] * np.float32(0.9)).astype(np.float32)
+
+
+def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) -> Any:
+    if mask is None:
+        mask = (volume.array == 120).astype(np.uint8)
+    levels = changes.get("levels", 4)
+    where = np.argwhere(mask) if mask.any() else np.zeros((1, 3), int)
+    region = tuple(
+        slice(max(int(low) - 5, 0), int(high) + 6)
+        for low, high in zip(where.min(axis=0), where.max(axis=0), strict=True)
+    )
+    content = {
+        "volume": volume,
+        "mask": mask,
+        "region": region,
+        "found": True,
+        "levels": levels,
+        "volume_ml": float(mask.sum()) * volume.voxel_volume_ml,
+        "focus_ratios": (0.453, 0.25, 0.08, 0.031, 0.01)[:levels],
+        "model_name": "pancreas-ct",
+        "model_version": "1.2.3",
+        "asked": [],
+    }
+    return HandMade(**content | changes)
+
+
+def nothing_found(volume: Volume) -> Any:
+    return hand_made(
+        volume,
+        np.zeros(volume.array.shape, np.uint8),
+        region=(slice(0, 0),) * 3,
+        found=False,
+        volume_ml=0.0,
+        focus_ratios=(0.0,) * 4,
+    )
+
+
+def texts(prediction: Any, title: str = "scan.nii.gz", note: str = "") -> list[str]:
+    figure = overlay._Drawing(prediction, "pancreas").draw(title, note)
+    return [text.get_text() for text in figure.texts]
+
+
+def rendered(prediction: Any, folder: Path, **options: str) -> np.ndarray:
+    file = folder / "overlay.png"
+    overlay.render_overlay(prediction, file, "scan.nii.gz", **options)
+    return np.asarray(Image.open(file).convert("RGB"), dtype=int)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The picture of a usual result."""
+    return rendered(hand_made(body()), tmp_path_factory.mktemp("page"))
+
+
+def outline_pixels(picture: np.ndarray) -> np.ndarray:
+    """Rows and columns of the pixels in the colour of the outline."""
+    colour = tuple(int(overlay._OUTLINE[start : start + 2], 16) for start in (1, 3, 5))
+    return np.argwhere(np.abs(picture - colour).max(axis=2) < 12)
+
+
+# Planes
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.tuples(*[st.integers(1, 6)] * 3))
+def test_interpolation_agrees_with_scipy(seed: int, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(seed)
+    array = rng.integers(-1000, 1000, shape).astype(np.int16)
+    ijk = rng.uniform(-0.5, np.array(shape[::-1]) - 0.5, (40, 3))
+    values, inside = interpolate(array, ijk)
+    expected = ndimage.map_coordinates(
+        array.astype(float), ijk[:, ::-1].T, order=1, mode="nearest", output=float
+    )
+    assert inside.all()
+    np.testing.assert_allclose(values, expected, atol=1e-2)
+
+
+def test_a_point_outside_the_scan_has_no_value() -> None:
+    values, inside = interpolate(
+        np.ones((2, 3, 4)), np.array([[3.4, 0, 0], [3.6, 0, 0], [0, -1, 0]])
+    )
+    assert inside.tolist() == [True, False, False]
+    assert values.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("view", [AXIAL, CORONAL, SAGITTAL], ids=lambda view: view.name)
+def test_pictures_are_in_radiological_orientation(view: Any) -> None:
+    """Each pixel shows the place that the letters at the edges promise."""
+    low, high = np.array([-30.0, -40.0, -50.0]), np.array([50.0, 60.0, 70.0])
+    frame = Frame(view, 5.0, low, high)
+    towards = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+    left, right, top, bottom = view.letters
+    ras_to_ijk = np.eye(4)
+    ras_to_ijk[:3, 3] = 75
+    ijk = np.indices((150, 150, 150), np.float32)[::-1]
+    for axis in range(3):  # a volume whose values are the coordinate along R, A or S
+        coordinate, inside = frame.sample(ijk[axis] - 75, ras_to_ijk, 1.0)
+        assert inside.all()
+        edges = {
+            left: coordinate[:, 0].mean() - coordinate[:, -1].mean(),
+            top: coordinate[0].mean() - coordinate[-1].mean(),
+        }
+        for letter, difference in edges.items():
+            its_axis, sign = towards[letter]
+            length = (high - low)[axis] - 1
+            assert difference == pytest.approx(sign * length if its_axis == axis else 0, abs=0.01)
+        if axis == view.normal_axis:
+            np.testing.assert_allclose(coordinate, 5.0, atol=1e-3)
+    assert towards[left][0] == towards[right][0]
+    assert towards[top][0] == towards[bottom][0]
+
+
+@pytest.mark.parametrize(
+    ("axes", "flips"), [((1, 0, 2), (True, False, False)), ((2, 0, 1), (False, True, True))]
+)
+def test_a_scan_stored_in_another_order_gives_the_same_picture(
+    axes: tuple[int, int, int], flips: tuple[bool, ...], tmp_path: Path, page: np.ndarray
+) -> None:
+    picture = rendered(hand_made(reordered(body(), axes, flips)), tmp_path)
+    assert picture.shape == page.shape
+    # Rounding moves an edge by a pixel here and there.
+    assert (np.abs(picture - page).max(axis=2) > 24).mean() < 0.004
+
+
+def test_an_oblique_scan_shows_the_organ_where_it_is() -> None:
+    volume = body()
+    turned = Volume(volume.array, rotation(2, 25) @ rotation(0, 15) @ volume.ijk_to_ras)
+    drawing = overlay._Drawing(hand_made(turned), "pancreas")
+    expected = (rotation(2, 25) @ rotation(0, 15) @ [*(MIDDLE_RAS + ORGAN_OFFSET_RAS), 1])[:3]
+    np.testing.assert_allclose(drawing.centre, expected, atol=4)
+    for view in (AXIAL, CORONAL, SAGITTAL):
+        frame = Frame(view, float(drawing.centre[view.normal_axis]), drawing.low, drawing.high)
+        mask, _ = frame.sample(turned.array == 120, turned.ras_to_ijk, 2.0)
+        assert mask.max() == pytest.approx(1)
+
+
+def test_the_room_around_the_patient_is_left_out() -> None:
+    volume = body()
+    low, high = body_box(volume)
+    np.testing.assert_array_less(MIDDLE_RAS - BODY_MM - 20, low)
+    np.testing.assert_array_less(high, MIDDLE_RAS + BODY_MM + 20)
+    np.testing.assert_array_less(low, MIDDLE_RAS - BODY_MM * 0.85)
+    np.testing.assert_array_less(MIDDLE_RAS + BODY_MM * 0.85, high)
+
+
+def test_a_scan_of_air_is_shown_whole() -> None:
+    volume = Volume(np.full((4, 5, 6), -1000, np.int16), np.diag([2.0, 3.0, 4.0, 1.0]))
+    for found, expected in zip(body_box(volume), volume_box(volume), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(volume_box(volume), [[-1, -1.5, -2], [11, 13.5, 14]])
+
+
+# The page
+
+
+def test_the_outline_lies_where_the_organ_is(tmp_path: Path) -> None:
+    picture = rendered(hand_made(body((2.0, 2.0, 2.0)), levels=0), tmp_path)
+    pixels = outline_pixels(picture)
+    width = picture.shape[1]
+    axial, coronal, sagittal = (
+        pixels[(pixels[:, 1] > start * width) & (pixels[:, 1] < end * width)]
+        for start, end in ((0.0, 0.36), (0.36, 0.71), (0.71, 1.0))
+    )
+    assert min(map(len, (axial, coronal, sagittal))) > 100
+    # Widths of the outlines: the organ's, all three at one scale.
+    widths = [float(np.ptp(part[:, 1])) for part in (axial, coronal, sagittal)]
+    heights = [float(np.ptp(part[:, 0])) for part in (axial, coronal, sagittal)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.08)
+    assert widths[0] / heights[0] == pytest.approx(ORGAN_MM[0] / ORGAN_MM[1], rel=0.1)
+    assert widths[1] / heights[1] == pytest.approx(ORGAN_MM[0] / ORGAN_MM[2], rel=0.1)
+    assert widths[2] / heights[2] == pytest.approx(ORGAN_MM[1] / ORGAN_MM[2], rel=0.1)
+    # It lies at the patient's left, which is the right of the picture, towards the back and feet.
+    dense = np.argwhere((picture[:, : int(0.36 * width)] > 90).all(axis=2))
+    assert np.median(axial[:, 1]) > np.median(dense[:, 1]) + 50
+    assert np.median(coronal[:, 0]) > np.median(axial[:, 0]) - 60
+
+
+def test_attention_is_asked_for_once_a_level() -> None:
+    prediction = hand_made(body())
+    texts(prediction)
+    assert prediction.asked == [1, 2, 3, 4]
+
+
+def test_attention_is_drawn_in_colour(page: np.ndarray) -> None:
+    # 0.9 of the colour map is orange over grey; above it there is none but the outline.
+    lower = page[page.shape[0] * 6 // 10 :]
+    orange = (lower[..., 0] - lower[..., 2] > 90) & (lower[..., 0] > 150)
+    columns = np.flatnonzero(orange.any(axis=0))
+    assert 4 <= (np.diff(columns) > 40).sum() + 1 <= 5  # four maps, and the colour scale
+
+
+def test_what_is_written_on_it() -> None:
+    prediction = hand_made(body())
+    written = texts(prediction, title="abdomen.nii.gz")
+    assert f"Pancreas  {prediction.volume_ml:.1f} mL" in written
+    assert "abdomen.nii.gz" in written
+    assert "Model pancreas-ct 1.2.3" in written
+    assert "Research use only" in written
+    for level, focus in enumerate(("45 %", "25 %", "8.0 %", "3.1 %"), start=1):
+        assert f"Level {level}" in written
+        assert f"focus {focus}" in written
+    assert written.count("50 mm") == 2
+    assert {"R", "L", "A", "P", "S", "I"} <= set(written)
+
+
+def test_a_note_stands_beside_the_intended_use() -> None:
+    written = texts(hand_made(body()), note="Synthetic abdomen, seed 0: not a patient")
+    (notice,) = [text for text in written if "Synthetic abdomen" in text]
+    assert notice.endswith("Research use only")
+
+
+def test_without_a_result_the_middle_of_the_scan_is_shown(tmp_path: Path) -> None:
+    prediction = nothing_found(body())
+    assert "No pancreas was found in this scan" in texts(prediction)
+    picture = rendered(prediction, tmp_path)
+    assert len(outline_pixels(picture)) == 0
+    assert prediction.asked == []
+    assert (picture.max(axis=2) > 90).mean() > 0.05
+
+
+@pytest.mark.parametrize("levels", [0, 1, 5])
+def test_any_number_of_levels(levels: int) -> None:
+    prediction = hand_made(body(), levels=levels)
+    written = texts(prediction)
+    assert prediction.asked == list(range(1, levels + 1))
+    assert [text for text in written if text.startswith("Level")] == [
+        f"Level {level}" for level in range(1, levels + 1)
+    ]
+    assert ("Where the network looked" in written) == (levels > 0)
+
+
+@pytest.mark.parametrize("thickness_mm", [6.0, 60.0])
+def test_five_slices_are_enough(thickness_mm: float, tmp_path: Path) -> None:
+    whole = body()
+    few = Volume(whole.array[20:25], whole.ijk_to_ras @ np.diag([1, 1, thickness_mm / 6, 1.0]))
+    mask = np.zeros(few.array.shape, np.uint8)
+    mask[2:4, 20:30, 20:40] = 1
+    picture = rendered(hand_made(few, mask, levels=1), tmp_path)
+    assert len(outline_pixels(picture)) > 100
+
+
+@pytest.mark.parametrize("title", ["$x^2$ 100 % {0}.nii", "腹部.nrrd", "a" * 300, "one\ntwo"])
+def test_any_title_is_drawn_as_it_is(title: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        overlay.render_overlay(hand_made(body(), levels=0), tmp_path / "o.png", title)
+    shown = texts(hand_made(body(), levels=0), title)
+    assert title.replace("\n", " ") in shown or "a" * 41 + "…" + "a" * 42 in shown
+
+
+def test_a_picture_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="absent"):
+        overlay.render_overlay(hand_made(body(), levels=0), tmp_path / "absent" / "o.png", "scan")
