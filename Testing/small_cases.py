@@ -18,7 +18,7 @@ def small_case(kind: str = "scan", matrix: np.ndarray | None = None) -> Labelled
     k, j, i = np.indices(shape)
     labels = np.zeros(shape, np.uint8)
     labels[((i - 40) / 14) ** 2 + ((j - 24) / 14) ** 2 + ((k - 15) / 10) ** 2 < 1] = 5
-    labels[((i - 18) / 9) ** 2 + ((j - 26) / 6) ** 2 + ((k - 14) / 5) ** 2 < 1] = PANCREAS
+    labels[((i - 15) / 11) ** 2 + ((j - 26) / 8) ** 2 + ((k - 14) / 6) ** 2 < 1] = PANCREAS
     hu = np.choose(np.minimum(labels, 9), [-60, 0, 0, 0, 0, 110, 0, 0, 230, 0])
     hu = hu + np.random.default_rng(0).normal(0, 5, shape)
     return LabelledCase(
