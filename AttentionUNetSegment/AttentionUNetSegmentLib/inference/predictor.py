@@ -131,6 +131,8 @@ class Predictor:
         clicks: Sequence[Click] = (),
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
+        *,
+        checked: bool = False,
     ) -> Prediction:
         """Segment a scan.
 
@@ -139,6 +141,8 @@ class Predictor:
             clicks: points inside and outside the organ, in the same world as the volume.
             progress: told what is being done.
             cancel: checked between steps and between tiles.
+            checked: ``check_ct`` has passed the scan already, of which this may be a part too small
+                to be recognised as a CT by itself.
 
         Raises:
             InputError: the scan or a click cannot be used.
@@ -149,7 +153,8 @@ class Predictor:
         began = time.perf_counter()
         warnings: list[str] = []
         with steps.step("check", 0.0, "Checking the scan"):
-            warnings.extend(check_ct(volume))
+            if not checked:
+                warnings.extend(check_ct(volume))
             check_clicks(volume, clicks)
             _check_extent(volume)
         with torch.inference_mode():

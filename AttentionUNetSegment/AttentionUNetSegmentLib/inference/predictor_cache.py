@@ -1,0 +1,87 @@
+"""The predictor that was used last, kept so that the next scan need not load the model again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..models import load_model, read_card
+from .progress import ProgressCallback, ignore_progress
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
+
+
+@dataclass(frozen=True)
+class PredictorOptions:
+    """What a predictor is made of.
+
+    Args:
+        model_folder: with a card and weights in it.
+        device: "auto", "cuda", "mps" or "cpu".
+        precision: "auto", "float32" or "bfloat16".
+        tile_voxels: the most voxels that go through a network at once; None for the default.
+    """
+
+    model_folder: Path
+    device: str = "auto"
+    precision: str = "auto"
+    tile_voxels: int | None = None
+
+
+class PredictorCache:
+    """Holds one predictor, and lends it to one user at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: tuple[PredictorOptions, str] | None = None
+        self._predictor: Predictor | None = None
+        self._device_type = ""
+
+    @contextmanager
+    def predictor(
+        self, options: PredictorOptions, progress: ProgressCallback = ignore_progress
+    ) -> Iterator[Predictor]:
+        """The predictor for these options; made where it is not the last one.
+
+        Raises:
+            ModelError: the model cannot be used.
+            DeviceError: the device is not there.
+        """
+        with self._lock:
+            card = read_card(options.model_folder)
+            # A model that was replaced on disk is another one.
+            key = (options, card.weights.sha256 if card.weights else "")
+            if self._predictor is None or key != self._key:
+                progress(0.0, "Loading PyTorch and the model")
+                self._predictor = self._key = None
+                self._predictor = _load(options)
+                self._device_type = self._predictor.device.type
+                self._key = key
+            predictor = self._predictor
+            try:
+                yield predictor
+            finally:
+                # Too little memory on the GPU moved it to the CPU; the next scan tries anew.
+                if predictor.device.type != self._device_type:
+                    self._predictor = self._key = None
+
+    def clear(self) -> None:
+        """Let go of the networks and of the memory that they take on the device."""
+        with self._lock:
+            self._predictor = self._key = None
+
+
+def _load(options: PredictorOptions) -> Predictor:
+    from .predictor import Predictor
+
+    return Predictor(
+        load_model(options.model_folder),
+        options.device,
+        options.precision,
+        options.tile_voxels,
+    )

@@ -1,0 +1,52 @@
+"""A prediction whose volumes are computed already, so that writing it into a scene is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from .prediction import Prediction
+from .progress import CancelToken, ProgressCallback, ignore_progress
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPrediction(Prediction):
+    """A prediction that holds its probability and attention on the scan's grid.
+
+    Args:
+        volumes: probability, then attention from level 1: float32 (k, j, i).
+    """
+
+    volumes: tuple[np.ndarray, ...] = ()
+
+    def probability(self) -> np.ndarray:
+        return self.volumes[0]
+
+    def attention(self, level: int) -> np.ndarray:
+        if not 1 <= level <= self.levels:
+            raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
+        return self.volumes[level]
+
+
+def prepare(
+    prediction: Prediction,
+    progress: ProgressCallback = ignore_progress,
+    cancel: CancelToken | None = None,
+) -> PreparedPrediction:
+    """Compute the volumes of a prediction now, in this thread.
+
+    Raises:
+        Cancelled: the token was set.
+    """
+    volumes: list[np.ndarray] = []
+    for level in range(prediction.levels + 1):
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        progress(level / (prediction.levels + 1), "Bringing the attention to the scan's grid")
+        volumes.append(prediction.attention(level) if level else prediction.probability())
+    fields = {
+        field.name: getattr(prediction, field.name) for field in dataclasses.fields(prediction)
+    }
+    return PreparedPrediction(**fields | {"volumes": tuple(volumes)})

@@ -1,0 +1,102 @@
+"""Our segment as files of other formats, through Slicer's own writers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import OutputError
+
+if TYPE_CHECKING:
+    import slicer
+
+
+def exportSegmentation(segmentationNode: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    """Write a whole segmentation (``.seg.nrrd``); where its node is saved to stays as it was.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    _export(segmentationNode, path)
+
+
+def exportLabelmap(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    path: Path,
+) -> None:
+    """Write a segment as a label map on the volume's grid (``.nii.gz``): 0 and 1.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    import slicer
+    import slicer.util
+
+    scene = segmentationNode.GetScene()
+    before = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode", scene)}
+    labelmapNode = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "export")
+    try:
+        labelmapNode.SetHideFromEditors(True)
+        exported = slicer.vtkSlicerSegmentationsModuleLogic.ExportSegmentsToLabelmapNode(
+            segmentationNode, [segmentId], labelmapNode, volumeNode
+        )
+        if not exported:
+            raise _failed(path)
+        _export(labelmapNode, path)
+    finally:
+        # With the display, storage and color nodes that came with it.
+        for node in slicer.util.getNodesByClass("vtkMRMLNode", scene):
+            if node.GetID() not in before:
+                scene.RemoveNode(node)
+
+
+def exportSurface(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, path: Path
+) -> None:
+    """Write a segment's closed surface (``.stl``), in LPS millimetres as other programs expect.
+
+    Raises:
+        OutputError: the segment is empty, or the file could not be written.
+    """
+    import slicer
+    import vtk
+
+    ids = vtk.vtkStringArray()
+    ids.InsertNextValue(segmentId)
+    # The writer chooses the file's name itself.
+    with tempfile.TemporaryDirectory() as folder:
+        slicer.vtkSlicerSegmentationsModuleLogic.ExportSegmentsClosedSurfaceRepresentationToFiles(
+            folder, segmentationNode, ids, "STL", True, 1.0, False
+        )
+        files = list(Path(folder).glob("*.stl"))
+        if len(files) != 1:
+            raise OutputError(
+                "There is no surface to export: the segment is empty, or has too few voxels."
+            )
+        try:
+            shutil.copyfile(files[0], path)
+        except OSError as error:
+            raise _failed(path) from error
+
+
+def _export(node: slicer.vtkMRMLStorableNode, path: Path) -> None:
+    import slicer.util
+
+    path.unlink(missing_ok=True) if path.is_file() else None
+    try:
+        slicer.util.exportNode(node, str(path))
+    except RuntimeError as error:
+        raise _failed(path) from error
+    if not path.is_file():
+        raise _failed(path)
+
+
+def _failed(path: Path) -> OutputError:
+    return OutputError(
+        f"'{path}' could not be written; choose a folder that you may write to, on a disk with "
+        "free space."
+    )

@@ -1,0 +1,223 @@
+"""A segmentation in three steps, so that the long one can run in another thread.
+
+>>> task = SegmentationTask(volumeNode, clicks)           # main thread: reads the scene
+>>> prediction = task.compute(cache, progress, cancel)    # any thread: no MRML
+>>> result = task.write(prediction)                       # main thread: writes into the scene
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..inference import cropping
+from ..inference.clicks import Click
+from ..inference.predictor_cache import PredictorCache, PredictorOptions
+from ..inference.prepared import prepare
+from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
+from ..inference.validation import check_ct
+from ..models import DEFAULT_MODEL, find_model, read_card
+from .results import SceneResult, writePrediction
+from .volumes import volumeFromNode
+
+if TYPE_CHECKING:
+    import slicer
+
+    from ..inference.prediction import Prediction
+
+_COMPUTED = 0.85
+"""Share of the time that the prediction takes; the rest goes into the volumes."""
+
+
+@dataclass(frozen=True)
+class SegmentationOptions:
+    """How to segment.
+
+    Args:
+        model: name of an installed model, or a model's folder.
+        device: "auto", "cuda", "mps" or "cpu".
+        precision: "auto", "float32" or "bfloat16".
+        tileVoxels: the most voxels that go through a network at once; None for the default.
+        withAttention: make the attention volumes.
+        keepProbability: make the probability volume.
+        standardTerminology: give a new segment its coded meaning.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    precision: str = "auto"
+    tileVoxels: int | None = None
+    withAttention: bool = True
+    keepProbability: bool = True
+    standardTerminology: bool = True
+
+
+class SegmentationTask:
+    """All that a segmentation needs of the scene, read when it is made (main thread).
+
+    Args:
+        volumeNode: a CT.
+        clicks: points in the world.
+        segmentationNode: gets the segment; the last one used for this volume, or a new one, unless
+            given.
+        roiNode: the organ is looked for in the box of voxels that this ROI reaches only.
+
+    Raises:
+        InputError: the scan, the ROI or a click cannot be used.
+        ModelError: there is no such model.
+    """
+
+    def __init__(
+        self,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode,
+        clicks: Sequence[Click] = (),
+        segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
+        roiNode: slicer.vtkMRMLMarkupsROINode | None = None,
+        options: SegmentationOptions | None = None,
+    ) -> None:
+        self.options = options or SegmentationOptions()
+        self.volumeNode = volumeNode
+        self.segmentationNode = segmentationNode
+        self.clicks = tuple(clicks)
+        folder = find_model(self.options.model)
+        self.label = read_card(folder).target_label
+        self._predictorOptions = PredictorOptions(
+            folder, self.options.device, self.options.precision, self.options.tileVoxels
+        )
+        self._scan = volumeFromNode(volumeNode)
+        self._region = None
+        if roiNode is not None:
+            self._region = cropping.region_of_box(self._scan, roiCorners(roiNode))
+            cropping.check_clicks_in_region(self._scan, self._region, self.clicks)
+
+    def compute(
+        self,
+        cache: PredictorCache,
+        progress: ProgressCallback = ignore_progress,
+        cancel: CancelToken | None = None,
+    ) -> Prediction:
+        """Predict. Touches no node, so that any thread may call it.
+
+        Raises:
+            AttentionUNetSegmentError: as :meth:`Predictor.predict`.
+        """
+        progress(0.0, "Checking the scan")
+        # Before PyTorch is loaded: what is no CT is refused at once.
+        warnings = check_ct(self._scan)
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        with cache.predictor(self._predictorOptions, progress) as predictor:
+            region = self._region
+            scan = self._scan if region is None else cropping.crop(self._scan, region)
+            prediction = predictor.predict(
+                scan,
+                self.clicks,
+                lambda fraction, text: progress(_COMPUTED * fraction, text),
+                cancel,
+                checked=True,
+            )
+            prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
+            if region is not None:
+                prediction = cropping.on_whole_scan(prediction, self._scan, region)
+            if not self._withVolumes:
+                return prediction
+            return prepare(
+                prediction,
+                lambda fraction, text: progress(_COMPUTED + (1 - _COMPUTED) * fraction, text),
+                cancel,
+            )
+
+    def write(self, prediction: Prediction) -> SceneResult:
+        """Write the prediction into the scene; main thread only.
+
+        Raises:
+            InputError: the volume or the segmentation is gone, or cannot take the prediction.
+        """
+        scene = self.volumeNode.GetScene()
+        if scene is None:
+            raise InputError(
+                "The volume was removed while it was being segmented; nothing was changed."
+            )
+        if self.segmentationNode is not None and self.segmentationNode.GetScene() is not scene:
+            raise InputError(
+                "The output segmentation was removed meanwhile; nothing was changed. Segment again."
+            )
+        label = self.label
+        if not self.options.standardTerminology:
+            label = dataclasses.replace(label, terminology=None)
+        result = writePrediction(
+            prediction,
+            self.volumeNode,
+            self.segmentationNode,
+            label=label,
+            withVolumes=self._withVolumes,
+        )
+        return self._withoutUnwanted(result)
+
+    @property
+    def _withVolumes(self) -> bool:
+        return self.options.withAttention or self.options.keepProbability
+
+    def _withoutUnwanted(self, result: SceneResult) -> SceneResult:
+        if not self.options.keepProbability and result.probabilityNode is not None:
+            removeVolume(result.probabilityNode)
+            result = dataclasses.replace(result, probabilityNode=None)
+        if not self.options.withAttention:
+            for node in result.attentionNodes:
+                removeVolume(node)
+            result = dataclasses.replace(result, attentionNodes=())
+        return result
+
+
+def newSegmentation(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode, name: str
+) -> slicer.vtkMRMLSegmentationNode:
+    """An empty segmentation on the volume's grid, beside it, under its transform."""
+    scene = volumeNode.GetScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    if item != hierarchy.GetInvalidItemID():
+        own = hierarchy.GetItemByDataNode(node)
+        if own == hierarchy.GetInvalidItemID():
+            hierarchy.CreateItem(hierarchy.GetItemParent(item), node)
+        else:
+            hierarchy.SetItemParent(own, hierarchy.GetItemParent(item))
+    return node
+
+
+def removeVolume(node: slicer.vtkMRMLVolumeNode) -> None:
+    """Remove a volume and its display from the scene."""
+    scene = node.GetScene()
+    display = node.GetDisplayNode()
+    scene.RemoveNode(node)
+    if display is not None and display.GetScene() is scene:
+        scene.RemoveNode(display)
+
+
+def roiCorners(roiNode: slicer.vtkMRMLMarkupsROINode) -> np.ndarray:
+    """The eight corners of a ROI in the world (8 x 3, mm), whatever its rotation.
+
+    Raises:
+        InputError: the ROI has no size yet.
+    """
+    size = roiNode.GetSize()
+    if min(size) <= 0:
+        raise InputError(
+            f"The region of interest '{roiNode.GetName()}' has no size yet; place it in a slice "
+            "view, or choose none."
+        )
+    matrix = roiNode.GetObjectToWorldMatrix()
+    corners = []
+    for signs in np.ndindex(2, 2, 2):
+        point = [(sign - 0.5) * length for sign, length in zip(signs, size, strict=True)]
+        corners.append(matrix.MultiplyPoint([*point, 1.0])[:3])
+    return np.array(corners)

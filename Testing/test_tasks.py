@@ -1,0 +1,238 @@
+"""A segmentation in three steps, a region of interest, and what is found, measured and exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scene_helpers as helpers
+from AttentionUNetSegmentLib import scene
+from AttentionUNetSegmentLib.errors import Cancelled, InputError
+from AttentionUNetSegmentLib.inference import cropping, predictor_cache
+from AttentionUNetSegmentLib.inference.clicks import Click
+from AttentionUNetSegmentLib.inference.predictor import Predictor
+from AttentionUNetSegmentLib.inference.prepared import prepare
+from AttentionUNetSegmentLib.inference.progress import CancelToken
+from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.scene import tasks
+from AttentionUNetSegmentLib.scene.found import findResult, isResult, resultNodes
+from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
+from AttentionUNetSegmentLib.scene.tasks import newSegmentation, roiCorners
+from threshold_model import threshold_model
+
+COS, SIN = np.cos(0.4), np.sin(0.4)
+OBLIQUE = np.array(
+    [[2 * COS, -2 * SIN, 0, 7], [2 * SIN, 2 * COS, 0, -60], [0, 0, 3, 40], [0, 0, 0, 1.0]]
+)
+
+
+@pytest.fixture
+def mrml():
+    with scene.headlessScene() as mrml:
+        yield mrml
+
+
+def bright_ball(centre=(20, 40, 45), shape=(40, 80, 90), radius=9) -> Volume:
+    """A body of soft tissue in air, with a bright ball in it."""
+    array = np.full(shape, -1000, np.int16)
+    array[4:-4, 8:-8, 8:-8] = 30
+    k, j, i = np.indices(shape)
+    distance = (3 * (k - centre[0])) ** 2 + (2 * (j - centre[1])) ** 2 + (2 * (i - centre[2])) ** 2
+    array[distance < (2 * radius) ** 2] = 400
+    return Volume(array, OBLIQUE)
+
+
+class TestCropping:
+    def test_a_crop_keeps_each_voxel_where_it_was(self):
+        volume = bright_ball()
+        region = (slice(5, 30), slice(10, 60), slice(20, 70))
+        part = cropping.crop(volume, region)
+        voxel = np.array([3, 4, 5])  # i, j, k in the crop
+        expected = volume.ijk_to_ras @ (*np.add(voxel, (20, 10, 5)), 1)
+        np.testing.assert_allclose(part.ijk_to_ras @ (*voxel, 1), expected)
+        assert part.array[5, 4, 3] == volume.array[10, 14, 23]
+        assert np.shares_memory(part.array, volume.array)
+
+    def test_a_box_reaches_all_voxels_whose_centres_are_in_it(self):
+        volume = bright_ball()
+        ijk = np.array([(i, j, k) for i in (20, 59) for j in (11, 48) for k in (6, 30)])
+        corners = ijk @ OBLIQUE[:3, :3].T + OBLIQUE[:3, 3]
+        assert cropping.region_of_box(volume, corners) == (
+            slice(6, 31),
+            slice(11, 49),
+            slice(20, 60),
+        )
+
+    def test_a_box_beside_the_scan_is_refused(self):
+        corners = np.array([[5000.0, 0, 0], [5100, 100, 100]])
+        with pytest.raises(InputError, match="outside the scan"):
+            cropping.region_of_box(bright_ball(), corners)
+
+    def test_a_box_too_small_for_the_organ_is_refused(self):
+        centre = (OBLIQUE @ (45, 40, 20, 1))[:3]
+        with pytest.raises(InputError, match="at least 40 mm"):
+            cropping.region_of_box(bright_ball(), np.array([centre - 3, centre + 3]))
+
+    def test_a_click_outside_the_region_is_refused(self):
+        volume = bright_ball()
+        region = (slice(5, 30), slice(10, 60), slice(20, 70))
+        inside = Click(tuple((OBLIQUE @ (20, 10, 5, 1))[:3]), True)
+        outside = Click(tuple((OBLIQUE @ (18, 10, 5, 1))[:3]), True)
+        cropping.check_clicks_in_region(volume, region, [inside])
+        with pytest.raises(InputError, match="outside the region"):
+            cropping.check_clicks_in_region(volume, region, [outside])
+
+    def test_a_region_without_fat_or_air_is_still_a_part_of_a_ct(self, mrml, monkeypatch):
+        """The scan as a whole is what must look like a CT."""
+        monkeypatch.setattr(tasks, "find_model", Path)
+        for module in (tasks, predictor_cache):
+            monkeypatch.setattr(module, "read_card", lambda folder: threshold_model().card)
+        monkeypatch.setattr(predictor_cache, "load_model", lambda folder: threshold_model())
+        volume = bright_ball()
+        roi = mrml.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+        roi.SetCenterWorld((OBLIQUE @ (45, 40, 20, 1))[:3])
+        roi.SetSize(60, 60, 60)
+        task = tasks.SegmentationTask(scene.addVolumeNode(volume, "CT"), roiNode=roi)
+        k, j, i = task._region
+        assert volume.array[k, j, i].min() >= 0
+        prediction = task.compute(predictor_cache.PredictorCache())
+        assert prediction.mask[20, 40, 45] == 1
+
+    def test_a_prediction_on_a_part_lies_in_its_place_in_the_whole_scan(self):
+        volume = bright_ball(radius=12)
+        predictor = Predictor(threshold_model(), device="cpu")
+        region = (slice(2, 38), slice(5, 75), slice(10, 85))
+        part = predictor.predict(cropping.crop(volume, region))
+        whole = cropping.on_whole_scan(part, volume, region)
+        expected = volume.array > 150
+        dice = 2 * (expected & (whole.mask > 0)).sum() / (expected.sum() + (whole.mask > 0).sum())
+        assert dice > 0.85
+        assert whole.probability().shape == volume.array.shape
+        np.testing.assert_allclose(whole.probability()[region], part.probability(), atol=1e-5)
+        assert whole.attention(2)[whole.mask > 0].mean() > 0.8
+        assert whole.volume_ml == part.volume_ml
+
+
+class TestPrepared:
+    def test_it_holds_what_the_prediction_would_compute(self):
+        volume = bright_ball()
+        prediction = Predictor(threshold_model(), device="cpu").predict(volume)
+        prepared = prepare(prediction)
+        np.testing.assert_array_equal(prepared.probability(), prediction.probability())
+        for level in range(1, prediction.levels + 1):
+            np.testing.assert_array_equal(prepared.attention(level), prediction.attention(level))
+        assert prepared.attention(1) is prepared.attention(1)
+        with pytest.raises(IndexError):
+            prepared.attention(0)
+
+    def test_it_can_be_cancelled(self):
+        token = CancelToken()
+        token.cancel()
+        prediction = helpers.hand_made(Volume(np.zeros(helpers.SHAPE), np.eye(4)))
+        with pytest.raises(Cancelled):
+            prepare(prediction, cancel=token)
+
+
+class TestFound:
+    def test_the_result_of_a_volume_is_found_and_of_no_other(self, mrml):
+        first, second = helpers.add_ct("first"), helpers.add_ct("second")
+        result = scene.writePrediction(helpers.prediction_on(first), first)
+        found = findResult(first)
+        assert found.segmentationNode is result.segmentationNode
+        assert found.segmentId == result.segmentId
+        assert found.probabilityNode is result.probabilityNode
+        assert tuple(found.attentionNodes.values()) == result.attentionNodes
+        assert found.focusRatios == pytest.approx({1: 0.5, 2: 0.25, 3: 0.1667, 4: 0.125}, abs=1e-4)
+        other = findResult(second)
+        assert other.segmentationNode is None
+        assert other.attentionNodes == {}
+
+    def test_volumes_of_a_result_are_known_as_such(self, mrml):
+        volume = helpers.add_ct("ct")
+        result = scene.writePrediction(helpers.prediction_on(volume), volume)
+        assert not isResult(volume)
+        assert len(resultNodes(volume)) == 6
+        assert all(isResult(node) for node in result.attentionNodes)
+
+    def test_a_table_that_the_user_edited_does_no_harm(self, mrml):
+        volume = helpers.add_ct("ct")
+        result = scene.writePrediction(helpers.prediction_on(volume), volume)
+        result.tableNode.SetCellText(1, 1, "what?")
+        assert sorted(findResult(volume).focusRatios) == [2, 3, 4]
+
+
+class TestStatistics:
+    def test_volume_mean_and_extent_are_those_of_the_voxels(self, mrml):
+        volume = helpers.add_ct("ct", helpers.PLACES["plain"])
+        result = scene.writePrediction(helpers.prediction_on(volume), volume)
+        measured = segmentStatistics(result.segmentationNode, result.segmentId, volume)
+        mask = helpers.box_mask() > 0
+        assert measured.volumeMl == pytest.approx(mask.sum() * 2 * 1.5 * 3 / 1000)
+        assert measured.meanHu == pytest.approx(helpers.voxels(volume)[mask].mean())
+        assert measured.extentMm == pytest.approx((6 * 2, 5 * 1.5, 3 * 3))
+
+    @pytest.mark.parametrize("place", ["oblique", "flipped", "sheared"])
+    def test_they_hold_in_any_place_and_under_a_transform(self, mrml, place):
+        volume = helpers.add_ct("ct", helpers.PLACES[place])
+        turned = helpers.add_transform(mrml, helpers.TURN)
+        volume.SetAndObserveTransformNodeID(turned.GetID())
+        result = scene.writePrediction(helpers.prediction_on(volume), volume)
+        measured = segmentStatistics(result.segmentationNode, result.segmentId, volume)
+        mask = helpers.box_mask() > 0
+        assert measured.meanHu == pytest.approx(helpers.voxels(volume)[mask].mean())
+        voxel = abs(np.linalg.det(helpers.PLACES[place][:3, :3]))
+        assert measured.volumeMl == pytest.approx(mask.sum() * voxel / 1000)
+
+    def test_the_surface_of_a_ball_is_near_the_formula(self, mrml):
+        ball = bright_ball(radius=14)
+        volume = scene.addVolumeNode(ball, "ball")
+        prediction = helpers.hand_made(ball, mask=(ball.array > 150).astype(np.uint8))
+        result = scene.writePrediction(prediction, volume, withVolumes=False)
+        measured = segmentStatistics(result.segmentationNode, result.segmentId, volume)
+        assert measured.surfaceMm2 == pytest.approx(4 * np.pi * 28**2, rel=0.1)
+
+    def test_nothing_in_the_scene_changes(self, mrml):
+        volume = helpers.add_ct("ct")
+        result = scene.writePrediction(helpers.prediction_on(volume), volume)
+        before = helpers.node_ids(mrml), helpers.snapshot(result.segmentationNode, result.segmentId)
+        segmentStatistics(result.segmentationNode, result.segmentId, volume)
+        after = helpers.node_ids(mrml), helpers.snapshot(result.segmentationNode, result.segmentId)
+        assert after == before
+        assert not result.segmentationNode.GetSegmentation().ContainsRepresentation(
+            "Closed surface"
+        )
+
+    def test_an_empty_segment_has_none(self, mrml):
+        volume = helpers.add_ct("ct")
+        empty = helpers.prediction_on(volume, mask=np.zeros(helpers.SHAPE, np.uint8))
+        result = scene.writePrediction(empty, volume)
+        measured = segmentStatistics(result.segmentationNode, result.segmentId, volume)
+        assert measured.volumeMl == 0
+        assert measured.meanHu is None
+        assert measured.surfaceMm2 is None
+
+
+def test_a_new_segmentation_lies_under_the_transform_of_its_volume(mrml):
+    volume = helpers.add_ct("ct")
+    volume.SetAndObserveTransformNodeID(helpers.add_transform(mrml, helpers.TURN).GetID())
+    node = newSegmentation(volume, "result")
+    assert node.GetTransformNodeID() == volume.GetTransformNodeID()
+    assert node.GetSegmentation().GetNumberOfSegments() == 0
+
+
+def test_the_corners_of_a_turned_roi_are_in_the_world(mrml):
+    roi = mrml.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter(10, 20, 30)
+    roi.SetSize(40, 60, 80)
+    roi.SetAndObserveTransformNodeID(helpers.add_transform(mrml, helpers.TURN).GetID())
+    corners = roiCorners(roi)
+    assert corners.shape == (8, 3)
+    # The transform turns by 90 degrees about S, then shifts by (10, -20, 30).
+    np.testing.assert_allclose(corners.mean(axis=0), (-20 + 10, 10 - 20, 30 + 30), atol=1e-6)
+    np.testing.assert_allclose(np.ptp(corners, axis=0), (60, 40, 80), atol=1e-6)
+
+
+def test_a_roi_without_a_size_is_refused(mrml):
+    with pytest.raises(InputError, match="no size"):
+        roiCorners(mrml.AddNewNodeByClass("vtkMRMLMarkupsROINode"))
