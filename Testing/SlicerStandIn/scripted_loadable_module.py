@@ -1,0 +1,178 @@
+"""``slicer.ScriptedLoadableModule``: the four base classes of a scripted module.
+
+Reproduced: what is done with the parent (icon, self test, resource paths), the widget's developer
+section being absent as in a release, clean-up when the module is unloaded, the singleton parameter
+node, and the test case. ``takeScreenshot`` only shows its message, as the original does by default.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import unittest
+from typing import Any
+
+import qt
+import slicer
+import slicer.util
+
+__all__ = [
+    "ScriptedLoadableModule",
+    "ScriptedLoadableModuleLogic",
+    "ScriptedLoadableModuleTest",
+    "ScriptedLoadableModuleWidget",
+]
+
+
+class ScriptedLoadableModule:
+    def __init__(self, parent: Any) -> None:
+        super().__init__()
+        self.parent = parent
+        self.moduleName = type(self).__name__
+        parent.title = ""
+        parent.categories = []
+        parent.dependencies = []
+        parent.contributors = []
+        parent.helpText = ""
+        parent.acknowledgementText = ""
+        for extension in (".svg", ".png"):
+            icon = self.resourcePath(f"Icons/{self.moduleName}{extension}")
+            if os.path.isfile(icon):
+                parent.icon = qt.QIcon(icon)
+                break
+        if not hasattr(slicer, "selfTests"):
+            slicer.selfTests = {}
+        slicer.selfTests[self.moduleName] = self.runTest
+
+    def resourcePath(self, filename: str) -> str:
+        return os.path.join(os.path.dirname(self.parent.path), "Resources", filename)
+
+    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
+        app = slicer.app
+        url = app.documentationBaseUrl + docPage if docPage else None
+        url = url or app.moduleDocumentationUrl(self.moduleName)
+        return f'<p>For more information see the <a href="{url}">online documentation</a>.</p>'
+
+    def runTest(self, msec: int = 100, **kwargs: Any) -> None:
+        module = importlib.import_module(type(self).__module__)
+        testCase = getattr(module, f"{self.moduleName}Test")()
+        testCase.messageDelay = msec
+        testCase.runTest(**kwargs)
+
+
+class ScriptedLoadableModuleWidget:
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__()
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+        self.developerMode = slicer.util.settingsValue(
+            "Developer/DeveloperMode", False, converter=slicer.util.toBool
+        )
+        if parent is None:
+            self.parent = slicer.qMRMLWidget()
+            self.parent.setLayout(qt.QVBoxLayout())
+            self.parent.setMRMLScene(slicer.mrmlScene)
+        else:
+            self.parent = parent
+        self.layout = self.parent.layout()
+        if parent is None:
+            self.setup()
+            self.parent.show()
+        slicer.app.moduleManager().connect(
+            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+        )
+
+    def resourcePath(self, filename: str) -> str:
+        folder = os.path.dirname(slicer.util.modulePath(self.moduleName))
+        return os.path.join(folder, "Resources", filename)
+
+    def cleanup(self) -> None:
+        """Called before the module is unloaded or reloaded."""
+
+    def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:
+        if moduleName == self.moduleName:
+            self.cleanup()
+            slicer.app.moduleManager().disconnect(
+                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+            )
+
+    def setupDeveloperSection(self) -> None:
+        """Nothing: the section appears in developer mode only."""
+
+    def setup(self) -> None:
+        self.setupDeveloperSection()
+
+    def onReload(self) -> None:
+        slicer.util.reloadScriptedModule(self.moduleName)
+
+    def onTest(self, **kwargs: Any) -> None:
+        with slicer.util.tryWithErrorDisplay("Test failed."):
+            slicer.selfTests[self.moduleName](msec=0, **kwargs)
+
+    def onReloadAndTest(self, **kwargs: Any) -> None:
+        with slicer.util.tryWithErrorDisplay("Reload and Test failed."):
+            self.onReload()
+            slicer.selfTests[self.moduleName](msec=0, **kwargs)
+
+
+class ScriptedLoadableModuleLogic:
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__()
+        self.moduleName = type(self).__name__.removesuffix("Logic")
+        self.isSingletonParameterNode = True
+
+    def getParameterNode(self) -> Any:
+        if self.isSingletonParameterNode:
+            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+            if node is not None:
+                # Closing the scene may have removed the attribute.
+                if node.GetAttribute("ModuleName") != self.moduleName:
+                    node.SetAttribute("ModuleName", self.moduleName)
+                return node
+        else:
+            nodes = self.getAllParameterNodes()
+            if nodes:
+                return nodes[0]
+        return slicer.mrmlScene.AddNode(self.createParameterNode())
+
+    def getAllParameterNodes(self) -> list[Any]:
+        scene, name = slicer.mrmlScene, "vtkMRMLScriptedModuleNode"
+        count = scene.GetNumberOfNodesByClass(name)
+        nodes = [scene.GetNthNodeByClass(index, name) for index in range(count)]
+        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
+
+    def createParameterNode(self) -> Any:
+        if slicer.mrmlScene is None:
+            return None
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+        node.UnRegister(None)
+        if self.isSingletonParameterNode:
+            node.SetSingletonTag(self.moduleName)
+        node.SetAttribute("ModuleName", self.moduleName)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+        return node
+
+
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.enableScreenshots = False
+        self.screenshotScaleFactor = 1.0
+
+    def delayDisplay(
+        self, message: str, requestedDelay: int | None = None, msec: int | None = None
+    ) -> None:
+        delays = [getattr(self, "messageDelay", None), msec, requestedDelay, 100]
+        slicer.util.delayDisplay(message, next(one for one in delays if one is not None))
+
+    def takeScreenshot(self, name: str, description: str, type: int = -1) -> None:
+        self.delayDisplay(description)
+
+    def setUp(self) -> None:
+        """Nothing, as in the original."""
+
+    def tearDown(self) -> None:
+        """Nothing, as in the original."""
+
+    def runTest(self) -> None:
+        logging.warning("No test is defined in %s", type(self).__name__)
