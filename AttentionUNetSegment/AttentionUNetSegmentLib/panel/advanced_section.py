@@ -1,0 +1,95 @@
+"""Advanced: device, memory, PyTorch, the model's card and the log."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import qt
+
+from ..errors import AttentionUNetSegmentError
+from ..models import find_model, read_card
+from . import installation
+from .model_card_text import modelCardHtml
+from .section import Section, clicked
+
+if TYPE_CHECKING:
+    from ..inference.worker import Job
+    from .panel import Panel
+
+POLL_MS = 100
+
+
+class AdvancedSection(Section):
+    """Asks the devices for their memory only while it is unfolded: that loads PyTorch."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self._job: Job[list[str]] | None = None
+        self._card: str | None = None
+        self._timer: Any = qt.QTimer()
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        self.ui.advancedCollapsibleButton.contentsCollapsed.connect(lambda _f: self._onFolded())
+        clicked(self.ui.installTorchButton, panel.installTorch)
+
+    def update(self) -> None:
+        ui, idle = self.ui, not self.panel.busy
+        for name in ("deviceComboBox", "precisionComboBox", "tileSideSpinBox"):
+            getattr(ui, name).enabled = idle
+        ui.keepProbabilityCheckBox.enabled = ui.standardTerminologyCheckBox.enabled = idle
+        ui.torchLabel.text = installation.torchState()
+        ui.installTorchButton.visible = not installation.torchInstalled()
+        ui.deviceLabel.visible = bool(ui.deviceLabel.text)
+        self._showCard()
+
+    def cleanup(self) -> None:
+        self._timer.stop()
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+
+    def log(self, text: str) -> None:
+        """Add a line to the log."""
+        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def askDevices(self) -> None:
+        """Show the devices and their memory, once the worker has found out."""
+        if self._unfolded and self._job is None and installation.torchInstalled():
+            self._job = self.panel.logic.describeDevices()
+            self._timer.start()
+
+    @property
+    def _unfolded(self) -> bool:
+        return not self.ui.advancedCollapsibleButton.collapsed
+
+    def _onFolded(self) -> None:
+        self.update()
+        self.askDevices()
+
+    def _poll(self) -> None:
+        job = self._job
+        if job is not None and not job.finished:
+            return
+        self._timer.stop()
+        self._job = None
+        if job is None or job.cancelled:
+            return
+        try:
+            self.ui.deviceLabel.text = "\n".join(job.result())
+        # A broken installation of PyTorch fails in ways of its own.
+        except Exception as error:
+            self.panel.complain(error)
+        self.update()
+
+    def _showCard(self) -> None:
+        parameters = self.panel.parameters
+        model = parameters.model if parameters is not None else ""
+        if model == self._card or not model:
+            return
+        self._card = model
+        try:
+            text = modelCardHtml(read_card(find_model(model)))
+        except AttentionUNetSegmentError as error:
+            text = str(error)
+        self.ui.modelCardBrowser.html = text

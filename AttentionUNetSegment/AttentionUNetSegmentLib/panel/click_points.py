@@ -1,0 +1,128 @@
+"""The user's clicks as the control points of a markups node.
+
+A point's description says "inside" or "outside", so that it is saved with the scene; the point is
+selected where it is inside, which gives it the other of the node's two colors.
+"""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ..inference.clicks import Click
+from ..scene.results import INPUT_ROLE
+
+INSIDE, OUTSIDE = "inside", "outside"
+CLICKS_ATTRIBUTE = "AttentionUNetSegment.Clicks"
+INSIDE_COLOR = (0.20, 0.75, 0.35)
+OUTSIDE_COLOR = (0.90, 0.30, 0.25)
+
+
+def newClickNode(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> slicer.vtkMRMLMarkupsFiducialNode:
+    """An empty node for the clicks on a volume."""
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLMarkupsFiducialNode", _("{name} clicks").format(name=volumeNode.GetName())
+    )
+    node.SetAttribute(CLICKS_ATTRIBUTE, "1")
+    node.SetNodeReferenceID(INPUT_ROLE, volumeNode.GetID())
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(*INSIDE_COLOR)
+    display.SetColor(*OUTSIDE_COLOR)
+    display.SetPointLabelsVisibility(False)
+    return node
+
+
+def clickNodeOf(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> slicer.vtkMRMLMarkupsFiducialNode | None:
+    """The clicks that were made on a volume."""
+    for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
+        if (
+            node.GetAttribute(CLICKS_ATTRIBUTE) is not None
+            and node.GetNodeReferenceID(INPUT_ROLE) == volumeNode.GetID()
+        ):
+            return node
+    return None
+
+
+class ClickPoints:
+    """The clicks in a node, in the order in which they were made, with undo and redo.
+
+    Args:
+        node: holds the points; may be changed by others at any time.
+    """
+
+    def __init__(self, node: slicer.vtkMRMLMarkupsFiducialNode) -> None:
+        self.node = node
+        self.nextInside = True
+        self._undone: list[Click] = []
+        self._known: tuple[Click, ...] = ()
+        self._redoing = False
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        return tuple(
+            Click(
+                tuple(self.node.GetNthControlPointPositionWorld(index)),
+                self.node.GetNthControlPointDescription(index) != OUTSIDE,
+            )
+            for index in self._defined()
+        )
+
+    @property
+    def canRedo(self) -> bool:
+        return bool(self._undone)
+
+    def mark(self) -> bool:
+        """Say of new points what they are; returns whether the clicks are others than before."""
+        for index in self._defined():
+            if self.node.GetNthControlPointDescription(index) not in (INSIDE, OUTSIDE):
+                self.node.SetNthControlPointDescription(
+                    index, INSIDE if self.nextInside else OUTSIDE
+                )
+                self.node.SetNthControlPointSelected(index, self.nextInside)
+                if not self._redoing:
+                    self._undone.clear()
+        clicks = self.clicks
+        changed, self._known = clicks != self._known, clicks
+        return changed
+
+    def undo(self) -> None:
+        defined = self._defined()
+        if defined:
+            self._undone.append(self.clicks[-1])
+            self.node.RemoveNthControlPoint(defined[-1])
+
+    def redo(self) -> None:
+        if not self._undone:
+            return
+        click, before = self._undone.pop(), self.nextInside
+        self._redoing, self.nextInside = True, click.inside
+        try:
+            self.node.AddControlPointWorld(vtk.vtkVector3d(*click.position_ras))
+        finally:
+            self._redoing, self.nextInside = False, before
+
+    def remove(self, number: int) -> None:
+        """Remove the click at this place of the order, from 0."""
+        defined = self._defined()
+        if 0 <= number < len(defined):
+            self.node.RemoveNthControlPoint(defined[number])
+
+    def reset(self) -> None:
+        self._undone.clear()
+        for index in reversed(self._defined()):
+            self.node.RemoveNthControlPoint(index)
+
+    def _defined(self) -> list[int]:
+        """Indices of the points that are set; the one that follows the mouse is not."""
+        return [
+            index
+            for index in range(self.node.GetNumberOfControlPoints())
+            if self.node.GetNthControlPointPositionStatus(index)
+            == slicer.vtkMRMLMarkupsNode.PositionDefined
+        ]

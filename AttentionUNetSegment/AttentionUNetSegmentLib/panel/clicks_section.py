@@ -1,0 +1,198 @@
+"""Click to segment: the points, their list, and when they are used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ..inference.clicks import Click
+from .click_points import ClickPoints, clickNodeOf, newClickNode
+from .section import Section, clicked
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+UPDATE_DELAY_MS = 150
+
+
+class ClicksSection(Section):
+    """Two buttons place points; the list shows them; undo, redo, remove and clear change them."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self.points: ClickPoints | None = None
+        self._inside = True
+        self._observed: list[tuple[Any, int]] = []
+        self._shown: list[str] = []
+        ui = self.ui
+        ui.placeWidget.placeMultipleMarkups = (
+            slicer.qSlicerMarkupsPlaceWidget.ForcePlaceMultipleMarkups
+        )
+        ui.placeWidget.connect("activeMarkupsFiducialPlaceModeChanged(bool)", self._onPlaceMode)
+        ui.insideButton.clicked.connect(lambda checked=False: self._onPlace(True, checked))
+        ui.outsideButton.clicked.connect(lambda checked=False: self._onPlace(False, checked))
+        clicked(ui.undoClickButton, self._onUndo)
+        clicked(ui.redoClickButton, self._onRedo)
+        clicked(ui.removeClickButton, self._onRemove)
+        clicked(ui.resetClicksButton, self._onReset)
+        ui.clickList.itemSelectionChanged.connect(self._onSelected)
+        self._timer: Any = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(UPDATE_DELAY_MS)
+        self._timer.timeout.connect(self._onTimeToSegment)
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        return self.points.clicks if self.points is not None else ()
+
+    def update(self) -> None:
+        self._followNode()
+        ui, points = self.ui, self.points
+        clicks = self.clicks
+        shown = [_describe(number, click) for number, click in enumerate(clicks, start=1)]
+        if shown != self._shown:
+            blocked = ui.clickList.blockSignals(True)
+            ui.clickList.clear()
+            for text in shown:
+                ui.clickList.addItem(text)
+            ui.clickList.blockSignals(blocked)
+            self._shown = shown
+        hasVolume = self.panel.volumeNode is not None
+        ui.insideButton.enabled = ui.outsideButton.enabled = hasVolume
+        ui.clickList.enabled = hasVolume
+        ui.undoClickButton.enabled = bool(clicks)
+        ui.redoClickButton.enabled = points is not None and points.canRedo
+        ui.removeClickButton.enabled = bool(clicks) and bool(ui.clickList.selectedItems())
+        ui.resetClicksButton.enabled = bool(clicks)
+
+    def parametersChanged(self) -> None:
+        self._timer.stop()
+        self._stopPlacing()
+        self._observe(None)
+
+    def volumeChanged(self) -> None:
+        """Points belong to a volume: take up those of the new one."""
+        self._timer.stop()
+        self._stopPlacing()
+        parameters, volumeNode = self.panel.parameters, self.panel.volumeNode
+        if parameters is not None:
+            parameters.clicks = clickNodeOf(volumeNode) if volumeNode is not None else None
+
+    def exit(self) -> None:
+        self._stopPlacing()
+
+    def cleanup(self) -> None:
+        self._timer.stop()
+        self._stopPlacing()
+        self._observe(None)
+
+    # Placing
+
+    def _onPlace(self, inside: bool, checked: bool) -> None:
+        parameters, volumeNode = self.panel.parameters, self.panel.volumeNode
+        if not checked or parameters is None or volumeNode is None:
+            self._stopPlacing()
+            return
+        if parameters.clicks is None:
+            parameters.clicks = newClickNode(volumeNode)
+        self._followNode()
+        self._inside = inside
+        if self.points is not None:
+            self.points.nextInside = inside
+        self.ui.placeWidget.setCurrentNode(parameters.clicks)
+        self.ui.placeWidget.setPlaceModeEnabled(True)
+        self._showPlacing(True)
+
+    def _onPlaceMode(self, active: bool) -> None:
+        self._showPlacing(active)
+
+    def _showPlacing(self, active: bool) -> None:
+        self.ui.insideButton.checked = active and self._inside
+        self.ui.outsideButton.checked = active and not self._inside
+
+    def _stopPlacing(self) -> None:
+        if self.ui.placeWidget.placeModeEnabled:
+            self.ui.placeWidget.setPlaceModeEnabled(False)
+        self._showPlacing(False)
+
+    # The node
+
+    def _followNode(self) -> None:
+        parameters = self.panel.parameters
+        node = parameters.clicks if parameters is not None else None
+        if node is not (self.points.node if self.points is not None else None):
+            self._observe(node)
+
+    def _observe(self, node: slicer.vtkMRMLMarkupsFiducialNode | None) -> None:
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        self._observed = []
+        self.points = None
+        self.ui.placeWidget.setCurrentNode(node)
+        if node is None:
+            return
+        self.points = ClickPoints(node)
+        self.points.nextInside = self._inside
+        events = (
+            slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
+            slicer.vtkMRMLMarkupsNode.PointRemovedEvent,
+            slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
+        )
+        for event in events:
+            self._observed.append((node, node.AddObserver(event, self._onPointsChanged)))
+        self.points.mark()
+
+    def _onPointsChanged(self, _node: vtk.vtkObject, _event: str) -> None:
+        if self.points is None or not self.points.mark():
+            return
+        self.update()
+        self._segmentSoon()
+
+    def _segmentSoon(self) -> None:
+        parameters = self.panel.parameters
+        if parameters is not None and parameters.updateAfterEachClick:
+            self._timer.start()
+
+    def _onTimeToSegment(self) -> None:
+        self.panel.segment(automatic=True)
+
+    # The list
+
+    def _onUndo(self) -> None:
+        if self.points is not None:
+            self.points.undo()
+        self.update()
+
+    def _onRedo(self) -> None:
+        if self.points is not None:
+            self.points.redo()
+        self.update()
+
+    def _onRemove(self) -> None:
+        if self.points is not None:
+            self.points.remove(self.ui.clickList.currentRow)
+        self.update()
+
+    def _onReset(self) -> None:
+        if self.points is not None:
+            self.points.reset()
+        self.update()
+
+    def _onSelected(self) -> None:
+        row = self.ui.clickList.currentRow
+        clicks = self.clicks
+        self.ui.removeClickButton.enabled = 0 <= row < len(clicks)
+        if 0 <= row < len(clicks) and self.ui.clickList.selectedItems():
+            self.panel.views.jumpTo(clicks[row].position_ras)
+
+
+def _describe(number: int, click: Click) -> str:
+    kind = _("inside") if click.inside else _("outside")
+    position = "  ".join(
+        f"{axis} {value:.1f}" for axis, value in zip("RAS", click.position_ras, strict=True)
+    )
+    return f"{number}  {kind}   {position} mm"

@@ -1,0 +1,148 @@
+"""PyTorch and safetensors: whether they are there, and how they get there.
+
+Nothing is imported to find out, and nothing is installed without a question. PyTorch comes through
+the PyTorch extension, which picks the build for the computer's GPU; plain pip would not.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import logging
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..errors import AttentionUNetSegmentError, Cancelled
+
+TORCH_REQUIREMENT = ">=2.4"
+REQUESTER = "Attention U-Net Segment"
+
+_log = logging.getLogger(__name__)
+
+
+class InstallationError(AttentionUNetSegmentError):
+    """A package that is needed is not there and could not be installed."""
+
+
+def installed(package: str) -> bool:
+    """Whether a package could be imported; it is not imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # it is imported already, by something that gave it no specification
+        return True
+
+
+def torchInstalled() -> bool:
+    return installed("torch")
+
+
+def torchState() -> str:
+    """A sentence on PyTorch's state."""
+    if torchInstalled():
+        try:
+            return _("PyTorch {version} is installed.").format(
+                version=importlib.metadata.version("torch")
+            )
+        except importlib.metadata.PackageNotFoundError:
+            return _("PyTorch is installed.")
+    if installed("PyTorchUtils"):
+        return _("PyTorch is not installed yet; the PyTorch extension can install it.")
+    return _(
+        "PyTorch is not installed, and neither is the PyTorch extension that installs it: open "
+        "the Extensions Manager, install 'PyTorch', and restart the application."
+    )
+
+
+def ensurePackages(requirementsFile: str | Path) -> None:
+    """Install what is missing, after a question; main thread only.
+
+    Args:
+        requirementsFile: the packages besides PyTorch.
+
+    Raises:
+        Cancelled: the user declined.
+        InstallationError: it cannot be installed; the message says what to do.
+    """
+    if not torchInstalled():
+        installTorch()
+    if not installed("safetensors"):
+        _installRequirements(Path(requirementsFile))
+
+
+def installTorch() -> None:
+    """Install PyTorch through the PyTorch extension.
+
+    Raises:
+        Cancelled: the user declined.
+        InstallationError: the extension is missing, or failed.
+    """
+    try:
+        import PyTorchUtils
+    except ImportError as error:
+        raise InstallationError(torchState()) from error
+    try:
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT
+        )
+    # pip, the network and the disk fail in many ways, and all of them mean the same here.
+    except Exception as error:
+        _log.exception("The installation of PyTorch failed")
+        raise InstallationError(
+            _(
+                "PyTorch could not be installed; see the error log, and try the module 'PyTorch "
+                "Util' of the PyTorch extension."
+            )
+        ) from error
+    if torch is None:
+        raise Cancelled()
+
+
+def _installRequirements(requirementsFile: Path) -> None:
+    try:
+        import slicer.packaging
+    except ImportError:  # before Slicer 5.11
+        _installWithPip(requirementsFile)
+        return
+    try:
+        slicer.packaging.pip_ensure(
+            slicer.packaging.load_requirements(requirementsFile), requester=REQUESTER
+        )
+    except RuntimeError as error:  # how pip_ensure says that the user declined
+        _log.info("Not installed: %s", error)
+        raise Cancelled() from error
+    except Exception as error:
+        _log.exception("The installation of %s failed", requirementsFile.name)
+        raise _packagesFailed() from error
+    importlib.invalidate_caches()
+    if not installed("safetensors"):
+        raise _packagesFailed()
+
+
+def _installWithPip(requirementsFile: Path) -> None:
+    names = [
+        line.strip()
+        for line in requirementsFile.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+    question = _("{module} needs the Python packages {packages}. Install them now?").format(
+        module=REQUESTER, packages=", ".join(names)
+    )
+    if not slicer.util.confirmOkCancelDisplay(question):
+        raise Cancelled()
+    try:
+        slicer.util.pip_install(names)
+    except Exception as error:
+        _log.exception("The installation of %s failed", ", ".join(names))
+        raise _packagesFailed() from error
+    importlib.invalidate_caches()
+
+
+def _packagesFailed() -> InstallationError:
+    return InstallationError(
+        _(
+            "The package safetensors could not be installed; check the connection to the internet, "
+            "see the error log, and try again."
+        )
+    )

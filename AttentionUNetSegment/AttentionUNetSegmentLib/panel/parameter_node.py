@@ -1,0 +1,106 @@
+"""What the panel remembers, in the scene, so that a saved and loaded scene shows the same panel."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from slicer import (
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLMarkupsROINode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+)
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from ..models import DEFAULT_MODEL
+
+
+class Device(enum.Enum):
+    """What computes; the values are those of ``inference.device``."""
+
+    AUTOMATIC = "auto"
+    CUDA = "cuda"
+    MPS = "mps"
+    CPU = "cpu"
+
+    def label(self) -> str:
+        return {
+            Device.AUTOMATIC: _("Automatic (GPU where there is one)"),
+            Device.CUDA: _("NVIDIA GPU (CUDA)"),
+            Device.MPS: _("Apple GPU (MPS)"),
+            Device.CPU: _("CPU"),
+        }[self]
+
+
+class Precision(enum.Enum):
+    """Floating-point format of the networks; the values are those of ``Predictor``."""
+
+    AUTOMATIC = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+    def label(self) -> str:
+        return {
+            Precision.AUTOMATIC: _("Automatic"),
+            Precision.FLOAT32: _("float32 (exact)"),
+            Precision.BFLOAT16: _("bfloat16 (half the memory)"),
+        }[self]
+
+
+class AttentionColors(enum.Enum):
+    """Color maps that are in every scene: IDs of their nodes."""
+
+    HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
+    HOT_METAL = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
+    RAINBOW = "vtkMRMLColorTableNodeRainbow"
+    GREEN = "vtkMRMLColorTableNodeGreen"
+    GREY = "vtkMRMLColorTableNodeGrey"
+
+    def label(self) -> str:
+        return {
+            AttentionColors.HEAT: _("Heat"),
+            AttentionColors.HOT_METAL: _("Hot metal"),
+            AttentionColors.RAINBOW: _("Rainbow"),
+            AttentionColors.GREEN: _("Green"),
+            AttentionColors.GREY: _("Grey"),
+        }[self]
+
+
+@parameterNodeWrapper
+class AttentionUNetSegmentParameterNode:
+    """State of the panel.
+
+    inputVolume - the CT to segment.
+    roi - where to look for the organ; everywhere without one.
+    model - name of an installed model, or a model's folder.
+    segmentation - where the segment goes; a new one without it.
+    clicks - points: description "inside" or "outside".
+    updateAfterEachClick - segment again when a point changes.
+    attentionLevel - the level that is shown; 0 for none.
+    attentionOpacity - of the attention over the CT.
+    attentionColors - its color map.
+    surfaceSmoothing - of the closed surface, 0 to 1.
+    device, precision, tileSide - how the networks run; the tile's side in voxels.
+    keepProbability - make the probability volume too.
+    standardTerminology - give a new segment its coded meaning.
+    summary - what the last run found, for people.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    roi: vtkMRMLMarkupsROINode
+    model: str = DEFAULT_MODEL
+    segmentation: vtkMRMLSegmentationNode
+    clicks: vtkMRMLMarkupsFiducialNode
+    updateAfterEachClick: bool = True
+    attentionLevel: int = 0
+    attentionOpacity: Annotated[float, WithinRange(0, 1)] = 0.6
+    attentionColors: AttentionColors = AttentionColors.HEAT
+    surfaceSmoothing: Annotated[float, WithinRange(0, 1)] = 0.5
+    device: Device = Device.AUTOMATIC
+    precision: Precision = Precision.AUTOMATIC
+    tileSide: Annotated[int, WithinRange(64, 512)] = 128
+    keepProbability: bool = False
+    standardTerminology: bool = True
+    summary: str = ""

@@ -1,0 +1,188 @@
+"""Result: show it in 3D, measure it, and write it to files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ..errors import AttentionUNetSegmentError
+from ..scene import export
+from ..scene.statistics import SegmentStatistics, segmentStatistics
+from ..scene.surface import setSurfaceSmoothing, surfaceSmoothing
+from .section import Section, clicked
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+DELAY_MS = 300
+"""Painting changes a segment many times a second; measuring can wait until it rests."""
+
+
+class ResultSection(Section):
+    """Measures are taken only while the section is unfolded."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self._observed: tuple[Any, int] | None = None
+        self._shown: Any = None
+        ui = self.ui
+        ui.statisticsTable.setColumnCount(2)
+        ui.resultCollapsibleButton.contentsCollapsed.connect(lambda _folded: self._measureSoon())
+        clicked(ui.exportSegmentationButton, self._onExportSegmentation)
+        clicked(ui.exportNiftiButton, self._onExportNifti)
+        clicked(ui.exportStlButton, self._onExportStl)
+        self._measureTimer = self._timer(self._measure)
+        self._smoothTimer = self._timer(self._smooth)
+
+    def update(self) -> None:
+        ui, found = self.ui, self.panel.found
+        node = found.segmentationNode if found is not None else None
+        usable = self.panel.hasSegment and not self.panel.busy
+        ui.show3DButton.enabled = usable
+        if node is not self._shown:
+            ui.show3DButton.setSegmentationNode(node)
+            self._shown = node
+            self._observe(node)
+        for name in ("smoothingSlider", "exportSegmentationButton", "exportNiftiButton"):
+            getattr(ui, name).enabled = usable
+        ui.exportStlButton.enabled = usable
+        parameters = self.panel.parameters
+        if (
+            parameters is not None
+            and node is not None
+            and abs(surfaceSmoothing(node) - parameters.surfaceSmoothing) > 1e-6
+        ):
+            self._smoothTimer.start()
+        self._measureSoon()
+
+    def cleanup(self) -> None:
+        self._measureTimer.stop()
+        self._smoothTimer.stop()
+        self._observe(None)
+        self.ui.show3DButton.setSegmentationNode(None)
+
+    def parametersChanged(self) -> None:
+        self._measureTimer.stop()
+        self._smoothTimer.stop()
+
+    def _timer(self, function: Callable[[], None]) -> Any:
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(DELAY_MS)
+        timer.timeout.connect(function)
+        return timer
+
+    def _observe(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Hear of every change of the voxels of this segmentation."""
+        if self._observed is not None:
+            segmentation, tag = self._observed
+            segmentation.RemoveObserver(tag)
+            self._observed = None
+        if node is not None:
+            segmentation = node.GetSegmentation()
+            tag = segmentation.AddObserver(
+                slicer.vtkSegmentation.SourceRepresentationModified, self._onSegmentModified
+            )
+            self._observed = (segmentation, tag)
+
+    def _onSegmentModified(self, _segmentation: vtk.vtkObject, _event: str) -> None:
+        self._measureSoon()
+
+    # Measures
+
+    def _measureSoon(self) -> None:
+        if not self.ui.resultCollapsibleButton.collapsed:
+            self._measureTimer.start()
+
+    def _measure(self) -> None:
+        found, volumeNode = self.panel.found, self.panel.volumeNode
+        statistics = None
+        if found is not None and found.segmentId is not None and volumeNode is not None:
+            try:
+                statistics = segmentStatistics(found.segmentationNode, found.segmentId, volumeNode)
+            except AttentionUNetSegmentError as error:
+                self.panel.complain(error)
+        self._fill(_rows(statistics) if statistics is not None else [])
+
+    def _fill(self, rows: list[tuple[str, str]]) -> None:
+        table = self.ui.statisticsTable
+        table.setRowCount(len(rows))
+        for row, cells in enumerate(rows):
+            for column, text in enumerate(cells):
+                table.setItem(row, column, qt.QTableWidgetItem(text))
+        table.resizeColumnsToContents()
+        table.resizeRowsToContents()
+        height = sum(table.rowHeight(row) for row in range(len(rows)))
+        table.setFixedHeight(height + 2 * table.frameWidth)
+        table.visible = bool(rows)
+
+    # The surface
+
+    def _smooth(self) -> None:
+        found, parameters = self.panel.found, self.panel.parameters
+        if found is not None and found.segmentationNode is not None and parameters is not None:
+            setSurfaceSmoothing(found.segmentationNode, parameters.surfaceSmoothing)
+            self._measureSoon()
+
+    # Files
+
+    def _onExportSegmentation(self) -> None:
+        self._export(
+            _("Segmentation (*.seg.nrrd)"),
+            ".seg.nrrd",
+            lambda found, path: export.exportSegmentation(found.segmentationNode, path),
+        )
+
+    def _onExportNifti(self) -> None:
+        self._export(
+            _("NIfTI label map (*.nii.gz)"),
+            ".nii.gz",
+            lambda found, path: export.exportLabelmap(
+                found.segmentationNode, found.segmentId, self.panel.volumeNode, path
+            ),
+        )
+
+    def _onExportStl(self) -> None:
+        self._export(
+            _("STL surface (*.stl)"),
+            ".stl",
+            lambda found, path: export.exportSurface(found.segmentationNode, found.segmentId, path),
+        )
+
+    def _export(self, kind: str, ending: str, write: Callable[[Any, Path], None]) -> None:
+        found = self.panel.found
+        if found is None or found.segmentationNode is None or found.segmentId is None:
+            return
+        name = re.sub(r"[^\w.-]+", "_", found.segmentationNode.GetName()) + ending
+        chosen = qt.QFileDialog.getSaveFileName(
+            self.ui.resultCollapsibleButton, _("Export"), name, kind
+        )
+        if not chosen:
+            return
+        path = Path(str(chosen))
+        if not path.name.endswith(ending):
+            path = path.with_name(path.name + ending)
+        try:
+            write(found, path)
+        except AttentionUNetSegmentError as error:
+            self.panel.complain(error)
+            return
+        self.panel.say(_("Written: {path}").format(path=path))
+
+
+def _rows(statistics: SegmentStatistics) -> list[tuple[str, str]]:
+    extent = " x ".join(f"{length:.0f}" for length in statistics.extentMm)
+    mean, surface = statistics.meanHu, statistics.surfaceMm2
+    return [
+        (_("Volume"), f"{statistics.volumeMl:.1f} mL"),
+        (_("Mean"), "-" if mean is None else f"{mean:.0f} HU"),
+        (_("Surface"), "-" if surface is None else f"{surface / 100:.1f} cm\u00b2"),
+        (_("Extent (R, A, S)"), f"{extent} mm"),
+    ]

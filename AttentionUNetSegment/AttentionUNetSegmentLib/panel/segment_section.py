@@ -1,0 +1,74 @@
+"""Segment: the button, how far the work is, and what came out of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from slicer.i18n import tr as _
+
+from . import installation
+from .section import Section, clicked
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+DOUBLE_PRESS_S = 0.4
+"""A second press so soon after the first is a double click, not a wish to cancel."""
+
+_FRAME = "QLabel {{ border: 0; border-left: 4px solid {color}; padding: 2px 2px 2px 8px; }}"
+_COLORS = {"note": "#3d8fd1", "warning": "#d99a2b", "error": "#d9534f"}
+
+
+class SegmentSection(Section):
+    """One button: it segments, cancels while something runs, or installs what is missing."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__(panel)
+        self._pressed = float("-inf")
+        clicked(self.ui.segmentButton, self._onPressed)
+
+    def update(self) -> None:
+        button, busy = self.ui.segmentButton, self.panel.busy
+        if busy:
+            button.text = _("&Cancel")
+            button.toolTip = _("Stop; the scene stays as it was")
+        elif installation.torchInstalled():
+            button.text = _("&Segment pancreas")
+            button.toolTip = _("Find and outline the pancreas in the volume")
+        else:
+            button.text = _("Install PyTorch...")
+            button.toolTip = installation.torchState()
+        self.ui.progressBar.visible = busy
+        self.ui.stageLabel.visible = busy
+        parameters = self.panel.parameters
+        self.ui.resultLabel.text = parameters.summary if parameters is not None else ""
+        self.ui.resultLabel.visible = bool(self.ui.resultLabel.text) and not busy
+        self.ui.messageLabel.visible = bool(self.ui.messageLabel.text)
+
+    def showProgress(self, fraction: float, text: str, left_s: float | None) -> None:
+        self.ui.progressBar.value = round(100 * fraction)
+        stage = text or _("Starting")
+        if left_s is not None:
+            stage = _("{stage}, about {seconds} s left").format(
+                stage=stage, seconds=max(1, round(left_s))
+            )
+        self.ui.stageLabel.text = stage
+
+    def showMessage(self, text: str, kind: str = "note") -> None:
+        """Say something in the panel until the next run; an empty text takes it away."""
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.styleSheet = _FRAME.format(color=_COLORS[kind])
+        self.ui.messageLabel.visible = bool(text)
+
+    def _onPressed(self) -> None:
+        now = time.monotonic()
+        if self.panel.busy:
+            if now - self._pressed >= DOUBLE_PRESS_S:
+                self.panel.cancel()
+            return
+        self._pressed = now
+        if installation.torchInstalled():
+            self.panel.segment()
+        else:
+            self.panel.installTorch()

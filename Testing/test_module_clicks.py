@@ -1,0 +1,109 @@
+"""Clicks in the panel: placed, listed, taken back, used; and the scans in Sample Data."""
+
+from __future__ import annotations
+
+import pytest
+from test_module import ct, driver, model_folder, module  # noqa: F401
+
+
+@pytest.fixture
+def placing(driver, ct):  # noqa: F811
+    """The user pressed "Inside", and clicks at a place of the CT from now on."""
+    import vtk
+
+    driver.ui.updateAfterClickCheckBox.checked = False
+    driver.ui.insideButton.click()
+    driver.pump()
+
+    def place(i, j, k):
+        from AttentionUNetSegmentLib import scene
+
+        point = (scene.volumeFromNode(ct).ijk_to_ras @ (i, j, k, 1))[:3]
+        driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(*point))
+        driver.pump()
+
+    return place
+
+
+def shown(driver):  # noqa: F811
+    return [driver.ui.clickList.item(row).text() for row in range(driver.ui.clickList.count)]
+
+
+def test_points_are_inside_or_outside_as_the_button_says(driver, placing):  # noqa: F811
+    assert driver.ui.insideButton.checked
+    placing(28, 24, 12)
+    driver.ui.outsideButton.click()
+    driver.pump()
+    assert driver.ui.outsideButton.checked
+    assert not driver.ui.insideButton.checked
+    placing(10, 10, 12)
+    node = driver.parameters.clicks
+    assert [node.GetNthControlPointDescription(n) for n in range(2)] == ["inside", "outside"]
+    assert [click.inside for click in driver.panel.clicks.clicks] == [True, False]
+    assert "inside" in shown(driver)[0]
+    assert "outside" in shown(driver)[1]
+
+
+def test_undo_redo_remove_and_clear(driver, placing):  # noqa: F811
+    for i in (20, 25, 30):
+        placing(i, 24, 12)
+    three = shown(driver)
+    driver.ui.undoClickButton.click()
+    assert shown(driver) == three[:2]
+    driver.ui.redoClickButton.click()
+    assert shown(driver) == three
+    assert not driver.ui.redoClickButton.enabled
+    driver.ui.clickList.setCurrentRow(0)
+    driver.ui.removeClickButton.click()
+    assert len(shown(driver)) == 2
+    driver.ui.resetClicksButton.click()
+    assert shown(driver) == []
+    assert not driver.ui.undoClickButton.enabled
+
+
+def test_a_new_click_ends_what_can_be_redone(driver, placing):  # noqa: F811
+    placing(20, 24, 12)
+    driver.ui.undoClickButton.click()
+    placing(25, 24, 12)
+    assert not driver.ui.redoClickButton.enabled
+
+
+def test_a_click_segments_again_where_that_is_wanted(driver, placing):  # noqa: F811
+    driver.ui.updateAfterClickCheckBox.checked = True
+    placing(28, 24, 12)
+    assert driver.pump(lambda: driver.panel.hasSegment and not driver.panel.busy)
+
+
+def test_clicks_belong_to_their_volume(driver, ct, placing):  # noqa: F811
+    from test_module import add_ct
+
+    placing(28, 24, 12)
+    add_ct(driver, "other")
+    assert shown(driver) == []
+    driver.choose(ct)
+    assert len(shown(driver)) == 1
+
+
+def test_leaving_the_module_ends_placing(driver, placing):  # noqa: F811
+    driver.representation.exit()
+    assert not driver.ui.placeWidget.placeModeEnabled
+    assert not driver.ui.insideButton.checked
+    driver.representation.enter()
+
+
+def test_the_scans_are_in_sample_data(driver, monkeypatch):  # noqa: F811
+    import SampleData
+    import slicer
+    from AttentionUNetSegmentLib import synthetic
+    from AttentionUNetSegmentLib.panel.sample_data import CT_SHA256
+
+    slicer.app.startupCompleted.emit()
+    logic = SampleData.SampleDataLogic()
+    public = logic.sourceForSampleName("CTAAbdomenForPancreas")
+    assert CT_SHA256 in str(public.uris)
+    assert CT_SHA256 in str(public.checksums)
+    coarse = synthetic.synthetic_abdomen(3, (6.0, 6.0, 8.0))
+    monkeypatch.setattr(synthetic, "synthetic_abdomen", lambda seed: coarse)
+    nodes = logic.downloadFromSource(logic.sourceForSampleName("SyntheticAbdomen"))
+    driver.pump()
+    assert [node.GetName() for node in nodes] == ["Synthetic abdomen (not a patient)"]
