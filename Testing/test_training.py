@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +248,28 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.Monkey
             trainer(tmp_path / "killed").run()
     resumed = trainer(tmp_path / "killed")
     assert resumed.state.step == 2
+    for name, value in resumed.run().state_dict().items():
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_process_that_was_killed_goes_on_exactly(tmp_path: Path) -> None:
+    """SIGKILL, at whatever moment it comes."""
+    whole = trainer(tmp_path / "whole", steps=8).run().state_dict()
+    script = (
+        "from pathlib import Path; from test_training import trainer;"
+        f"trainer(Path({str(tmp_path / 'killed')!r}), steps=8).run()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    resumed = trainer(tmp_path / "killed", steps=8)
+    assert resumed.state.step >= 1
     for name, value in resumed.run().state_dict().items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=0, msg=name)
 

@@ -131,6 +131,10 @@ class StageTrainer:
         self.bfloat16 = bfloat16
         self.report = report
         self.clickable = int(options.network["in_channels"]) == 3
+        # The layout that tensor cores want; on a CPU the usual one is as fast or faster.
+        self.layout = (
+            torch.channels_last_3d if self.device.type == "cuda" else torch.contiguous_format
+        )
 
         def prepare(cases: Sequence[LabelledCase]) -> list[PatchSource]:
             return [
@@ -181,14 +185,18 @@ class StageTrainer:
 
     def _initial_state(self) -> StageState:
         torch.manual_seed(self.options.seed)
-        network = build_network(self.options.network).to(self.device)
-        average = build_network(self.options.network).to(self.device)
+        network, average = self._network(), self._network()
         average.load_state_dict(network.state_dict())
         average.eval().requires_grad_(False)
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=1.0, weight_decay=self.options.weight_decay
         )
         return StageState(network, average, optimizer)
+
+    def _network(self) -> SegmentationNetwork:
+        network = build_network(self.options.network).to(self.device)
+        # PyTorch's type stubs do not know this form, its documentation does.
+        return network.to(memory_format=self.layout)  # type: ignore[call-overload, no-any-return]
 
     def _save(self) -> None:
         state = self.state
@@ -287,7 +295,8 @@ class StageTrainer:
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.network.set_gates_open(fraction < options.gates_open_fraction)
-        inputs, labels = self._with_clicks(sample, rng), sample.labels.to(self.device)
+        inputs = self._with_clicks(sample, rng).contiguous(memory_format=self.layout)
+        labels = sample.labels.to(self.device)
         with self._precision():
             output = state.network(inputs, return_attention=True, return_deep=True)
         loss = self.loss((output.logits, *output.deep), labels, sample.organs_known)
