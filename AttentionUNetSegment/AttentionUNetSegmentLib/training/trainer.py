@@ -196,7 +196,7 @@ class StageTrainer:
     def _network(self) -> SegmentationNetwork:
         network = build_network(self.options.network).to(self.device)
         # PyTorch's type stubs do not know this form, its documentation does.
-        return network.to(memory_format=self.layout)  # type: ignore[call-overload, no-any-return]
+        return network.to(memory_format=self.layout)  # type: ignore[call-overload]
 
     def _save(self) -> None:
         state = self.state
