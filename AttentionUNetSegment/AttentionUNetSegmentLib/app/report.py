@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..inference.prediction import THRESHOLD
 
 if TYPE_CHECKING:
     from ..inference.clicks import Click
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from ..models import ModelCard
 
 INTENDED_USE = "Research use only; not for diagnosis or treatment."
-THRESHOLD = 0.5
-"""The segment is where the probability is above this."""
 
 
 def make_report(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Region = tuple[slice, slice, slice]
 
+THRESHOLD = 0.5
+"""Probability from which on a voxel belongs to the organ."""
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:

@@ -21,7 +21,7 @@ from ..networks import focus_ratio
 from .click_maps import click_channels
 from .clicks import Click
 from .device import choose_device, describe_device
-from .prediction import FeatureMap, Prediction
+from .prediction import THRESHOLD, FeatureMap, Prediction, Region
 from .progress import CancelToken, ProgressCallback, ignore_progress
 from .regions import Box, box_of_clicks, kept_pieces, locate
 from .resampling import (
@@ -53,6 +53,7 @@ MOST_EXTENT_MM = 3000.0
 GROWTH_MM = 32.0
 MOST_GROWTHS = 2
 """How often, and by how much, the region is widened where the organ reaches its border."""
+NOWHERE: Region = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
 @dataclass
@@ -164,13 +165,13 @@ class Predictor:
                 if around_clicks is not None:
                     box = around_clicks if box is None else box.union(around_clicks)
             if box is None:
-                warnings.append(
-                    "No pancreas was found in this scan; if it shows one, click inside it."
-                )
-                return self._nothing(volume, steps, began, warnings)
-            look, kept = self._look_closely(volume, box, clicks, warnings, steps)
-            with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
-                prediction = self._assemble(volume, look, kept, steps, warnings)
+                mask = np.zeros(volume.array.shape, np.uint8)
+                prediction = self._prediction(volume, mask, NOWHERE, None, steps, warnings)
+            else:
+                look, kept = self._look_closely(volume, box, clicks, warnings, steps)
+                with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
+                    mask, region = _mask_on_scan(volume, look, kept)
+                    prediction = self._prediction(volume, mask, region, look, steps, warnings)
         steps.timings_s["total"] = time.perf_counter() - began
         steps.progress(1.0, "Done")
         return prediction
@@ -240,7 +241,7 @@ class Predictor:
             with steps.step("refine", 0.2 + 0.2 * growth, "Segmenting the pancreas"):
                 look = self._refine(volume, box, clicks, warnings, steps)
                 probability = look.probability.values[0, 0].cpu().numpy()
-                kept, pieces = kept_pieces(probability > 0.5, look.grid, clicks)
+                kept, pieces = kept_pieces(probability > THRESHOLD, look.grid, clicks)
             wider = _widened(box, kept, look.grid, Box(low, high))
             if wider is None or growth == MOST_GROWTHS:
                 break
@@ -277,81 +278,27 @@ class Predictor:
 
     # Results
 
-    def _assemble(
-        self,
-        volume: Volume,
-        look: _Look,
-        kept: np.ndarray,
-        steps: _Steps,
-        warnings: list[str],
-    ) -> Prediction:
-        scan_grid = grid_of(volume)
-        region = index_box(scan_grid, *bounds_ras(look.grid))
-        target = subgrid(scan_grid, region)
-        mask = np.zeros(volume.array.shape, np.uint8)
-        # The threshold is taken on the scan's own grid, where the outline is drawn; the pieces that
-        # stay were chosen on the network's grid, and are widened by a voxel so as not to cut it.
-        probability = resample(look.probability.values, look.grid, target)[0, 0]
-        stays = torch.from_numpy(kept).to(probability.device)[None, None].float()
-        stays = torch.nn.functional.max_pool3d(stays, 3, 1, 1)
-        solid = torch.from_numpy(kept & ~_above_half(look)).to(probability.device)[None, None]
-        filled = resample(solid.float(), look.grid, target, "nearest")[0, 0] > 0.5
-        stays_here = resample(stays, look.grid, target, "nearest")[0, 0] > 0.5
-        mask[region] = (((probability > 0.5) & stays_here) | filled).to(torch.uint8).cpu().numpy()
-        volume_ml = int(np.count_nonzero(mask[region])) * volume.voxel_volume_ml
-        found = volume_ml > 0
-        if not found:
-            warnings.append("No pancreas was found in this scan; if it shows one, click inside it.")
-        return self._prediction(
-            volume,
-            mask,
-            region,
-            found,
-            volume_ml,
-            tuple(focus_ratio(feature.values) for feature in look.attention),
-            steps,
-            warnings,
-            look.probability,
-            look.attention,
-        )
-
-    def _nothing(
-        self, volume: Volume, steps: _Steps, began: float, warnings: list[str]
-    ) -> Prediction:
-        gates = len(getattr(self.networks["refiner"], "gates", ()))
-        steps.timings_s["total"] = time.perf_counter() - began
-        steps.progress(1.0, "Done")
-        return self._prediction(
-            volume,
-            np.zeros(volume.array.shape, np.uint8),
-            (slice(0, 0), slice(0, 0), slice(0, 0)),
-            False,
-            0.0,
-            (0.0,) * gates,
-            steps,
-            warnings,
-            None,
-            (),
-        )
-
     def _prediction(
         self,
         volume: Volume,
         mask: np.ndarray,
-        region: tuple[slice, slice, slice],
-        found: bool,
-        volume_ml: float,
-        focus_ratios: tuple[float, ...],
+        region: Region,
+        look: _Look | None,
         steps: _Steps,
         warnings: list[str],
-        probability: FeatureMap | None,
-        attention: tuple[FeatureMap, ...],
     ) -> Prediction:
+        volume_ml = int(np.count_nonzero(mask[region])) * volume.voxel_volume_ml
+        if volume_ml == 0:
+            warnings.append("No pancreas was found in this scan; if it shows one, click inside it.")
+        if look is None:
+            focus_ratios = (0.0,) * len(getattr(self.networks["refiner"], "gates", ()))
+        else:
+            focus_ratios = tuple(focus_ratio(feature.values) for feature in look.attention)
         return Prediction(
             volume=volume,
             mask=mask,
             region=region,
-            found=found,
+            found=volume_ml > 0,
             volume_ml=volume_ml,
             focus_ratios=focus_ratios,
             timings_s=steps.timings_s,
@@ -359,13 +306,32 @@ class Predictor:
             warnings=tuple(warnings),
             model_name=self.card.name,
             model_version=self.card.version,
-            probability_map=probability,
-            attention_maps=attention,
+            probability_map=None if look is None else look.probability,
+            attention_maps=() if look is None else look.attention,
         )
 
 
-def _above_half(look: _Look) -> np.ndarray:
-    return look.probability.values[0, 0].cpu().numpy() > 0.5
+def _mask_on_scan(volume: Volume, look: _Look, kept: np.ndarray) -> tuple[np.ndarray, Region]:
+    """The mask on the scan's grid, and the part of it that the refiner saw.
+
+    The threshold is taken there, where the outline is drawn. Which pieces stay, and which holes are
+    filled, was decided on the network's grid.
+    """
+    grid = grid_of(volume)
+    region = index_box(grid, *bounds_ras(look.grid))
+    target = subgrid(grid, region)
+    probability = look.probability.values
+    pieces = torch.from_numpy(kept).to(probability.device)[None, None]
+    filled = pieces & (probability <= THRESHOLD)
+    # A voxel wider, so that the coarser grid's steps do not cut the outline.
+    pieces = torch.nn.functional.max_pool3d(pieces.float(), 3, 1, 1)
+    foreground = (
+        (resample(probability, look.grid, target) > THRESHOLD)
+        & (resample(pieces, look.grid, target, "nearest") > 0.5)
+    ) | (resample(filled.float(), look.grid, target, "nearest") > 0.5)
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[region] = foreground[0, 0].to(torch.uint8).cpu().numpy()
+    return mask, region
 
 
 def _check_extent(volume: Volume) -> None:
