@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene.tasks import removeVolume
-from .section import Section, clicked
+from .section import Section, clicked, tabAfter
 
 if TYPE_CHECKING:
     from ..scene.found import FoundResult
@@ -67,6 +67,7 @@ class AttentionSection(Section):
             widget.hide()
             widget.deleteLater()
         self.eyes = {}
+        above = self.ui.attentionCollapsibleButton
         for row, (level, ratio) in enumerate(ratios.items()):
             eye = qt.QToolButton()
             eye.checkable = True
@@ -81,6 +82,8 @@ class AttentionSection(Section):
             layout.addWidget(name, row, 1)
             layout.addWidget(value, row, 2)
             self.eyes[level] = eye
+            tabAfter(above, eye)
+            above = eye
 
     def _onEye(self, level: int, checked: bool) -> None:
         if self.panel.parameters is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from .section import Section
+from .section import Section, tabAfter
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -28,7 +28,10 @@ class CorrectionSection(Section):
     def update(self) -> None:
         usable = self.panel.hasSegment and not self.panel.busy
         self.ui.correctionLabel.text = (
-            _("Undo and redo are in the editor; they also take back what the network drew.")
+            _(
+                "The editor's undo and redo take back what you paint and erase here, not what the "
+                "network draws: segmenting again replaces the segment."
+            )
             if usable
             else _("Segment a scan first; then paint and erase here.")
         )
@@ -76,6 +79,7 @@ class CorrectionSection(Section):
         editor.switchToSegmentationsButtonVisible = False
         editor.maximumNumberOfUndoStates = UNDO_STATES
         self.ui.correctionFrameLayout.addWidget(editor)
+        tabAfter(self.ui.correctionCollapsibleButton, editor)
         editor.setupViewObservations()
         editor.installKeyboardShortcuts()
         self.editor = editor

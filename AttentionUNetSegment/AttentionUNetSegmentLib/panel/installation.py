@@ -38,6 +38,11 @@ def torchInstalled() -> bool:
     return installed("torch")
 
 
+def packagesInstalled() -> bool:
+    """Whether all is there that segmenting needs."""
+    return torchInstalled() and installed("safetensors")
+
+
 def torchState() -> str:
     """A sentence on PyTorch's state."""
     if torchInstalled():
@@ -69,6 +74,9 @@ def ensurePackages(requirementsFile: str | Path) -> None:
         installTorch()
     if not installed("safetensors"):
         _installRequirements(Path(requirementsFile))
+        importlib.invalidate_caches()
+        if not installed("safetensors"):
+            raise _packagesFailed()
 
 
 def installTorch() -> None:
@@ -109,15 +117,12 @@ def _installRequirements(requirementsFile: Path) -> None:
         slicer.packaging.pip_ensure(
             slicer.packaging.load_requirements(requirementsFile), requester=REQUESTER
         )
-    except RuntimeError as error:  # how pip_ensure says that the user declined
-        _log.info("Not installed: %s", error)
-        raise Cancelled() from error
     except Exception as error:
+        # pip_ensure has no error of its own for this; other failures are RuntimeErrors, too.
+        if isinstance(error, RuntimeError) and "declined" in str(error):
+            raise Cancelled() from error
         _log.exception("The installation of %s failed", requirementsFile.name)
         raise _packagesFailed() from error
-    importlib.invalidate_caches()
-    if not installed("safetensors"):
-        raise _packagesFailed()
 
 
 def _installWithPip(requirementsFile: Path) -> None:
@@ -136,7 +141,6 @@ def _installWithPip(requirementsFile: Path) -> None:
     except Exception as error:
         _log.exception("The installation of %s failed", ", ".join(names))
         raise _packagesFailed() from error
-    importlib.invalidate_caches()
 
 
 def _packagesFailed() -> InstallationError:

@@ -165,7 +165,7 @@ class Panel:
         Args:
             automatic: after a click, not by the button: asks no questions.
         """
-        if automatic and not installation.torchInstalled():
+        if automatic and not installation.packagesInstalled():
             return
         self.segmentation.showMessage("")
         try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DOUBLE_PRESS_S = 0.4
 """A second press so soon after the first is a double click, not a wish to cancel."""
 
-_FRAME = "QLabel {{ border: 0; border-left: 4px solid {color}; padding: 2px 2px 2px 8px; }}"
+_BAR = "QFrame {{ border: 0; background-color: {color}; }}"
 _COLORS = {"note": "#3d8fd1", "warning": "#d99a2b", "error": "#d9534f"}
 
 
@@ -44,7 +44,7 @@ class SegmentSection(Section):
         parameters = self.panel.parameters
         self.ui.resultLabel.text = parameters.summary if parameters is not None else ""
         self.ui.resultLabel.visible = bool(self.ui.resultLabel.text) and not busy
-        self.ui.messageLabel.visible = bool(self.ui.messageLabel.text)
+        self._showMessage()
 
     def showProgress(self, fraction: float, text: str, left_s: float | None) -> None:
         self.ui.progressBar.value = round(100 * fraction)
@@ -58,8 +58,13 @@ class SegmentSection(Section):
     def showMessage(self, text: str, kind: str = "note") -> None:
         """Say something in the panel until the next run; an empty text takes it away."""
         self.ui.messageLabel.text = text
-        self.ui.messageLabel.styleSheet = _FRAME.format(color=_COLORS[kind])
-        self.ui.messageLabel.visible = bool(text)
+        # Not of the label: a style sheet keeps a text from following the application's colors.
+        self.ui.messageBar.styleSheet = _BAR.format(color=_COLORS[kind])
+        self._showMessage()
+
+    def _showMessage(self) -> None:
+        shown = bool(self.ui.messageLabel.text)
+        self.ui.messageLabel.visible = self.ui.messageBar.visible = shown
 
     def _onPressed(self) -> None:
         now = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Property, QSettings, QSize, Qt, Signal
+from PySide6.QtCore import Property, QEvent, QSettings, QSize, Qt, Signal
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -70,6 +70,13 @@ class ctkCollapsibleButton(QAbstractButton):
                 self._hidden.append(child)
                 child.hide()
         super().childEvent(event)
+
+    def changeEvent(self, event) -> None:  # type: ignore[no-untyped-def]
+        if event.type() in (QEvent.StyleChange, QEvent.FontChange):
+            self.setContentsMargins(0, self._headerHeight(), 0, 0)
+            if self._collapsed:
+                self.setMaximumHeight(self._headerHeight())
+        super().changeEvent(event)
 
     def _headerHeight(self) -> int:
         return self.fontMetrics().height() + 8
