@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.inference import Click, Prediction, Predictor, Volume
 from AttentionUNetSegmentLib.models import load_model, read_card, save_model
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training import evaluation
 from AttentionUNetSegmentLib.training.datasets import PANCREAS
-from AttentionUNetSegmentLib.training.evaluation import evaluate_model
+from AttentionUNetSegmentLib.training.evaluation import evaluate_case, evaluate_model
 from small_cases import small_case, write_case
 from threshold_model import threshold_model
 
@@ -75,6 +78,27 @@ def test_every_case_of_a_split_is_scored_without_and_with_clicks(
 def test_a_split_decides_which_cases(data: Path, split: str, cases: list[str]) -> None:
     result = evaluate_model("any", data, split=split, clicks=0, device="cpu")
     assert [one.case for one in result.results] == cases
+
+
+def test_each_click_is_kept_for_the_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that never finds anything is clicked on again and again, inside the organ."""
+    predictor = Predictor(threshold_model(PANCREAS), "cpu")
+    predict, seen = predictor.predict, []
+
+    def find_nothing(volume: Volume, clicks: list[Click]) -> Prediction:
+        seen.append(list(clicks))
+        prediction = predict(volume, clicks)
+        return dataclasses.replace(prediction, mask=np.zeros_like(prediction.mask))
+
+    monkeypatch.setattr(predictor, "predict", find_nothing)
+    case = small_case()
+    results = evaluate_case(predictor, case, clicks=2)
+    assert [len(clicks) for clicks in seen] == [0, 1, 2]
+    assert [result.clicks for result in results] == [0, 1, 2]
+    for click in seen[-1]:
+        i, j, k = np.round(case.ct.ras_to_ijk @ [*click.position_ras, 1.0])[:3].astype(int)
+        assert click.inside
+        assert case.labels.array[k, j, i] == PANCREAS
 
 
 def test_an_unknown_split_is_refused(data: Path) -> None:

@@ -54,6 +54,15 @@ def test_focal_agrees_with_monai(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(ours, reference.sum(dim=1).mean())
 
 
+def test_dice_passes_over_classes_that_do_not_occur() -> None:
+    """Without a voxel of it, any prediction of a class has the same overlap: none."""
+    logits, target = batch((1, 6, 7, 5), 2)
+    two = combined_loss(torch.log_softmax(logits, 1), target, ONLY_DICE)
+    never = torch.full_like(logits[:, :1], -20.0)
+    three = torch.log_softmax(torch.cat((logits, never), dim=1), 1)
+    torch.testing.assert_close(combined_loss(three, target, ONLY_DICE), two)
+
+
 def test_cross_entropy_agrees_with_pytorch_and_passes_over_the_unknown() -> None:
     logits, target = batch((2, 5, 6, 7), 3)
     target[0, :2] = IGNORE

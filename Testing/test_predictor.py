@@ -148,6 +148,16 @@ def test_a_scan_without_the_organ_gives_an_empty_result_and_says_so(predictor: P
     assert any("No pancreas" in warning for warning in prediction.warnings)
 
 
+def test_a_few_bright_voxels_are_no_organ(predictor: Predictor) -> None:
+    """7 mL: the locator sees them, but an organ is larger."""
+    volume, organ = axial_scan()
+    k, j, i = np.indices(volume.array.shape)
+    ras = (volume.ijk_to_ras @ np.stack([i.ravel(), j.ravel(), k.ravel(), np.ones(i.size)]))[:3].T
+    ball = (((ras - organ) ** 2).sum(axis=1) < 12**2).reshape(volume.array.shape)
+    array = np.where(ball, BRIGHT_HU, np.minimum(volume.array, 40)).astype(np.int16)
+    assert not predictor.predict(volume.with_array(array)).found
+
+
 def test_a_click_inside_shows_where_to_look(predictor: Predictor) -> None:
     """An organ too small for the locator: nothing without a click, the refiner's answer with."""
     volume, organ = axial_scan()
