@@ -1,0 +1,40 @@
+"""What several commands have in common: their options, and how lines are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+# Help without rich: it is read by scripts too, and is there in half the time.
+SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class Device(str, Enum):
+    """What computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+DeviceOption = Annotated[
+    Device, typer.Option(help="What computes; auto takes a GPU if there is one.")
+]
+ModelOption = Annotated[
+    str, typer.Option(help="Name of an installed model, or the path of a model's folder.")
+]
+
+
+def show_lines(lines: Mapping[str, str], indent: str = "") -> None:
+    width = max(map(len, lines)) + 2
+    for name, text in lines.items():
+        typer.echo(f"{indent}{name:<{width}}{text}")
