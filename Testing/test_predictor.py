@@ -178,10 +178,11 @@ def test_the_network_sees_the_clicks_where_they_were_placed() -> None:
     refiner = model.networks["refiner"]
     refiner.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     volume, organ = axial_scan()
-    outside = organ + np.array([60.0, 0.0, 0.0])
+    outside = organ + np.array([40.0, 0.0, 0.0])
     clicks = [Click(tuple(organ), True), Click(tuple(outside), False)]
     prediction = Predictor(model, "cpu").predict(volume, clicks)
-    grid = prediction.probability_map.grid
+    whole = prediction.probability_map.grid
+    grid = subgrid(whole, window_around(clicks[-1], whole))
     for channel, point in ((1, organ), (2, outside)):
         at = np.unravel_index(int(seen[-1][0, channel].argmax()), grid.shape)
         where = (grid.ijk_to_ras @ [*at[::-1], 1.0])[:3]

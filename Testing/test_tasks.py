@@ -122,7 +122,7 @@ class TestPrepared:
         np.testing.assert_array_equal(prepared.probability(), prediction.probability())
         for level in range(1, prediction.levels + 1):
             np.testing.assert_array_equal(prepared.attention(level), prediction.attention(level))
-        assert prepared.attention(1) is prepared.attention(1)
+        assert prepared.attention_in_region(1) is prepared.attention_in_region(1)
         with pytest.raises(IndexError):
             prepared.attention(0)
 

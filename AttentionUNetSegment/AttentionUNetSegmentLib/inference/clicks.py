@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..errors import InputError
 
@@ -40,3 +43,76 @@ class Click:
         if not all(math.isfinite(value) for value in position):
             raise InputError(f"The click '{text}' has a coordinate that is not a finite number.")
         return cls((position[0], position[1], position[2]), parts[3] == "+")
+
+
+BALL_MM = 4.0
+"""Radius of what a click at least decides where the segmentation does not agree with it."""
+
+
+def satisfy_clicks(mask: np.ndarray, ijk_to_ras: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+    """A mask in which every click inside is inside, and every click outside is outside.
+
+    Where one is not, a ball around it changes sides: of :data:`BALL_MM`, or half the way to the
+    nearest click that says the opposite, but always the voxel that was clicked on. Of two opposite
+    clicks in one voxel the later one wins. Clicks outside the grid are left out.
+
+    Args:
+        mask: (k, j, i), 0 and 1; any grid, any directions.
+        ijk_to_ras: 4x4, from its indices to the clicks' world, mm.
+        clicks: in the order in which they were placed.
+
+    Returns:
+        The mask itself where it agrees already, else a new one.
+    """
+    voxels = [voxel_of(click, ijk_to_ras, mask.shape) for click in clicks]
+    last = {voxel: click for voxel, click in zip(voxels, clicks, strict=True) if voxel}
+    result = mask
+    for voxel, click in last.items():
+        if bool(result[voxel]) == click.inside:
+            continue
+        if result is mask:
+            result = mask.copy()
+        opposite = [other for other in last.values() if other.inside != click.inside]
+        ball, box = _ball(click, opposite, ijk_to_ras, mask.shape)
+        for taken, other in last.items():
+            if other.inside != click.inside and _holds(box, taken):
+                ball[tuple(at - part.start for at, part in zip(taken, box, strict=True))] = False
+        result[box][ball] = click.inside
+        result[voxel] = click.inside
+    return result
+
+
+def voxel_of(
+    click: Click, ijk_to_ras: np.ndarray, shape: Sequence[int]
+) -> tuple[int, int, int] | None:
+    """k, j, i of the voxel that a click lies in; None outside the grid."""
+    ijk = (np.linalg.inv(ijk_to_ras) @ (*click.position_ras, 1.0))[:3]
+    i, j, k = (math.floor(index + 0.5) for index in ijk)
+    inside = all(0 <= at < size for at, size in zip((k, j, i), shape, strict=True))
+    return (k, j, i) if inside else None
+
+
+def _ball(
+    click: Click, opposite: Sequence[Click], ijk_to_ras: np.ndarray, shape: Sequence[int]
+) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Which voxels of a box are nearer to a click than its radius, and the box (k, j, i)."""
+    centre = np.asarray(click.position_ras)
+    radius = min([BALL_MM, *(math.dist(centre, other.position_ras) / 2 for other in opposite)])
+    to_ijk = np.linalg.inv(ijk_to_ras)
+    middle = (to_ijk @ (*centre, 1.0))[:3]
+    # How far a ball reaches along an axis of a sheared or rotated grid.
+    reach = radius * np.linalg.norm(to_ijk[:3, :3], axis=1)
+    box = tuple(
+        slice(
+            max(math.floor(middle[axis] - reach[axis]), 0),
+            min(math.ceil(middle[axis] + reach[axis]) + 1, size),
+        )
+        for axis, size in zip((2, 1, 0), shape, strict=True)
+    )
+    k, j, i = np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij")
+    points = np.stack([i, j, k], axis=-1) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    return np.linalg.norm(points - centre, axis=-1) < radius, box
+
+
+def _holds(box: Sequence[slice], voxel: Sequence[int]) -> bool:
+    return all(part.start <= at < part.stop for part, at in zip(box, voxel, strict=True))

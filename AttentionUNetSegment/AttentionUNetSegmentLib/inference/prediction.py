@@ -12,6 +12,7 @@ from .volume import Volume
 if TYPE_CHECKING:
     import torch
 
+    from .clicks import Click
     from .resampling import Grid
 
 Region = tuple[slice, slice, slice]
@@ -47,6 +48,7 @@ class Prediction:
         device: what computed, for people.
         warnings: sentences for the user.
         model_name, model_version: of the card.
+        clicks: those that led to it, in their order.
     """
 
     volume: Volume
@@ -62,6 +64,7 @@ class Prediction:
     model_version: str
     probability_map: FeatureMap | None = None
     attention_maps: tuple[FeatureMap, ...] = field(default=())
+    clicks: tuple[Click, ...] = ()
 
     @property
     def levels(self) -> int:
@@ -70,7 +73,7 @@ class Prediction:
 
     def probability(self) -> np.ndarray:
         """Probability of the organ: float32 (k, j, i) in [0, 1], zero outside the region."""
-        return self._on_scan(self.probability_map)
+        return self._on_scan(self.probability_in_region())
 
     def attention(self, level: int) -> np.ndarray:
         """The attention coefficients of a level, 1 (shallow) to :attr:`levels` (deep).
@@ -81,16 +84,20 @@ class Prediction:
         Raises:
             IndexError: there is no such level.
         """
-        if not 1 <= level <= self.levels:
-            raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
-        return self._on_scan(self.attention_maps[level - 1] if self.attention_maps else None)
+        return self._on_scan(self.attention_in_region(level))
 
     def probability_in_region(self) -> np.ndarray:
         """The probability in :attr:`region` only."""
         return self._in_region(self.probability_map)
 
     def attention_in_region(self, level: int) -> np.ndarray:
-        """The attention of a level in :attr:`region` only."""
+        """The attention of a level in :attr:`region` only.
+
+        Raises:
+            IndexError: there is no such level.
+        """
+        if not 1 <= level <= self.levels:
+            raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
         return self._in_region(self.attention_maps[level - 1] if self.attention_maps else None)
 
     def _in_region(self, feature: FeatureMap | None) -> np.ndarray:
@@ -101,7 +108,7 @@ class Prediction:
         target = subgrid(grid_of(self.volume), self.region)
         return resample(feature.values, feature.grid, target)[0, 0].cpu().numpy()
 
-    def _on_scan(self, feature: FeatureMap | None) -> np.ndarray:
+    def _on_scan(self, values: np.ndarray) -> np.ndarray:
         full = np.zeros(self.volume.array.shape, np.float32)
-        full[self.region] = self._in_region(feature)
+        full[self.region] = values
         return full

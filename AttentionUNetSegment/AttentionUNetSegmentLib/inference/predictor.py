@@ -17,25 +17,21 @@ import numpy as np
 import torch
 
 from ..errors import DeviceError, InputError
-from ..networks import focus_ratio
 from .click_maps import click_channels
 from .clicks import Click
-from .device import choose_device, describe_device
-from .prediction import THRESHOLD, FeatureMap, Prediction, Region
-from .progress import CancelToken, ProgressCallback, ignore_progress
-from .regions import Box, box_of_clicks, kept_pieces, locate
+from .device import choose_device, computes_bfloat16
+from .look import Look
+from .prediction import THRESHOLD, Prediction
+from .progress import CancelToken, ProgressCallback
+from .regions import Box, kept_pieces, locate
 from .resampling import (
     Grid,
     aligned_grid,
     bounds_ras,
     grid_of,
-    index_box,
-    resample,
     sample_scan,
-    subgrid,
 )
 from .tiling import run_within_memory
-from .validation import check_clicks, check_ct
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -53,11 +49,10 @@ MOST_EXTENT_MM = 3000.0
 GROWTH_MM = 32.0
 MOST_GROWTHS = 2
 """How often, and by how much, the region is widened where the organ reaches its border."""
-NOWHERE: Region = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
 @dataclass
-class _Steps:
+class Steps:
     """Reports progress, measures time and honours cancellation between steps."""
 
     progress: ProgressCallback
@@ -74,22 +69,13 @@ class _Steps:
         self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - began
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """The refiner's answer for a region: its grid, the probability, and a map a gate."""
-
-    grid: Grid
-    probability: FeatureMap
-    attention: tuple[FeatureMap, ...]
-
-
 class Predictor:
     """Segments scans with one model on one device; keep it, since it holds the networks there.
 
     Args:
         model: as loaded; its networks are moved to the device.
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
-        precision: ``auto`` is bfloat16 on a CUDA GPU that has it, else float32.
+        precision: ``auto`` is bfloat16 where the device has instructions for it, else float32.
         tile_voxels: the most voxels that go through a network at once.
 
     Raises:
@@ -123,7 +109,7 @@ class Predictor:
     @property
     def bfloat16(self) -> bool:
         if self.precision == "auto":
-            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            return computes_bfloat16(self.device)
         return self.precision == "bfloat16"
 
     def predict(
@@ -150,31 +136,10 @@ class Predictor:
             DeviceError: not even the CPU's memory suffices.
             Cancelled: the token was set.
         """
-        steps = _Steps(progress or ignore_progress, cancel)
-        began = time.perf_counter()
-        warnings: list[str] = []
-        with steps.step("check", 0.0, "Checking the scan"):
-            if not checked:
-                warnings.extend(check_ct(volume))
-            check_clicks(volume, clicks)
-            _check_extent(volume)
-        with torch.inference_mode():
-            with steps.step("locate", 0.05, "Looking for the pancreas"):
-                box = self._locate(volume, warnings, cancel)
-                around_clicks = box_of_clicks(clicks)
-                if around_clicks is not None:
-                    box = around_clicks if box is None else box.union(around_clicks)
-            if box is None:
-                mask = np.zeros(volume.array.shape, np.uint8)
-                prediction = self._prediction(volume, mask, NOWHERE, None, steps, warnings)
-            else:
-                look, kept = self._look_closely(volume, box, clicks, warnings, steps)
-                with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
-                    mask, region = _mask_on_scan(volume, look, kept)
-                    prediction = self._prediction(volume, mask, region, look, steps, warnings)
-        steps.timings_s["total"] = time.perf_counter() - began
-        steps.progress(1.0, "Done")
-        return prediction
+        from .session import Session
+
+        session = Session(self, volume, checked=checked)
+        return session.predict(clicks, progress, cancel)
 
     # The two looks
 
@@ -205,9 +170,10 @@ class Predictor:
             function, image.cpu(), self.tile_voxels, MULTIPLE, warn, cancel, progress
         )
 
-    def _locate(
-        self, volume: Volume, warnings: list[str], cancel: CancelToken | None
+    def locate(
+        self, volume: Volume, warnings: list[str], cancel: CancelToken | None = None
     ) -> Box | None:
+        """The first look, at the whole scan: where the organ is, or None."""
         stage = self.card.stages["locator"]
         click_channels_taken = int(stage.network["in_channels"]) - 1
         low, high = bounds_ras(grid_of(volume))
@@ -227,41 +193,49 @@ class Predictor:
         box = locate(probability[0, 0].cpu().numpy(), grid)
         return None if box is None else box.within(Box(low, high))
 
-    def _look_closely(
+    def look_closely(
         self,
         volume: Volume,
         box: Box,
         clicks: Sequence[Click],
         warnings: list[str],
-        steps: _Steps,
-    ) -> tuple[_Look, np.ndarray]:
+        steps: Steps,
+    ) -> tuple[Look, torch.Tensor]:
         """Run the refiner on a box, and again on a wider one where the organ reaches its border."""
         low, high = bounds_ras(grid_of(volume))
         for growth in range(MOST_GROWTHS + 1):
             with steps.step("refine", 0.2 + 0.2 * growth, "Segmenting the pancreas"):
-                look = self._refine(volume, box, clicks, warnings, steps)
-                probability = look.probability.values[0, 0].cpu().numpy()
-                kept, pieces = kept_pieces(probability > THRESHOLD, look.grid, clicks)
+                spacing = self.card.stages["refiner"].spacing_mm
+                grid = aligned_grid(box.low_ras, box.high_ras, spacing, MULTIPLE, snap=True)
+                scan = self.sample(volume, grid)
+                look = self.refine(scan, grid, clicks, warnings, steps.cancel)
+                kept, _ = kept_pieces(look.values > THRESHOLD, look.grid, clicks)
             wider = _widened(box, kept, look.grid, Box(low, high))
             if wider is None or growth == MOST_GROWTHS:
                 break
             box = wider
-        if pieces > 1:
-            warnings.append(f"The segmentation consists of {pieces} separate pieces; check them.")
-        return look, kept
+        return look, scan
 
-    def _refine(
+    def sample(self, volume: Volume, grid: Grid) -> torch.Tensor:
+        """The scan as the networks see it: (1, 1, k, j, i) in [0, 1], on the device."""
+        return sample_scan(volume, grid, self.card.intensity_window_hu, self.device)
+
+    def refine(
         self,
-        volume: Volume,
-        box: Box,
+        scan: torch.Tensor,
+        grid: Grid,
         clicks: Sequence[Click],
         warnings: list[str],
-        steps: _Steps,
-    ) -> _Look:
-        stage = self.card.stages["refiner"]
-        grid = aligned_grid(box.low_ras, box.high_ras, stage.spacing_mm, MULTIPLE, snap=True)
-        scan = sample_scan(volume, grid, self.card.intensity_window_hu, self.device)
-        image = torch.cat((scan, click_channels(clicks, grid, self.device)), dim=1)
+        cancel: CancelToken | None = None,
+    ) -> Look:
+        """One pass of the refiner.
+
+        Args:
+            scan: as :meth:`sample` gives it.
+            grid: its sides are multiples of :data:`MULTIPLE`.
+            warnings: a sentence is added where memory did not suffice.
+        """
+        image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
 
         def function(tile: torch.Tensor) -> list[torch.Tensor]:
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -270,71 +244,11 @@ class Predictor:
             alphas = [alpha.float().mean(dim=1, keepdim=True) for alpha in output.attention]
             return [probability, *alphas]
 
-        probability, *alphas = self._run(function, image, warnings, steps.cancel)
-        attention = tuple(
-            FeatureMap(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
-        )
-        return _Look(grid, FeatureMap(probability, grid), attention)
-
-    # Results
-
-    def _prediction(
-        self,
-        volume: Volume,
-        mask: np.ndarray,
-        region: Region,
-        look: _Look | None,
-        steps: _Steps,
-        warnings: list[str],
-    ) -> Prediction:
-        volume_ml = int(np.count_nonzero(mask[region])) * volume.voxel_volume_ml
-        if volume_ml == 0:
-            warnings.append("No pancreas was found in this scan; if it shows one, click inside it.")
-        if look is None:
-            focus_ratios = (0.0,) * len(getattr(self.networks["refiner"], "gates", ()))
-        else:
-            focus_ratios = tuple(focus_ratio(feature.values) for feature in look.attention)
-        return Prediction(
-            volume=volume,
-            mask=mask,
-            region=region,
-            found=volume_ml > 0,
-            volume_ml=volume_ml,
-            focus_ratios=focus_ratios,
-            timings_s=steps.timings_s,
-            device=describe_device(self.device),
-            warnings=tuple(warnings),
-            model_name=self.card.name,
-            model_version=self.card.version,
-            probability_map=None if look is None else look.probability,
-            attention_maps=() if look is None else look.attention,
-        )
+        probability, *alphas = self._run(function, image, warnings, cancel)
+        return Look.of(grid, probability, alphas)
 
 
-def _mask_on_scan(volume: Volume, look: _Look, kept: np.ndarray) -> tuple[np.ndarray, Region]:
-    """The mask on the scan's grid, and the part of it that the refiner saw.
-
-    The threshold is taken there, where the outline is drawn. Which pieces stay, and which holes are
-    filled, was decided on the network's grid.
-    """
-    grid = grid_of(volume)
-    region = index_box(grid, *bounds_ras(look.grid))
-    target = subgrid(grid, region)
-    probability = look.probability.values
-    pieces = torch.from_numpy(kept).to(probability.device)[None, None]
-    filled = pieces & (probability <= THRESHOLD)
-    # A voxel wider, so that the coarser grid's steps do not cut the outline.
-    pieces = torch.nn.functional.max_pool3d(pieces.float(), 3, 1, 1)
-    foreground = (
-        (resample(probability, look.grid, target) > THRESHOLD)
-        & (resample(pieces, look.grid, target, "nearest") > 0.5)
-    ) | (resample(filled.float(), look.grid, target, "nearest") > 0.5)
-    mask = np.zeros(volume.array.shape, np.uint8)
-    mask[region] = foreground[0, 0].to(torch.uint8).cpu().numpy()
-    return mask, region
-
-
-def _check_extent(volume: Volume) -> None:
+def check_extent(volume: Volume) -> None:
     low, high = bounds_ras(grid_of(volume))
     extent = float((high - low).max())
     if extent > MOST_EXTENT_MM:

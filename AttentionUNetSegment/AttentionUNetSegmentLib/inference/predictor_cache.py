@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ from .progress import ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
     from .predictor import Predictor
+    from .session import Session
+    from .volume import Volume
+
+KEPT_SESSIONS = 2
+"""Scans whose sessions are kept, with the scan itself: the one that is clicked on, and one more."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class PredictorCache:
         self._key: tuple[PredictorOptions, str] | None = None
         self._predictor: Predictor | None = None
         self._device_type = ""
+        self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
 
     @contextmanager
     def predictor(
@@ -59,6 +66,7 @@ class PredictorCache:
             if self._predictor is None or key != self._key:
                 progress(0.0, "Loading PyTorch and the model")
                 self._predictor = self._key = None
+                self._sessions.clear()
                 self._predictor = _load(options)
                 self._device_type = self._predictor.device.type
                 self._key = key
@@ -69,11 +77,49 @@ class PredictorCache:
                 # Too little memory on the GPU moved it to the CPU; the next scan tries anew.
                 if predictor.device.type != self._device_type:
                     self._predictor = self._key = None
+                    self._sessions.clear()
+
+    @contextmanager
+    def session(
+        self,
+        options: PredictorOptions,
+        volume: Volume,
+        key: Hashable,
+        progress: ProgressCallback = ignore_progress,
+        *,
+        anew: bool = False,
+    ) -> Iterator[Session]:
+        """The session of a scan that ``check_ct`` has passed, as an earlier click on it left it.
+
+        Args:
+            key: what the scan is known by; another one where its voxels or its place change.
+            anew: forget what was computed on it.
+
+        Raises:
+            ModelError: the model cannot be used.
+            DeviceError: the device is not there.
+        """
+        from .session import Session
+
+        with self.predictor(options, progress) as predictor:
+            session = self._sessions.pop(key, None)
+            if session is None or anew:
+                session = Session(predictor, volume, checked=True)
+            self._sessions[key] = session
+            while len(self._sessions) > KEPT_SESSIONS:
+                self._sessions.popitem(last=False)
+            yield session
+
+    def forget_scans(self) -> None:
+        """Let go of all scans and of what was computed on them; the networks stay."""
+        with self._lock:
+            self._sessions.clear()
 
     def clear(self) -> None:
         """Let go of the networks and of the memory that they take on the device."""
         with self._lock:
             self._predictor = self._key = None
+            self._sessions.clear()
 
 
 def _load(options: PredictorOptions) -> Predictor:

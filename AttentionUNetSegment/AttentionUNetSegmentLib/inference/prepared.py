@@ -16,18 +16,18 @@ class PreparedPrediction(Prediction):
     """A prediction that holds its probability and attention on the scan's grid.
 
     Args:
-        volumes: probability, then attention from level 1: float32 (k, j, i).
+        parts: probability, then attention from level 1: float32 (k, j, i), of the region only.
     """
 
-    volumes: tuple[np.ndarray, ...] = ()
+    parts: tuple[np.ndarray, ...] = ()
 
-    def probability(self) -> np.ndarray:
-        return self.volumes[0]
+    def probability_in_region(self) -> np.ndarray:
+        return self.parts[0]
 
-    def attention(self, level: int) -> np.ndarray:
+    def attention_in_region(self, level: int) -> np.ndarray:
         if not 1 <= level <= self.levels:
             raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
-        return self.volumes[level]
+        return self.parts[level]
 
 
 def prepare(
@@ -40,13 +40,15 @@ def prepare(
     Raises:
         Cancelled: the token was set.
     """
-    volumes: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     for level in range(prediction.levels + 1):
         if cancel is not None:
             cancel.raise_if_cancelled()
         progress(level / (prediction.levels + 1), "Bringing the attention to the scan's grid")
-        volumes.append(prediction.attention(level) if level else prediction.probability())
+        parts.append(
+            prediction.attention_in_region(level) if level else prediction.probability_in_region()
+        )
     fields = {
         field.name: getattr(prediction, field.name) for field in dataclasses.fields(prediction)
     }
-    return PreparedPrediction(**fields | {"volumes": tuple(volumes)})
+    return PreparedPrediction(**fields | {"parts": tuple(parts)})

@@ -39,6 +39,9 @@ class Grid:
         i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
         return float(i), float(j), float(k)
 
+    def same_as(self, other: Grid) -> bool:
+        return self.shape == other.shape and np.array_equal(self.ijk_to_ras, other.ijk_to_ras)
+
     def coarsened(self, factor: int) -> Grid:
         """The grid of a feature map whose voxels each cover ``factor`` voxels along each axis."""
         scale = np.diag([factor, factor, factor, 1.0])

@@ -28,7 +28,8 @@ from .volumes import volumeFromNode
 if TYPE_CHECKING:
     import slicer
 
-    from ..inference.prediction import Prediction
+    from ..inference.prediction import Prediction, Region
+    from ..inference.volume import Volume
 
 _COMPUTED = 0.85
 """Share of the time that the prediction takes; the rest goes into the volumes."""
@@ -66,6 +67,10 @@ class SegmentationTask:
         segmentationNode: gets the segment; the last one used for this volume, or a new one, unless
             given.
         roiNode: the organ is looked for in the box of voxels that this ROI reaches only.
+        options: how.
+        automatic: look for the organ in the whole scan first; False: only around the clicks.
+        continuing: the clicks changed since an earlier task on this volume: only what they change
+            is computed.
 
     Raises:
         InputError: the scan, the ROI or a click cannot be used.
@@ -79,6 +84,9 @@ class SegmentationTask:
         segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
         roiNode: slicer.vtkMRMLMarkupsROINode | None = None,
         options: SegmentationOptions | None = None,
+        *,
+        automatic: bool = True,
+        continuing: bool = False,
     ) -> None:
         self.options = options or SegmentationOptions()
         self.volumeNode = volumeNode
@@ -89,11 +97,14 @@ class SegmentationTask:
         self._predictorOptions = PredictorOptions(
             folder, self.options.device, self.options.precision, self.options.tileVoxels
         )
+        self._automatic = automatic
+        self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
         self._region = None
         if roiNode is not None:
             self._region = cropping.region_of_box(self._scan, roiCorners(roiNode))
             cropping.check_clicks_in_region(self._scan, self._region, self.clicks)
+        self._key = _identity(volumeNode, self._scan, self._region)
 
     def compute(
         self,
@@ -111,15 +122,16 @@ class SegmentationTask:
         warnings = check_ct(self._scan)
         if cancel is not None:
             cancel.raise_if_cancelled()
-        with cache.predictor(self._predictorOptions, progress) as predictor:
-            region = self._region
-            scan = self._scan if region is None else cropping.crop(self._scan, region)
-            prediction = predictor.predict(
-                scan,
+        region = self._region
+        scan = self._scan if region is None else cropping.crop(self._scan, region)
+        with cache.session(
+            self._predictorOptions, scan, self._key, progress, anew=not self._continuing
+        ) as session:
+            prediction = session.predict(
                 self.clicks,
                 lambda fraction, text: progress(_COMPUTED * fraction, text),
                 cancel,
-                checked=True,
+                automatic=self._automatic,
             )
             prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
             if region is not None:
@@ -172,6 +184,16 @@ class SegmentationTask:
                 removeVolume(node)
             result = dataclasses.replace(result, attentionNodes=())
         return result
+
+
+def _identity(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode, scan: Volume, region: Region | None
+) -> tuple[object, ...]:
+    """What changes when the voxels that are segmented, or their place, change."""
+    box = None if region is None else tuple((part.start, part.stop) for part in region)
+    # Modification times are counted through all of VTK: no two images ever share one.
+    modified = volumeNode.GetImageData().GetMTime()
+    return volumeNode.GetID(), modified, scan.ijk_to_ras.tobytes(), box
 
 
 def newSegmentation(

@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..inference.clicks import Click
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
+from ..inference.session import Session
 from ..inference.volume import Volume
 from ..models import find_model, load_model, save_model
 from .datasets import LabelledCase, find_cases, load_case
@@ -218,10 +219,11 @@ def evaluate_model(
 def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list[CaseResult]:
     """A case without a click, then with one more click at a time where the result is most wrong."""
     truth = case.labels.array == predictor.target_label
+    session = Session(predictor, case.ct)
     placed: list[Click] = []
     results = []
     for count in range(clicks + 1):
-        prediction = predictor.predict(case.ct, placed)
+        prediction = session.predict(placed)
         inside, outside = [], []
         for level in range(1, prediction.levels + 1):
             alpha = prediction.attention_in_region(level)

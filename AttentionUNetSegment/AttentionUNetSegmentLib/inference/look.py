@@ -1,0 +1,148 @@
+"""The refiner's answer for a part of a scan, and how it becomes a mask on the scan's own grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .prediction import THRESHOLD, FeatureMap, Region
+from .resampling import Grid, bounds_ras, grid_of, index_box, resample, subgrid
+from .volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the refiner says about a region.
+
+    Args:
+        grid: along R, A, S; the refiner's spacing.
+        probability: on that grid.
+        attention: a map a gate, shallow to deep, each on a whole fraction of that grid.
+    """
+
+    grid: Grid
+    probability: FeatureMap
+    attention: tuple[FeatureMap, ...]
+
+    @classmethod
+    def of(cls, grid: Grid, probability: torch.Tensor, alphas: Sequence[torch.Tensor]) -> Look:
+        """From the maps (1, 1, k, j, i) of one pass over ``grid``."""
+        attention = tuple(
+            FeatureMap(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
+        )
+        return cls(grid, FeatureMap(probability, grid), attention)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The probability, float32 (k, j, i)."""
+        return self.probability.values[0, 0].cpu().numpy()
+
+    def to(self, device: torch.device) -> Look:
+        """This look on another device."""
+        return Look.of(
+            self.grid,
+            self.probability.values.to(device),
+            [alpha.values.to(device) for alpha in self.attention],
+        )
+
+    def with_probability(self, values: torch.Tensor) -> Look:
+        """This look with another probability."""
+        return replace(self, probability=FeatureMap(values, self.grid))
+
+    def reaching(self, box: Region, multiple: int) -> tuple[Look, Region]:
+        """This look on a grid that holds a box of indices, which may lie beyond its own.
+
+        Args:
+            multiple: the grid grows by multiples of this, so that the coarse maps grow with it.
+
+        Returns:
+            The wider look, zero where nothing was looked at yet, and the box in its indices.
+        """
+        before, after = [], []
+        for part, size in zip(box, self.grid.shape, strict=True):
+            before.append(math.ceil(max(-part.start, 0) / multiple) * multiple)
+            after.append(math.ceil(max(part.stop - size, 0) / multiple) * multiple)
+        k, j, i = (
+            slice(part.start + shift, part.stop + shift)
+            for part, shift in zip(box, before, strict=True)
+        )
+        if not any(before) and not any(after):
+            return self, (k, j, i)
+        whole = tuple(
+            slice(-shift, size + more)
+            for shift, size, more in zip(before, self.grid.shape, after, strict=True)
+        )
+        padding = [n for pair in zip(reversed(before), reversed(after), strict=True) for n in pair]
+
+        def padded(values: torch.Tensor) -> torch.Tensor:
+            factor = self.grid.shape[0] // values.shape[2]
+            return F.pad(values, [n // factor for n in padding])
+
+        wide = Look.of(
+            subgrid(self.grid, (whole[0], whole[1], whole[2])),
+            padded(self.probability.values),
+            [padded(alpha.values) for alpha in self.attention],
+        )
+        return wide, (k, j, i)
+
+    def blended(self, other: Look, box: Region, weight: torch.Tensor) -> Look:
+        """This look with a new one of a part of it mixed in.
+
+        Args:
+            other: on the sub-grid ``box`` of this one's.
+            weight: (1, 1, k, j, i) of the box, 1 where only the new one counts.
+        """
+
+        def mixed(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+            factor = other.grid.shape[0] // theirs.shape[2]
+            share = weight if factor == 1 else F.avg_pool3d(weight, factor)
+            part = (
+                slice(None),
+                slice(None),
+                *(slice(one.start // factor, one.stop // factor) for one in box),
+            )
+            result = mine.clone()
+            result[part] += share * (theirs - result[part])
+            return result
+
+        return Look.of(
+            self.grid,
+            mixed(self.probability.values, other.probability.values),
+            [
+                mixed(mine.values, theirs.values)
+                for mine, theirs in zip(self.attention, other.attention, strict=True)
+            ],
+        )
+
+
+def region_on_scan(volume: Volume, look: Look) -> Region:
+    """The k, j, i box of the scan that a look covers."""
+    return index_box(grid_of(volume), *bounds_ras(look.grid))
+
+
+def mask_on_scan(volume: Volume, look: Look, kept: np.ndarray, region: Region) -> np.ndarray:
+    """The mask in a box of the scan: uint8 (k, j, i) of that box.
+
+    The threshold is taken there, where the outline is drawn. Which pieces stay, and which holes are
+    filled, was decided on the network's grid.
+
+    Args:
+        kept: boolean, on the look's grid.
+        region: k, j, i of the scan.
+    """
+    target = subgrid(grid_of(volume), region)
+    probability = look.probability.values
+    pieces = torch.from_numpy(kept).to(probability.device)[None, None]
+    filled = pieces & (probability <= THRESHOLD)
+    # A voxel wider, so that the coarser grid's steps do not cut the outline.
+    pieces = F.max_pool3d(pieces.float(), 3, 1, 1)
+    foreground = (
+        (resample(probability, look.grid, target) > THRESHOLD)
+        & (resample(pieces, look.grid, target, "nearest") > 0.5)
+    ) | (resample(filled.float(), look.grid, target, "nearest") > 0.5)
+    return foreground[0, 0].to(torch.uint8).cpu().numpy()
