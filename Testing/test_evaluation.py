@@ -83,14 +83,14 @@ def test_a_split_decides_which_cases(data: Path, split: str, cases: list[str]) -
 def test_each_click_is_kept_for_the_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that never finds anything is clicked on again and again, inside the organ."""
     predictor = Predictor(threshold_model(PANCREAS), "cpu")
-    predict, seen = predictor.predict, []
+    predict, seen = Session.predict, []
 
-    def find_nothing(volume: Volume, clicks: list[Click]) -> Prediction:
+    def find_nothing(session: Session, clicks: list[Click]) -> Prediction:
         seen.append(list(clicks))
-        prediction = predict(volume, clicks)
+        prediction = predict(session, clicks)
         return dataclasses.replace(prediction, mask=np.zeros_like(prediction.mask))
 
-    monkeypatch.setattr(predictor, "predict", find_nothing)
+    monkeypatch.setattr(Session, "predict", find_nothing)
     case = small_case()
     results = evaluate_case(predictor, case, clicks=2)
     assert [len(clicks) for clicks in seen] == [0, 1, 2]

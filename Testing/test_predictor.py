@@ -10,6 +10,8 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
+from AttentionUNetSegmentLib.inference.click_update import window_around
+from AttentionUNetSegmentLib.inference.resampling import subgrid
 from geometry import centre_ras, placed, reordered, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
