@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.inference import Click, Prediction, Predictor, Volume
+from AttentionUNetSegmentLib.inference import Click, Prediction, Predictor
+from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import load_model, read_card, save_model
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training import evaluation
