@@ -114,6 +114,18 @@ def test_averaging_is_the_mean_over_blocks_also_where_the_last_block_is_partial(
     np.testing.assert_allclose(source.grid.ijk_to_ras[:3, 3], 0.5)
 
 
+@pytest.mark.parametrize("slices", [1, 2, 7, 25])
+def test_a_last_slab_that_is_thinner_than_a_voxel_of_the_target(
+    slices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = random_volume((slices, 5, 5), np.eye(4))
+    target = Grid((slices // 6 + 1, 1, 1), np.diag([6.0, 6.0, 6.0, 1.0]))
+    monkeypatch.setattr("AttentionUNetSegmentLib.inference.resampling.SLAB_VOXELS", 300)
+    source = windowed_source(volume, target, WINDOW)
+    means = [volume.array[start : start + 6].mean() for start in range(0, slices, 6)]
+    np.testing.assert_allclose(source.image.numpy().ravel(), means, rtol=1e-6)
+
+
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2), (2, 1, 0)])
 @pytest.mark.parametrize("flips", [(False, False, False), (True, False, True)])
 def test_the_storage_order_of_a_scan_does_not_matter(
@@ -127,8 +139,35 @@ def test_the_storage_order_of_a_scan_does_not_matter(
     np.testing.assert_allclose(stored.numpy(), expected.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize(("mode", "order"), [("bilinear", 1), ("nearest", 0)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, 1), (1, -1, -1)])
+def test_straight_and_mirrored_grids_agree_with_scipy(
+    mode: str, order: int, signs: tuple[int, int, int]
+) -> None:
+    """Such grids are interpolated axis by axis, growing along some and shrinking along others."""
+    volume = random_volume((9, 11, 8), placed((0.7, 1.9, 3.3), (-3, 4, 5)))
+    matrix = np.diag([1.3 * signs[0], 0.8 * signs[1], 4.1 * signs[2], 1.0])
+    low, high = bounds_ras(grid_of(volume))
+    # It begins within, and ends far beyond.
+    matrix[:3, 3] = np.where(np.array(signs) > 0, low + 0.43, high - 0.43)
+    target = Grid((12, 40, 21), matrix)
+    image = torch.from_numpy(volume.array)[None, None]
+    ours = resample(image, grid_of(volume), target, mode)[0, 0].numpy()
+
+    k, j, i = np.indices(target.shape)
+    ijk = (
+        np.linalg.inv(volume.ijk_to_ras) @ matrix @ [i.ravel(), j.ravel(), k.ravel(), k.size * [1]]
+    )
+    at = ijk[2::-1]
+    theirs = ndimage.map_coordinates(volume.array, at, order=order, mode="nearest")
+    ends = np.array(volume.array.shape)[:, None] - 0.5
+    theirs[((at < -0.5) | (at > ends)).any(axis=0)] = 0
+    assert 0 < np.count_nonzero(theirs) < theirs.size
+    np.testing.assert_allclose(ours.ravel(), theirs, atol=1e-5)
+
+
 def test_memory_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = random_volume((21, 16, 15), np.eye(4))
+    volume = random_volume((21, 16, 15), rotation(2, 5))
     low, high = bounds_ras(grid_of(volume))
     target = aligned_grid(low, high, (2.0, 2.2, 3.1))
     whole = sample_scan(volume, target, WINDOW)
