@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
+from .benchmark import benchmark
 from .models import models_application
 from .segmenting import demo, segment
 from .shared import SETTINGS
@@ -21,7 +22,7 @@ HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that show
 Research use only; not for diagnosis or treatment."""
 
 application = typer.Typer(help=HELP, no_args_is_help=True, **SETTINGS)
-for _command in (segment, demo, train, evaluate):
+for _command in (segment, demo, train, evaluate, benchmark):
     application.command()(_command)
 application.add_typer(models_application, name="models")
 

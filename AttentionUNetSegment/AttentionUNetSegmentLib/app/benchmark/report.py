@@ -1,0 +1,139 @@
+"""A benchmark as JSON, as a page and as a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from .measurements import Measurement
+from .running import Benchmark, GrowthPoint
+
+
+def write_benchmark(benchmark: Benchmark, folder: Path) -> list[Path]:
+    """Write ``benchmark.json``, ``benchmark.md`` and ``benchmark.png``, and the growth curves.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    from ..output_folder import explained
+
+    paths = [folder / "benchmark.json", folder / "benchmark.md", folder / "benchmark.png"]
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(benchmark.to_json(), indent=1) + "\n"
+        paths[0].write_text(text, encoding="utf-8")
+        paths[1].write_text(to_markdown(benchmark), encoding="utf-8")
+        _draw_times(benchmark, paths[2])
+        if benchmark.growth:
+            paths.append(folder / "growth.png")
+            _draw_growth(benchmark.growth, paths[-1])
+    return paths
+
+
+def to_markdown(benchmark: Benchmark) -> str:
+    machine = benchmark.machine
+    where = machine["gpu"] or f"{machine['processor'] or machine['system']}"
+    lines = [
+        f"Scan {benchmark.scan}, model {benchmark.model}, device {benchmark.device}; {where}, "
+        f"{machine['threads']} threads, bfloat16 {'used' if machine['bfloat16'] else 'not used'}, "
+        f"PyTorch {machine['torch']}.",
+        "",
+        "| what | median (s) | lowest to highest | 95 % | repetitions | peak memory (MB) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in benchmark.measurements:
+        lines.append(_row(one))
+    lines += ["", "| ratio of the medians | times |", "|---|---|"]
+    lines += [f"| {title} | {value:.1f} |" for title, value in benchmark.ratios().items()]
+    for one in benchmark.measurements:
+        if one.parts:
+            lines += ["", f"| {one.title}: step | median (s) |", "|---|---|"]
+            lines += [f"| {step} | {_number(took, 3)} |" for step, took in one.parts.items()]
+    if benchmark.growth:
+        lines += [
+            "",
+            "| slices | pixels | prediction (s) | its peak memory (MB) | file to files (s) "
+            "| its peak memory (MB) | scan and mask (MB) |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {point.slices} | {point.pixels} | {_number(point.prediction.median_s, 2)} "
+            f"| {_number(point.prediction.peak_mb, 0)} | {_number(point.job.median_s, 2)} "
+            f"| {_number(point.job.peak_mb, 0)} | {point.input_and_output_mb:.0f} |"
+            for point in benchmark.growth
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(one: Measurement) -> str:
+    if one.skipped:
+        return f"| {one.title} | {one.skipped} | | | | |"
+    spread = f"{min(one.seconds):.3f} to {max(one.seconds):.3f}"
+    return (
+        f"| {one.title} | {_number(one.median_s, 3)} | {spread} "
+        f"| {_number(one.percentile_s(95), 3)} | {len(one.seconds)} | {_number(one.peak_mb, 0)} |"
+    )
+
+
+def _number(value: float | None, places: int) -> str:
+    return "not measured" if value is None else f"{value:.{places}f}"
+
+
+def _draw_times(benchmark: Benchmark, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    shown = [one for one in benchmark.measurements if one.seconds][::-1]
+    figure = Figure(figsize=(9, 1.2 + 0.36 * max(len(shown), 1)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, one in enumerate(shown):
+        axes.barh(row, one.median_s or 0, color="#f9b46f", height=0.6)
+        axes.plot(one.seconds, [row] * len(one.seconds), "|", color="#333333", markersize=7)
+        axes.annotate(f" {one.median_s:.3g} s", (max(one.seconds), row), va="center", fontsize=8)
+    axes.set_yticks(range(len(shown)), [one.title for one in shown], fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.set_xlabel("seconds (bars: median; marks: each repetition)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_growth(points: tuple[GrowthPoint, ...], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from .growth import FIXED_PIXELS, FIXED_SLICES
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    series = {
+        f"slices of {FIXED_PIXELS} x {FIXED_PIXELS} pixels": [
+            (point.slices, point) for point in points if point.pixels == FIXED_PIXELS
+        ],
+        f"pixels along a side, {FIXED_SLICES} slices": sorted(
+            (point.pixels, point) for point in points if point.slices == FIXED_SLICES
+        ),
+    }
+    works = {
+        "prediction": ("scan to mask", "#c05a1a"),
+        "job": ("file to files", "#1f5f8b"),
+    }
+    for column, (title, pairs) in enumerate(series.items()):
+        time, memory = (figure.add_subplot(2, 2, column + 1 + 2 * row) for row in range(2))
+        for work, (label, color) in works.items():
+            done = [(x, getattr(point, work)) for x, point in pairs]
+            done = [(x, one) for x, one in done if one.seconds]
+            x = [place for place, _ in done]
+            time.plot(x, [one.median_s for _, one in done], "o-", color=color, label=label)
+            peaks = [one.peak_mb or math.nan for _, one in done]
+            memory.plot(x, peaks, "o-", color=color, label=f"peak, {label}")
+        sizes = [point.input_and_output_mb for _, point in pairs]
+        memory.plot(
+            [place for place, _ in pairs], sizes, ".--", color="#777777", label="scan, mask"
+        )
+        time.set_ylabel("seconds")
+        memory.set_ylabel("memory (MB)")
+        memory.set_xlabel(title)
+        for axes in (time, memory):
+            axes.set_ylim(bottom=0)
+            axes.legend(fontsize=8)
+            axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
