@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import unittest
 
+import numpy as np
 import panel_driver
 import pytest
 from AttentionUNetSegmentLib.errors import ModelError
@@ -67,16 +69,15 @@ def test_the_unit_test_runner_finds_and_runs_it(module, messages, monkeypatch):
 
 
 def test_it_fails_where_the_pancreas_is_not_found(module, messages, monkeypatch):
-    from AttentionUNetSegmentLib.inference.predictor import Predictor
+    from AttentionUNetSegmentLib.inference.session import Session
 
-    predict = Predictor.predict
+    predict = Session.predict
 
     def nothing(*arguments, **named):
         prediction = predict(*arguments, **named)
-        prediction.mask[:] = 0
-        return prediction
+        return dataclasses.replace(prediction, mask=np.zeros_like(prediction.mask))
 
-    monkeypatch.setattr(Predictor, "predict", nothing)
+    monkeypatch.setattr(Session, "predict", nothing)
     import slicer
 
     with pytest.raises(AssertionError, match="Dice 0"):
