@@ -1,7 +1,8 @@
 """Draw the icons from their sources: ``python Resources/make_icons.py`` (needs PySide6).
 
-The module's and the extension's icon come from the SVG beside this file, the thumbnail of the
-synthetic abdomen from a slice of it.
+The icons of the modules and of the extension come from the SVG files beside this one, the
+thumbnail of the synthetic abdomen from a slice of it. ``--sheet PICTURE`` makes a picture to judge
+the icons by: each at the sizes and on the grounds on which Slicer shows it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import numpy as np
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication, QImage, QPainter
+from PySide6.QtGui import QColor, QGuiApplication, QImage, QPainter
 from PySide6.QtSvg import QSvgRenderer
 
 RESOURCES = Path(__file__).resolve().parent
 MODULE = RESOURCES.parent / "AttentionUNetSegment"
 ICONS = MODULE / "Resources" / "Icons"
+MODULES = sorted(path.stem for path in MODULE.glob("*.py"))  # an SVG of this name for each
 SIZE = 128
 WINDOW_HU = (-160, 240)
 
@@ -50,8 +52,32 @@ def draw_synthetic_abdomen(target: Path) -> None:
     image.scaled(SIZE, SIZE, mode=Qt.TransformationMode.SmoothTransformation).save(str(target))
 
 
+def draw_sheet(icons: list[Path], target: Path) -> None:
+    """Draw icons at 128, 64, 32 and 16 pixels on light, grey and dark ground."""
+    sizes, grounds, gap = (128, 64, 32, 16), ("#ffffff", "#efefef", "#2b2b2b", "#000000"), 12
+    width = sum(sizes) + gap * (len(sizes) + 1)
+    row = sizes[0] + 2 * gap
+    sheet = QImage(width * len(icons), row * len(grounds), QImage.Format.Format_RGB32)
+    painter = QPainter(sheet)
+    for column, icon in enumerate(icons):
+        image = QImage(str(icon))
+        for line, ground in enumerate(grounds):
+            painter.fillRect(column * width, line * row, width, row, QColor(ground))
+            left = column * width + gap
+            for size in sizes:
+                small = image.scaled(size, size, mode=Qt.TransformationMode.SmoothTransformation)
+                painter.drawImage(left, line * row + gap, small)
+                left += size + gap
+    painter.end()
+    sheet.save(str(target))
+
+
 if __name__ == "__main__":
     application = QGuiApplication([])
-    name = "AttentionUNetSegment.png"
-    draw(RESOURCES / "AttentionUNetSegment.svg", RESOURCES / name, ICONS / name)
-    draw_synthetic_abdomen(ICONS / "SyntheticAbdomen.png")
+    if sys.argv[1:2] == ["--sheet"]:
+        draw_sheet([ICONS / f"{name}.png" for name in MODULES], Path(sys.argv[2]))
+    else:
+        for name in MODULES:
+            draw(RESOURCES / f"{name}.svg", ICONS / f"{name}.png")
+        draw(RESOURCES / f"{MODULE.name}.svg", RESOURCES / f"{MODULE.name}.png")
+        draw_synthetic_abdomen(ICONS / "SyntheticAbdomen.png")

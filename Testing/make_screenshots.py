@@ -1,65 +1,61 @@
-"""Make the pictures of the README: ``python Testing/make_screenshots.py [MODEL_FOLDER]``.
+"""Make the tutorial's pictures: ``python Testing/make_screenshots.py [MODEL_FOLDER]``.
 
 The module runs in the stand-in for Slicer, on the synthetic abdomen, with the trained model; the
-pictures go to Resources/Screenshots. They are not pictures of a patient.
+pictures go to Resources/Screenshots, one for each step. They are not pictures of a patient.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "AttentionUNetSegment"), str(ROOT / "Testing")]
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
-SEED = 3
-SPACING_MM = (2.0, 2.0, 3.0)
+COLORS = 256
+"""A palette takes half of the space, and the eye hardly sees the difference."""
 
 
 def main(model: str | None = None) -> None:
-    """Drive the panel from idle to done and take a picture of each state."""
+    """Go through the tutorial and take a picture after each step."""
     import panel_driver
     import SlicerStandIn
 
     panel_driver.start_module()
     import slicer.util
-    from AttentionUNetSegmentLib.panel.slice_views import SliceViews
-    from AttentionUNetSegmentLib.scene import addVolumeNode
-    from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
-    from SlicerStandIn import driving
+    from tutorial import Tutorial
 
     window = SlicerStandIn.showMainWindow()
     slicer.util.selectModule("AttentionUNetSegment")
     driver = panel_driver.Driver(slicer.modules.attentionunetsegment.widgetRepresentation())
     if model:
         driver.parameters.model = model
-    node = addVolumeNode(
-        synthetic_abdomen(SEED, SPACING_MM).ct, "Synthetic abdomen (not a patient)"
-    )
-    SliceViews().showVolume(node)
-    driver.choose(node)
+    tutorial = Tutorial(driver)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    driving.grab(window, SCREENSHOTS / "idle.png")
+    for number, step in enumerate(Tutorial.STEPS, start=1):
+        if step == "export":
+            with tempfile.TemporaryDirectory() as folder:
+                os.chdir(folder)  # so that the picture shows no path of this computer
+                tutorial.export(Path("pancreas.nii.gz"))
+                os.chdir(ROOT)
+        else:
+            getattr(tutorial, step)()
+        take(window, SCREENSHOTS / f"tutorial-{number}-{step}.png")
 
-    driver.press_segment()
-    assert driver.pump(lambda: driver.ui.progressBar.value >= 15 or not driver.panel.busy)
-    assert driver.panel.busy, driver.message
-    driver.pump()
-    driving.grab(window, SCREENSHOTS / "working.png")
-    assert driver.pump(lambda: not driver.panel.busy)
-    found = driver.panel.found
-    found.segmentationNode.CreateClosedSurfaceRepresentation()
-    slicer.util.resetThreeDViews()
-    driver.pump()
-    driving.grab(window, SCREENSHOTS / "done.png")
 
-    for name in ("input", "clicks"):
-        getattr(driver.ui, f"{name}CollapsibleButton").collapsed = True
-    driver.unfold("attention")
-    driver.unfold("result")
-    driver.panel.attention.eyes[max(driver.panel.attention.eyes) - 1].click()
-    driver.pump()
-    driving.grab(window, SCREENSHOTS / "attention.png")
+def take(window: object, path: Path) -> None:
+    """A picture of the window, with few enough colours to be small."""
+    from PIL import Image
+    from SlicerStandIn import driving
+
+    driving.grab(window, path)
+    with Image.open(path) as image:
+        image.convert("RGB").quantize(COLORS, dither=Image.Dither.FLOYDSTEINBERG).save(
+            path, optimize=True
+        )
+    print(path.relative_to(ROOT), f"{path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

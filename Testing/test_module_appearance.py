@@ -87,9 +87,11 @@ def dress(driver, colors, size_pt=LARGE_PT):  # noqa: F811
     app.setFont(font)
     driver.pump()
     panel = driver.representation
-    panel.resize(NARROW, panel.layout().heightForWidth(NARROW))
-    panel.show()
-    driver.pump()
+    # The first pass lays out what the letters changed, the second gives all of it its height.
+    for _ in range(2):
+        panel.resize(NARROW, panel.layout().heightForWidth(NARROW))
+        panel.show()
+        driver.pump()
 
 
 def visible_widgets(panel, kind):

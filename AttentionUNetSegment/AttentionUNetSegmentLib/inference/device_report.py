@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 
 def device_report() -> list[str]:
@@ -29,7 +30,9 @@ def _gb(size: int) -> str:
 
 def _free_memory() -> int | None:
     """Bytes that the computer's memory has free; None where the system does not say."""
+    if sys.platform == "win32":  # it has no sysconf
+        return None
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
+    except (OSError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Advanced: device, memory, PyTorch, the model's card and the log."""
+"""Advanced: device, memory, PyTorch, the model's card, what uninstalling leaves, and the log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import qt
 from ..errors import AttentionUNetSegmentError
 from ..models import find_model, read_card
 from . import installation
+from .kept_files import keptFilesHtml
 from .model_card_text import modelCardHtml
 from .section import Section, clicked
 
@@ -32,6 +33,7 @@ class AdvancedSection(Section):
         self._timer.timeout.connect(self._poll)
         self.ui.advancedCollapsibleButton.contentsCollapsed.connect(lambda _f: self._onFolded())
         clicked(self.ui.installTorchButton, panel.installTorch)
+        self.ui.keptFilesLabel.text = keptFilesHtml()
 
     def update(self) -> None:
         ui, idle = self.ui, not self.panel.busy

@@ -263,10 +263,10 @@ def _command(name: str, spec: dict[str, Any]) -> Measurement:
 def _until_it_shows_something(command: list[str], environment: dict[str, str]) -> float | None:
     """When a command that thinks it is watched first says how far it is; None where this system
     has no terminals of that kind."""
-    try:
-        import pty
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return None
+    import pty
+
     ours, its = pty.openpty()
     with subprocess.Popen(
         command,
