@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.inference.predictor_cache import PredictorCache
 from AttentionUNetSegmentLib.inference.progress import (
     CancelToken,
     ProgressCallback,
     ignore_progress,
 )
-from AttentionUNetSegmentLib.inference.worker import Job, Worker
+from AttentionUNetSegmentLib.inference.worker import Job
 from AttentionUNetSegmentLib.panel.binding import connectByName
 from AttentionUNetSegmentLib.panel.parameter_node import AttentionUNetSegmentParameterNode
+from AttentionUNetSegmentLib.panel.session_hub import sessionHub
 from AttentionUNetSegmentLib.scene.results import SceneResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions, SegmentationTask
 from slicer.i18n import tr as _
@@ -28,9 +28,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-if TYPE_CHECKING:
-    from AttentionUNetSegmentLib.inference.prediction import Prediction
 
 
 class AttentionUNetSegment(ScriptedLoadableModule):
@@ -142,13 +139,14 @@ class AttentionUNetSegmentLogic(ScriptedLoadableModuleLogic):
     >>> result = logic.segment(slicer.util.getNode("CT*"))
     >>> print(result.prediction.volume_ml, result.segmentationNode.GetName())
 
-    The networks stay loaded for the next volume.
+    The networks stay loaded for the next volume; the panel and the Segment Editor effect use the
+    same ones.
     """
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self._cache = PredictorCache()
-        self._worker = Worker()
+        self._cache = sessionHub().cache
+        self._worker = sessionHub().worker
         self._parameters: AttentionUNetSegmentParameterNode | None = None
 
     def getParameterNode(self) -> AttentionUNetSegmentParameterNode:
@@ -191,12 +189,6 @@ class AttentionUNetSegmentLogic(ScriptedLoadableModuleLogic):
         """
         task = SegmentationTask(volumeNode, clicks, segmentationNode, roiNode, options)
         return task.write(task.compute(self._cache, progress, cancel))
-
-    def start(self, task: SegmentationTask) -> Job[Prediction]:
-        """Compute a task in the worker thread; ``task.write(job.result())`` ends it."""
-        return self._worker.submit(
-            lambda progress, cancel: task.compute(self._cache, progress, cancel)
-        )
 
     def describeDevices(self) -> Job[list[str]]:
         """The devices and their free memory, found out in the worker thread."""

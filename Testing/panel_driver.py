@@ -10,11 +10,12 @@ from AttentionUNetSegmentLib.inference.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE_FILE = ROOT / "AttentionUNetSegment" / "AttentionUNetSegment.py"
+EFFECT_MODULE_FILE = ROOT / "AttentionUNetSegment" / "SegmentEditorAttentionUNet.py"
 LONG_S = 240.0
 
 
 def start_module() -> Any:
-    """The module, loaded once for the process."""
+    """The module, loaded once for the process, with that of the Segment Editor effect."""
     import SlicerStandIn
 
     SlicerStandIn.start()
@@ -22,6 +23,8 @@ def start_module() -> Any:
 
     if not hasattr(slicer.modules, "attentionunetsegment"):
         SlicerStandIn.loadModule(MODULE_FILE)
+        _, effect_module = SlicerStandIn.loadModule(EFFECT_MODULE_FILE)
+        effect_module.registerEffect()
     return slicer.modules.attentionunetsegment
 
 

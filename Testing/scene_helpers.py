@@ -35,13 +35,13 @@ class HandMade(Prediction):
 
     failing_level: int = 0
 
-    def probability(self) -> np.ndarray:
-        return self.mask.astype(np.float32) * np.float32(0.9)
+    def probability_in_region(self) -> np.ndarray:
+        return self.mask[self.region].astype(np.float32) * np.float32(0.9)
 
-    def attention(self, level: int) -> np.ndarray:
+    def attention_in_region(self, level: int) -> np.ndarray:
         if level == self.failing_level:
             raise MemoryError("no memory left")
-        return self.mask.astype(np.float32) * np.float32(level / 10)
+        return self.mask[self.region].astype(np.float32) * np.float32(level / 10)
 
 
 def box_mask() -> np.ndarray:
@@ -61,9 +61,10 @@ def prediction_on(node: Any, levels: int = 4, **changes: Any) -> HandMade:
 
 
 def hand_made(volume: Volume, levels: int = 4, **changes: Any) -> HandMade:
+    mask = changes.get("mask", box_mask())
     values: dict[str, Any] = {
-        "mask": box_mask(),
-        "region": BOX,
+        "mask": mask,
+        "region": segments.filledRegion(mask) or (slice(0, 0),) * 3,
         "found": True,
         "volume_ml": 12.345,
         "focus_ratios": tuple(0.5 / level for level in range(1, levels + 1)),

@@ -234,7 +234,7 @@ def test_cancel_answers_at_once_and_leaves_the_scene_as_it_was(driver, ct, monke
     before = panel_driver.node_count()
     driver.press_segment()
     assert driver.pump(gate.reached.is_set)
-    job = driver.panel.runner._job
+    job = driver.panel.hub.runner._job
     driver.press_segment()
     assert not driver.panel.busy
     assert job.cancelled  # the worker is told too, and does not compute on for nobody
@@ -285,7 +285,7 @@ def test_the_scene_is_closed_while_it_works(driver, ct, monkeypatch):
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
     assert driver.pump(gate.reached.is_set)
-    job = driver.panel.runner._job
+    job = driver.panel.hub.runner._job
     driving.closeScene()
     assert job.cancelled
     gate.opened.set()

@@ -114,9 +114,14 @@ def test_an_installation_that_brings_nothing_is_said(driver, ct, answers):  # no
 
 
 def test_a_click_never_asks(driver, ct, answers):  # noqa: F811
-    driver.panel.segment(automatic=True)
+    import vtk
+
+    driver.ui.insideButton.click()
+    driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(0, 0, 0))
+    driver.pump()
     assert answers.questions == []
     assert not driver.panel.busy
+    assert "not installed yet: open the module" in driver.message
 
 
 def test_the_button_and_the_state_say_what_is_missing(driver, ct, without_torch):  # noqa: F811

@@ -20,6 +20,8 @@ from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.models import Label
 from AttentionUNetSegmentLib.scene import results, segments, volumes
+from AttentionUNetSegmentLib.scene.corrections import corrections
+from AttentionUNetSegmentLib.scene.editing import SegmentEditing
 from scene_helpers import (
     PLACES,
     SHAPE,
@@ -191,7 +193,7 @@ def test_segment_has_terminology_name_and_colour(ct: Any) -> None:
     result = scene_package.writePrediction(prediction_on(ct), ct)
     segment = result.segmentationNode.GetSegmentation().GetSegment(result.segmentId)
     entry = slicer.vtkSlicerTerminologyEntry()
-    tag = segments._tag(segment, segment.GetTerminologyEntryTagName())
+    tag = segments.tag(segment, segment.GetTerminologyEntryTagName())
     assert slicer.vtkSlicerTerminologiesModuleLogic.DeserializeTerminologyEntry(tag, entry)
     category, kind = entry.GetCategoryObject(), entry.GetTypeObject()
     assert (category.GetCodingSchemeDesignator(), category.GetCodeValue()) == ("SCT", "123037004")
@@ -472,11 +474,12 @@ def test_segmentation_on_another_grid_under_another_transform(scene: Any, ct: An
     after = snapshot(node, "other"), node.GetSegmentation().GetConversionParameter(parameter)
     assert after == before
     assert node.GetTransformNodeID() == transform
-    # The same when both lie in one labelmap, on the grid of the segmentation.
+    # Brought into one labelmap, ours is on that grid: it stays there, and nobody drew in it.
     node.GetSegmentation().CollapseBinaryLabelmaps(True)
-    before = snapshot(node, "other")
-    assert_same_place(scene_package.writePrediction(prediction_on(ct), ct))
-    assert snapshot(node, "other") == before
+    before = snapshot(node, "other"), snapshot(node, result.segmentId)
+    assert not corrections(node, result.segmentId).any
+    result = scene_package.writePrediction(prediction_on(ct), ct)
+    assert (snapshot(node, "other"), snapshot(node, result.segmentId)) == before
 
 
 def test_empty_segmentation_takes_the_inputs_grid(scene: Any, ct: Any) -> None:
@@ -548,11 +551,11 @@ def break_at(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("broken on purpose")
 
-    owner = segments if step == "fillSegment" else results._Writer
+    owner = SegmentEditing if step == "_draw" else results._Writer
     monkeypatch.setattr(owner, step, fail)
 
 
-@pytest.mark.parametrize("step", ["writeTable", "writeSegment", "fillSegment"])
+@pytest.mark.parametrize("step", ["writeTable", "writeSegment", "_draw"])
 @pytest.mark.parametrize("again", [False, True])
 def test_failure_leaves_the_scene_as_it_was(
     scene: Any, ct: Any, monkeypatch: pytest.MonkeyPatch, step: str, again: bool

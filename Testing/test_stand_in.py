@@ -36,6 +36,28 @@ class {name}Test(ScriptedLoadableModuleTest):
         slicer.ranTest = True
 """
 
+EFFECT = """
+from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
+class OurEffect(AbstractScriptedSegmentEditorEffect):
+    def __init__(self, scriptedEffect):
+        scriptedEffect.name = "Ours"
+        AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
+        self.heard = []
+        self.takes = False
+    def clone(self):
+        import qSlicerSegmentationsEditorEffectsPythonQt as effects
+        clone = effects.qSlicerSegmentEditorScriptedEffect(None)
+        clone.setPythonSource(__file__)
+        return clone
+    def activate(self):
+        self.heard.append("activate")
+    def deactivate(self):
+        self.heard.append("deactivate")
+    def processInteractionEvents(self, interactor, eventId, viewWidget):
+        self.heard.append((eventId, viewWidget.className()))
+        return self.takes
+"""
+
 UI = """<ui version="4.0"><class>Panel</class>
 <widget class="qMRMLWidget" name="Panel"><layout class="QVBoxLayout" name="panelLayout">
 <item><widget class="qMRMLNodeComboBox" name="selector">
@@ -578,6 +600,84 @@ def test_rendering_waits_while_it_is_paused(monkeypatch: pytest.MonkeyPatch) -> 
         view.scheduleRender()
         assert updates == []
     assert updates
+
+
+@pytest.fixture
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Segment Editor with an effect that was registered from a file."""
+    from SlicerStandIn.widgets import segment_editor_effects
+
+    factory = segment_editor_effects.qSlicerSegmentEditorEffectFactory
+    monkeypatch.setattr(factory, "_only", None)
+    folder = tmp_path / "our_effect"
+    folder.mkdir()
+    (folder / "OurEffect.py").write_text(EFFECT, encoding="utf-8")
+    for _ in range(2):  # the second time it is known already
+        effect = segment_editor_effects.qSlicerSegmentEditorScriptedEffect(None)
+        effect.setPythonSource(str(folder / "OurEffect.py"))
+        effect.self().register()
+    editor = slicer.qMRMLSegmentEditorWidget()
+    editor.setMRMLScene(slicer.mrmlScene)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.setMRMLSegmentEditorNode(node)
+    editor.setSegmentationNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
+    editor.setSourceVolumeNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))
+    yield editor
+    editor.setActiveEffect(None)
+    editor.removeViewObservations()
+
+
+def test_each_editor_has_a_clone_of_each_effect(editor: Any) -> None:
+    other = slicer.qMRMLSegmentEditorWidget()
+    assert editor.availableEffectNames() == other.availableEffectNames() == ["Ours"]
+    assert editor.effectByName("Ours") is not other.effectByName("Ours")
+    assert editor.effectByName("Ours").parameterSetNode() is editor.mrmlSegmentEditorNode()
+    assert editor.effectByName("another") is None
+
+
+def test_the_active_effect_has_the_events_of_the_views_first(editor: Any) -> None:
+    import vtk
+    from SlicerStandIn import driving
+
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    after: list[str] = []
+    view.interactor().AddObserver("LeftButtonPressEvent", lambda _o, event: after.append(event))
+    effect = editor.effectByName("Ours").self()
+    driving.clickInView(view, 5, 5)
+    assert effect.heard == []
+    editor.setActiveEffectByName("Ours")
+    assert editor.activeEffect() is editor.effectByName("Ours")
+    after.clear()
+    driving.clickInView(view, 5, 5)
+    pressed = vtk.vtkCommand.LeftButtonPressEvent
+    assert effect.heard[0] == "activate"
+    assert (pressed, "qMRMLSliceWidget") in effect.heard
+    assert len(after) == 1
+    effect.takes = True
+    driving.clickInView(view, 5, 5)
+    assert len(after) == 1
+    editor.setSegmentationNode(None)
+    assert effect.heard[-1] == "deactivate"
+    assert editor.activeEffect() is None
+
+
+def test_the_mouse_drags_a_point_in_a_slice_view() -> None:
+    import vtk
+    from SlicerStandIn import driving
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    node.CreateDefaultDisplayNodes()
+    widget = slicer.app.layoutManager().sliceWidget("Red")
+    view = widget.sliceView()
+    view.resize(300, 300)
+    view.forceRender()
+    matrix = widget.mrmlSliceNode().GetXYToRAS()
+    node.AddControlPointWorld(vtk.vtkVector3d(matrix.MultiplyPoint((150, 150, 0, 1))[:3]))
+    view.forceRender()
+    driving.dragInView(view, (150, 150), (200, 120))
+    assert node.GetNthControlPointPositionWorld(0) == pytest.approx(
+        matrix.MultiplyPoint((200, 120, 0, 1))[:3], abs=1e-3
+    )
 
 
 def test_stopping_leaves_slicer_core_as_it_was() -> None:

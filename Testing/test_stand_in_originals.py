@@ -22,6 +22,7 @@ MODULE = ROOT / "AttentionUNetSegment"
 LIBRARY = MODULE / "AttentionUNetSegmentLib"
 SOURCES = [
     *MODULE.glob("*.py"),
+    *(LIBRARY / "attention_unet_effect").glob("*.py"),
     *(LIBRARY / "panel").glob("*.py"),
     *(LIBRARY / "scene").glob("*.py"),
 ]
@@ -30,6 +31,10 @@ STAND_IN = ROOT / "Testing" / "SlicerStandIn"
 PYTHON_FILES = {
     "scripted_loadable_module.py": "Base/Python/slicer/ScriptedLoadableModule.py",
     "i18n.py": "Base/Python/slicer/i18n.py",
+    "abstract_scripted_segment_editor_effect.py": (
+        "Modules/Loadable/Segmentations/EditorEffects/Python/SegmentEditorEffects/"
+        "AbstractScriptedSegmentEditorEffect.py"
+    ),
     "packaging.py": "Base/Python/slicer/packaging.py",
     "sample_data.py": "Modules/Scripted/SampleData/SampleData.py",
     "parameter_node/annotations.py": "Base/Python/slicer/parameterNodeWrapper/validators.py",

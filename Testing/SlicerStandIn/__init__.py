@@ -125,8 +125,11 @@ def _start(slicer: Any) -> None:
     from . import parameter_node
 
     _addPythonModules(slicer, {"parameterNodeWrapper": parameter_node})
-    from . import sample_data, scripted_loadable_module
+    from . import abstract_scripted_segment_editor_effect, sample_data, scripted_loadable_module
+    from .widgets.segment_editor_effects import effectsModule
 
+    sys.modules["SegmentEditorEffects"] = abstract_scripted_segment_editor_effect
+    sys.modules["qSlicerSegmentationsEditorEffectsPythonQt"] = effectsModule()
     _addPythonModules(slicer, {"ScriptedLoadableModule": scripted_loadable_module})
     sys.modules["SampleData"] = sample_data
 
@@ -138,6 +141,7 @@ def widgetClasses() -> list[type]:
         ctk_widgets,
         markups_place_widget,
         node_combo_box,
+        segment_editor_effects,
         segment_editor_widget,
         segmentation_show_3d_button,
         views,
@@ -148,6 +152,7 @@ def widgetClasses() -> list[type]:
         ctk_widgets,
         markups_place_widget,
         node_combo_box,
+        segment_editor_effects,
         segment_editor_widget,
         segmentation_show_3d_button,
         views,

@@ -55,6 +55,30 @@ def grab(widget: QWidget, path: Path) -> None:
     assert widget.grab().save(str(path))
 
 
+def moveMouse(view: Any, x: int, y: int, ctrl: bool = False) -> None:
+    """In a view, over a pixel counted from its lower left corner."""
+    interactor = view.interactor()
+    interactor.SetEventInformation(x, y, int(ctrl), 0)
+    interactor.InvokeEvent("MouseMoveEvent")
+
+
+def clickInView(view: Any, x: int, y: int, ctrl: bool = False) -> None:
+    """The left button, at a pixel of a view."""
+    dragInView(view, (x, y), (x, y), ctrl)
+
+
+def dragInView(view: Any, start: tuple[int, int], end: tuple[int, int], ctrl: bool = False) -> None:
+    """With the left button held, in a few steps."""
+    moveMouse(view, *start, ctrl)
+    view.interactor().InvokeEvent("LeftButtonPressEvent")
+    steps = 5
+    for step in range(1, steps + 1) if start != end else ():
+        x, y = (round(a + (b - a) * step / steps) for a, b in zip(start, end, strict=True))
+        moveMouse(view, x, y, ctrl)
+        processEvents()
+    view.interactor().InvokeEvent("LeftButtonReleaseEvent")
+
+
 @contextmanager
 def failOnSlotErrors() -> Iterator[list[BaseException]]:
     """Exceptions in slots, which Qt only prints, are raised at the end of the block."""

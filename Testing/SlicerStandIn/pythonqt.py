@@ -97,7 +97,7 @@ def _teach() -> None:
     QtCore.QObject.name = QtCore.QObject.objectName = PropertyAsAttribute(
         "objectName", _method(QtCore.QObject, "objectName"), QtCore.QObject.setObjectName, True
     )
-    QtCore.QObject.className = lambda self: self.metaObject().className()
+    QtCore.QObject.className = lambda self: type(self).staticMetaObject.className()
     for name in ("getOpenFileName", "getSaveFileName"):
         function = _firstOf(getattr(QtWidgets.QFileDialog, name))
         setattr(QtWidgets.QFileDialog, name, staticmethod(function))
@@ -201,7 +201,8 @@ def _signal(sender: QtCore.QObject, signature: str) -> Any:
     className = type(sender).__name__
     same = [one for one in originals.signals(className) if one.name == wanted.name]
     known = [_plain(one) for one in same]
-    inQt = sender.metaObject().indexOfSignal(_normalized(signature)) >= 0
+    # Of the class: one got from the object would end with it, for all others of its class.
+    inQt = type(sender).staticMetaObject.indexOfSignal(_normalized(signature)) >= 0
     if _plain(wanted) not in known and (known or not inQt):
         raise ValueError(f"{className} has no signal {signature}; it has {known}")
     signal = getattr(sender, wanted.name)

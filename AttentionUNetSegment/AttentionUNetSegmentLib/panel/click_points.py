@@ -6,6 +6,8 @@ selected where it is inside, which gives it the other of the node's two colors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -61,7 +63,7 @@ class ClickPoints:
         self.nextInside = True
         self._undone: list[Click] = []
         self._known: tuple[Click, ...] = ()
-        self._redoing = False
+        self._redoing = self._showing = False
 
     @property
     def clicks(self) -> tuple[Click, ...]:
@@ -77,46 +79,85 @@ class ClickPoints:
     def canRedo(self) -> bool:
         return bool(self._undone)
 
+    @property
+    def hovered(self) -> int | None:
+        """Place in the order of the click that is under the mouse, from 0."""
+        display = self.node.GetDisplayNode()
+        kind = slicer.vtkMRMLMarkupsDisplayNode.ComponentControlPoint
+        if display is None or display.GetActiveComponentType() != kind:
+            return None
+        index = display.GetActiveComponentIndex()
+        defined = self._defined()
+        return defined.index(index) if index in defined else None
+
     def mark(self) -> bool:
         """Say of new points what they are; returns whether the clicks are others than before."""
+        if self._showing:
+            return False
         for index in self._defined():
             if self.node.GetNthControlPointDescription(index) not in (INSIDE, OUTSIDE):
-                self.node.SetNthControlPointDescription(
-                    index, INSIDE if self.nextInside else OUTSIDE
-                )
-                self.node.SetNthControlPointSelected(index, self.nextInside)
+                self._describe(index, self.nextInside)
                 if not self._redoing:
                     self._undone.clear()
         clicks = self.clicks
         changed, self._known = clicks != self._known, clicks
         return changed
 
+    def add(self, position_ras: tuple[float, float, float], inside: bool) -> None:
+        before, self.nextInside = self.nextInside, inside
+        try:
+            self.node.AddControlPointWorld(vtk.vtkVector3d(*position_ras))
+        finally:
+            self.nextInside = before
+
+    def show(self, clicks: Sequence[Click]) -> None:
+        """Make these the clicks, without :meth:`mark` taking it for the user's doing."""
+        self._showing = True
+        try:
+            same = 0
+            for before, click in zip(self.clicks, clicks, strict=False):
+                if before != click:
+                    break
+                same += 1
+            for index in reversed(self._defined()[same:]):
+                self.node.RemoveNthControlPoint(index)
+            for click in clicks[same:]:
+                index = self.node.AddControlPointWorld(vtk.vtkVector3d(*click.position_ras))
+                self._describe(index, click.inside)
+        finally:
+            self._showing = False
+        self._undone.clear()
+        self._known = self.clicks
+
     def undo(self) -> None:
-        defined = self._defined()
-        if defined:
-            self._undone.append(self.clicks[-1])
-            self.node.RemoveNthControlPoint(defined[-1])
+        self.remove(len(self._defined()) - 1)
 
     def redo(self) -> None:
         if not self._undone:
             return
-        click, before = self._undone.pop(), self.nextInside
-        self._redoing, self.nextInside = True, click.inside
+        click = self._undone.pop()
+        self._redoing = True
         try:
-            self.node.AddControlPointWorld(vtk.vtkVector3d(*click.position_ras))
+            self.add(click.position_ras, click.inside)
         finally:
-            self._redoing, self.nextInside = False, before
+            self._redoing = False
 
     def remove(self, number: int) -> None:
-        """Remove the click at this place of the order, from 0."""
+        """Remove the click at this place of the order, from 0; :meth:`redo` brings it back, as the
+        last one."""
         defined = self._defined()
         if 0 <= number < len(defined):
+            self._undone.append(self.clicks[number])
             self.node.RemoveNthControlPoint(defined[number])
 
     def reset(self) -> None:
         self._undone.clear()
         for index in reversed(self._defined()):
             self.node.RemoveNthControlPoint(index)
+
+    def _describe(self, index: int, inside: bool) -> None:
+        self.node.SetNthControlPointDescription(index, INSIDE if inside else OUTSIDE)
+        self.node.SetNthControlPointSelected(index, inside)
 
     def _defined(self) -> list[int]:
         """Indices of the points that are set; the one that follows the mouse is not."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from ..inference.clicks import Click
-from .click_points import ClickPoints, clickNodeOf, newClickNode
+from .click_points import ClickPoints
 from .section import Section, clicked
 
 if TYPE_CHECKING:
     from .panel import Panel
-
-UPDATE_DELAY_MS = 150
 
 
 class ClicksSection(Section):
@@ -24,9 +20,7 @@ class ClicksSection(Section):
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
-        self.points: ClickPoints | None = None
         self._inside = True
-        self._observed: list[tuple[Any, int]] = []
         self._shown: list[str] = []
         ui = self.ui
         ui.placeWidget.placeMultipleMarkups = (
@@ -40,10 +34,12 @@ class ClicksSection(Section):
         clicked(ui.removeClickButton, self._onRemove)
         clicked(ui.resetClicksButton, self._onReset)
         ui.clickList.itemSelectionChanged.connect(self._onSelected)
-        self._timer: Any = qt.QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(UPDATE_DELAY_MS)
-        self._timer.timeout.connect(self._onTimeToSegment)
+
+    @property
+    def points(self) -> ClickPoints | None:
+        """Those on the panel's volume; the Segment Editor effect has the same ones."""
+        session = self.panel.session
+        return session.points if session is not None else None
 
     @property
     def clicks(self) -> tuple[Click, ...]:
@@ -70,40 +66,33 @@ class ClicksSection(Section):
         ui.resetClicksButton.enabled = bool(clicks)
 
     def parametersChanged(self) -> None:
-        self._timer.stop()
         self._stopPlacing()
-        self._observe(None)
+        self.ui.placeWidget.setCurrentNode(None)
 
     def volumeChanged(self) -> None:
         """Points belong to a volume: take up those of the new one."""
-        self._timer.stop()
         self._stopPlacing()
-        parameters, volumeNode = self.panel.parameters, self.panel.volumeNode
-        if parameters is not None:
-            parameters.clicks = clickNodeOf(volumeNode) if volumeNode is not None else None
+        self._followNode()
 
     def exit(self) -> None:
         self._stopPlacing()
 
     def cleanup(self) -> None:
-        self._timer.stop()
         self._stopPlacing()
-        self._observe(None)
+        self.ui.placeWidget.setCurrentNode(None)
 
     # Placing
 
     def _onPlace(self, inside: bool, checked: bool) -> None:
-        parameters, volumeNode = self.panel.parameters, self.panel.volumeNode
-        if not checked or parameters is None or volumeNode is None:
+        session = self.panel.session
+        if not checked or session is None:
             self._stopPlacing()
             return
-        if parameters.clicks is None:
-            parameters.clicks = newClickNode(volumeNode)
-        self._followNode()
         self._inside = inside
-        if self.points is not None:
-            self.points.nextInside = inside
-        self.ui.placeWidget.setCurrentNode(parameters.clicks)
+        points = session.newPoints()
+        points.nextInside = inside
+        self._followNode()
+        self.ui.placeWidget.setCurrentNode(points.node)
         self.ui.placeWidget.setPlaceModeEnabled(True)
         self._showPlacing(True)
 
@@ -122,43 +111,14 @@ class ClicksSection(Section):
     # The node
 
     def _followNode(self) -> None:
-        parameters = self.panel.parameters
-        node = parameters.clicks if parameters is not None else None
-        if node is not (self.points.node if self.points is not None else None):
-            self._observe(node)
-
-    def _observe(self, node: slicer.vtkMRMLMarkupsFiducialNode | None) -> None:
-        for observed, tag in self._observed:
-            observed.RemoveObserver(tag)
-        self._observed = []
-        self.points = None
-        self.ui.placeWidget.setCurrentNode(node)
-        if node is None:
-            return
-        self.points = ClickPoints(node)
-        self.points.nextInside = self._inside
-        events = (
-            slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
-            slicer.vtkMRMLMarkupsNode.PointRemovedEvent,
-            slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
-        )
-        for event in events:
-            self._observed.append((node, node.AddObserver(event, self._onPointsChanged)))
-        self.points.mark()
-
-    def _onPointsChanged(self, _node: vtk.vtkObject, _event: str) -> None:
-        if self.points is None or not self.points.mark():
-            return
-        self.update()
-        self._segmentSoon()
-
-    def _segmentSoon(self) -> None:
-        parameters = self.panel.parameters
-        if parameters is not None and parameters.updateAfterEachClick:
-            self._timer.start()
-
-    def _onTimeToSegment(self) -> None:
-        self.panel.segment(automatic=True)
+        parameters, points = self.panel.parameters, self.points
+        node = points.node if points is not None else None
+        if points is not None:
+            points.nextInside = self._inside
+        if parameters is not None and parameters.clicks is not node:
+            parameters.clicks = node
+        if self.ui.placeWidget.currentNode() is not node:
+            self.ui.placeWidget.setCurrentNode(node)
 
     # The list
 

@@ -43,6 +43,19 @@ def packagesInstalled() -> bool:
     return torchInstalled() and installed("safetensors")
 
 
+def requirePackages() -> None:
+    """Raises:
+    InstallationError: something is missing; the message says how it gets here.
+    """
+    if not packagesInstalled():
+        raise InstallationError(
+            _(
+                "What the networks need is not installed yet: open the module 'Attention U-Net "
+                "Segment', press its large button, then click again."
+            )
+        )
+
+
 def torchState() -> str:
     """A sentence on PyTorch's state."""
     if torchInstalled():

@@ -12,20 +12,22 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
+from ..scene.editing import WriteOutcome
 from ..scene.found import FoundResult, findResult
 from ..scene.segments import PANCREAS
 from ..scene.surface import setSurfaceSmoothing
-from ..scene.tasks import SegmentationOptions, SegmentationTask, newSegmentation
 from . import installation
 from .advanced_section import AdvancedSection
 from .attention_section import AttentionSection
 from .clicks_section import ClicksSection
 from .correction_section import CorrectionSection
+from .error_text import inOneSentence, logError
 from .input_section import InputSection
 from .result_section import ResultSection
-from .runner import Runner
 from .segment_section import SegmentSection
+from .session_hub import Client, Finished, Request, sessionHub
 from .slice_views import SliceViews
+from .volume_session import VolumeSession
 
 if TYPE_CHECKING:
     from ..inference.prediction import Prediction
@@ -34,12 +36,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("AttentionUNetSegment")
 
 
-class Panel:
-    """Ties the sections to one parameter node and to the scene, and runs the segmentation.
+class Panel(Client):
+    """Ties the sections to one parameter node and to the scene, and has the hub segment.
 
     Args:
         ui: the controls of the .ui file by name.
-        logic: does the work (``start``, ``describeDevices``).
+        logic: finds out about the devices (``describeDevices``).
         resourcePath: path of a file in the module's Resources folder.
     """
 
@@ -50,11 +52,11 @@ class Panel:
         self.parameters: AttentionUNetSegmentParameterNode | None = None
         self.found: FoundResult | None = None
         self.views = SliceViews()
-        self.runner = Runner(logic.start, self._onProgress, self._onDone, self._onFailed)
+        self.hub = sessionHub()
         self._observed: list[tuple[Any, int]] = []
         self._volumeId: str | None = None
         self._updating = False
-        self._entered = False
+        self.entered = False
         self.input = InputSection(self)
         self.segmentation = SegmentSection(self)
         self.clicks = ClicksSection(self)
@@ -75,12 +77,13 @@ class Panel:
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(0)
         self._updateTimer.timeout.connect(self.update)
+        self.hub.addClient(self)
 
     # State
 
     @property
     def busy(self) -> bool:
-        return self.runner.busy
+        return self.hub.busy
 
     @property
     def volumeNode(self) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -93,6 +96,12 @@ class Panel:
             return None
         node = self.parameters.parameterNode  # type: ignore[attr-defined]
         return node.GetNodeReferenceID("inputVolume") or None
+
+    @property
+    def session(self) -> VolumeSession | None:
+        """The clicks on the volume; shared with the Segment Editor effect."""
+        volumeNode = self.volumeNode
+        return self.hub.session(volumeNode) if volumeNode is not None else None
 
     @property
     def hasSegment(self) -> bool:
@@ -124,20 +133,21 @@ class Panel:
         self.update()
 
     def enter(self) -> None:
-        self._entered = True
+        self.entered = True
         self.input.preselect()
         for section in self.sections:
             section.enter()
         self.update()
 
     def exit(self) -> None:
-        self._entered = False
+        self.entered = False
         for section in self.sections:
             section.exit()
 
     def cleanup(self) -> None:
         """Stop all that is running and let go of the scene."""
         self.setParameters(None)
+        self.hub.removeClient(self)
         self._updateTimer.stop()
         for section in self.sections:
             section.cleanup()
@@ -152,6 +162,7 @@ class Panel:
             self.found = None
             if volumeNode is not None and self.parameters is not None:
                 self.found = findResult(volumeNode, PANCREAS, self.parameters.segmentation)
+                self._aim(volumeNode, self.found)
             for section in self.sections:
                 section.update()
         finally:
@@ -159,32 +170,19 @@ class Panel:
 
     # Work
 
-    def segment(self, automatic: bool = False) -> None:
-        """Start segmenting; what cannot be done is said in the panel.
-
-        Args:
-            automatic: after a click, not by the button: asks no questions.
-        """
-        if automatic and not installation.packagesInstalled():
-            return
+    def segment(self) -> None:
+        """Look for the organ in the whole scan; what cannot be done is said in the panel."""
         self.segmentation.showMessage("")
         try:
-            if not automatic:
-                installation.ensurePackages(self.resourcePath("requirements.txt"))
-            task = self._task()
+            installation.ensurePackages(self.resourcePath("requirements.txt"))
+            self.hub.request(self._request(whole=True))
         except AttentionUNetSegmentError as error:
             self.complain(error)
-            return
-        self.runner.start(task)
-        self.update()
 
     def cancel(self, silently: bool = False) -> None:
         """Stop the running segmentation; the scene stays as it was."""
-        if not self.runner.cancel():
-            return
-        if not silently:
+        if self.hub.cancel() and not silently:
             self.say(_("Cancelled; nothing was changed."))
-        self.update()
 
     def installTorch(self) -> None:
         """Install what is missing, after a question."""
@@ -206,19 +204,10 @@ class Panel:
         if isinstance(error, Cancelled):
             self.say(_("Cancelled; nothing was changed."))
             return
-        if isinstance(error, AttentionUNetSegmentError):
-            _log.warning("%s", error, exc_info=error)
-            self.say(str(error), "error")
-            return
-        _log.error("Unexpected error", exc_info=error)
-        if isinstance(error, MemoryError):
-            text = _("There is not enough memory; close other scans, or choose a region.")
-        else:
-            text = _("Something unexpected went wrong ({kind}); the error log has the details.")
-            text = text.format(kind=type(error).__name__)
-        self.say(text, "error")
+        logError(error)
+        self.say(inOneSentence(error), "error")
 
-    def _task(self) -> SegmentationTask:
+    def _request(self, whole: bool) -> Request:
         parameters, volumeNode = self.parameters, self.volumeNode
         if parameters is None or volumeNode is None:
             raise InputError(
@@ -227,65 +216,79 @@ class Panel:
                     "Data module) and choose it as the volume."
                 )
             )
-        options = SegmentationOptions(
-            model=parameters.model,
-            device=parameters.device.value,
-            precision=parameters.precision.value,
-            tileVoxels=parameters.tileSide**3,
-            keepProbability=parameters.keepProbability,
-            standardTerminology=parameters.standardTerminology,
-        )
-        return SegmentationTask(
-            volumeNode, self.clicks.clicks, parameters.segmentation, parameters.roi, options
+        segmentId = None
+        if parameters.segmentation is not None and self.found is not None:
+            segmentId = self.found.segmentId
+        return Request(
+            volumeNode,
+            parameters.segmentation,
+            segmentId,
+            parameters.roi,
+            parameters.options(),
+            self.correction.editorNode,
+            whole,
         )
 
-    def _onProgress(self, fraction: float, text: str, left_s: float | None) -> None:
-        self.segmentation.showProgress(fraction, text, left_s)
+    def _aim(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, found: FoundResult) -> None:
+        """The clicks are about our segment, unless an effect is being used, perhaps on another."""
+        if self.hub.answering(volumeNode) is not self:
+            return
+        if found.segmentationNode is not None and found.segmentId is not None:
+            self.hub.session(volumeNode).aimAt(found.segmentationNode, found.segmentId)
 
-    def _onFailed(self, error: BaseException) -> None:
-        self.complain(error)
+    # What the hub tells
+
+    def volumeInHand(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        return self.volumeNode
+
+    def requestAfterClick(self) -> Request | None:
+        if self.parameters is None or not self.parameters.updateAfterEachClick:
+            return None
+        return self._request(whole=False)
+
+    def busyChanged(self) -> None:
+        if self.busy:
+            self.segmentation.showMessage("")
         self.update()
 
-    def _onDone(self, task: SegmentationTask, prediction: Prediction, elapsed_s: float) -> None:
-        parameters = self.parameters
-        if parameters is None:
+    def progressed(self, fraction: float, text: str, left_s: float | None) -> None:
+        self.segmentation.showProgress(fraction, text, left_s)
+
+    def failed(self, error: BaseException) -> None:
+        self.complain(error)
+
+    def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        if volumeNode is self.volumeNode:
+            self.clicks.update()
+
+    def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        if volumeNode is self.volumeNode:
+            self.correction.segmentChanged()
+
+    def finished(self, finished: Finished) -> None:
+        parameters, result = self.parameters, finished.result
+        if parameters is None or result.volumeNode is not self.volumeNode:
             return
-        created = self._newSegmentationIfWanted(task)
-        try:
-            result = task.write(prediction)
-        # A failure to write must not leave the panel half updated.
-        except Exception as error:
-            if created is not None:
-                slicer.mrmlScene.RemoveNode(created)
-            self._onFailed(error)
-            return
-        if parameters.segmentation is not result.segmentationNode:
+        if finished.request.afterwards:
+            return  # the segment is as it was
+        prediction = result.prediction
+        if finished.created:
             setSurfaceSmoothing(result.segmentationNode, parameters.surfaceSmoothing)
         with slicer.util.NodeModify(parameters):
             parameters.segmentation = result.segmentationNode
-            parameters.summary = _summary(prediction, elapsed_s)
+            parameters.summary = _summary(prediction, finished.elapsed_s)
         self.advanced.log(parameters.summary)
         for step, seconds in prediction.timings_s.items():
             _log.info("%s: %.2f s", step, seconds)
         if prediction.warnings:
             self.say("\n".join(prediction.warnings), "warning")
-        self.views.showVolume(task.volumeNode)
-        if prediction.found and not task.clicks:
-            self.views.jumpTo(_centre(prediction))
-        self.update()
+        elif notes := _notes(result.outcome):
+            self.say(notes)
+        if finished.request.whole:
+            self.views.showVolume(result.volumeNode)
+            if prediction.found and not prediction.clicks:
+                self.views.jumpTo(_centre(prediction))
         self.advanced.askDevices()
-
-    def _newSegmentationIfWanted(
-        self, task: SegmentationTask
-    ) -> slicer.vtkMRMLSegmentationNode | None:
-        """The user asked for a new segmentation although the volume has one already."""
-        if task.segmentationNode is not None or task.volumeNode.GetScene() is None:
-            return None
-        if findResult(task.volumeNode, task.label).segmentationNode is None:
-            return None
-        name = f"{task.volumeNode.GetName()} {task.label.name} segmentation"
-        task.segmentationNode = newSegmentation(task.volumeNode, name)
-        return task.segmentationNode
 
     # Events
 
@@ -310,9 +313,8 @@ class Panel:
         volumeNode, parameters = self.volumeNode, self.parameters
         if parameters is None:
             return
-        if self.busy:  # its selector is disabled then: something else removed or replaced it
-            self._stopVolumeGone()
-        else:
+        self.hub.stopIfVolumeGone()
+        if not self.busy:
             self.segmentation.showMessage("")
         with slicer.util.NodeModify(parameters):
             parameters.summary = ""
@@ -322,16 +324,8 @@ class Panel:
             self.clicks.volumeChanged()
 
     def _onSceneChanged(self, _scene: vtk.vtkObject, _event: str) -> None:
-        task = self.runner.task
-        if task is not None and task.volumeNode.GetScene() is not slicer.mrmlScene:
-            self._stopVolumeGone()
+        self.hub.stopIfVolumeGone()
         self._updateTimer.start()
-
-    def _stopVolumeGone(self) -> None:
-        self.cancel(silently=True)
-        self.complain(
-            InputError(_("The volume was removed while it was being segmented; stopped."))
-        )
 
 
 def _summary(prediction: Prediction, elapsed_s: float) -> str:
@@ -342,6 +336,24 @@ def _summary(prediction: Prediction, elapsed_s: float) -> str:
     return _("Pancreas: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
         volume=prediction.volume_ml, seconds=elapsed_s, device=prediction.device
     )
+
+
+def _notes(outcome: WriteOutcome) -> str:
+    """What of the network's answer is not in the segment, and why."""
+    notes = []
+    if outcome.kept:
+        notes.append(
+            _("What you corrected by hand was kept ({volume:.1f} mL).").format(
+                volume=outcome.kept_ml
+            )
+        )
+    if outcome.blocked:
+        notes.append(
+            _("Masking or a completed segment kept {volume:.1f} mL as they were.").format(
+                volume=outcome.blocked_ml
+            )
+        )
+    return " ".join(notes)
 
 
 def _centre(prediction: Prediction) -> tuple[float, float, float]:

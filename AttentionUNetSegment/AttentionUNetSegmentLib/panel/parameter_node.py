@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated
 
+import slicer
 from slicer import (
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLMarkupsROINode,
@@ -15,6 +16,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ..models import DEFAULT_MODEL
+from ..scene.tasks import SegmentationOptions
 
 
 class Device(enum.Enum):
@@ -104,3 +106,22 @@ class AttentionUNetSegmentParameterNode:
     keepProbability: bool = False
     standardTerminology: bool = True
     summary: str = ""
+
+    def options(self) -> SegmentationOptions:
+        """How to segment."""
+        return SegmentationOptions(
+            model=self.model,
+            device=self.device.value,
+            precision=self.precision.value,
+            tileVoxels=self.tileSide**3,
+            keepProbability=self.keepProbability,
+            standardTerminology=self.standardTerminology,
+        )
+
+
+def parametersInScene() -> AttentionUNetSegmentParameterNode | None:
+    """The panel's, also where the panel was never opened; None where they were never needed."""
+    node = slicer.mrmlScene.GetSingletonNode("AttentionUNetSegment", "vtkMRMLScriptedModuleNode")
+    if node is None:
+        return None
+    return AttentionUNetSegmentParameterNode(node)  # type: ignore[call-arg]

@@ -25,7 +25,7 @@ class Runner:
     its next stop, and what it may still deliver is dropped.
 
     Args:
-        start: submits a task to the worker (``logic.start``).
+        start: submits a task to the worker.
         onProgress: fraction done, what is being done, and seconds left or None.
         onDone: the task, the prediction and the seconds that it took.
         onFailed: the exception.

@@ -86,8 +86,7 @@ def _writeSegment(result: SceneResult, path: Path) -> None:
         _multiply(labelmap, np.linalg.inv(nodeToWorld(result.volumeNode)) @ nodeToWorld(source))
     if labelmap.IsEmpty():
         # The writer gives a segmentation without any voxel a grid of one voxel.
-        nothing = segments.cropMask(np.zeros((1, 1, 1)))
-        labelmap = segments.orientedImage(nothing, ijkToRas(result.volumeNode))
+        labelmap = segments.emptyLabelmap(ijkToRas(result.volumeNode))
     copy = slicer.vtkSegment()
     copy.DeepCopyMetadata(segment)
     copy.SetLabelValue(1)

@@ -7,7 +7,7 @@ itself is never changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from ..inference.clicks import Click
 from ..inference.progress import CancelToken, ProgressCallback
 from ..models import Label
 from . import segments
+from .editing import SegmentEditing, WriteOutcome, requireWritable
 from .headless import insideSlicer
 from .volumes import ijkToRas, imageFromArray, setIjkToRas, volumeFromNode
 
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     import slicer
     import vtk
 
-    from ..inference.predictor import Prediction, Predictor
+    from ..inference.prediction import Prediction, Region
+    from ..inference.predictor import Predictor
 
 INPUT_ROLE = "AttentionUNetSegment.Input"
 """Node reference role, from a result node to the volume that it was computed from."""
 
 RESULT_ATTRIBUTE = "AttentionUNetSegment.Result"
 """Node attribute that says which result the node holds, for example ``pancreas/attention-1``."""
+
+REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
+"""Node attribute: the k, j, i ranges of a result volume outside of which it is zero."""
 
 # Built into Slicer and slicer-core alike; dark where low, so that the CT leads the eye.
 PROBABILITY_COLORS = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
@@ -53,6 +58,7 @@ class SceneResult:
         tableNode: volume in mL, focus ratios, model and device.
         probabilityNode: 0 to 1, on the input's grid; None where volumes were not asked for.
         attentionNodes: likewise, level 1 (shallow) first; empty where not asked for.
+        outcome: what of the mask was written, and what not.
     """
 
     prediction: Prediction
@@ -62,6 +68,7 @@ class SceneResult:
     tableNode: slicer.vtkMRMLTableNode
     probabilityNode: slicer.vtkMRMLScalarVolumeNode | None
     attentionNodes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
+    outcome: WriteOutcome
 
 
 def segmentVolumeNode(
@@ -100,12 +107,14 @@ def writePrediction(
     *,
     label: Label = segments.PANCREAS,
     withVolumes: bool = True,
+    segmentId: str | None = None,
+    editing: SegmentEditing | None = None,
 ) -> SceneResult:
     """Write a prediction into the volume's scene, into the nodes of the last one on this volume.
 
     Only the main thread may call it. What can fail is done first; if writing fails all the same,
-    what was written is taken back. Other segments, and what the user changed in how our nodes are
-    named, coloured and shown, stay as they are.
+    what was written is taken back. What the user drew in the segment, other segments, and what the
+    user changed in how our nodes are named, coloured and shown, stay as they are.
 
     Args:
         prediction: on this volume.
@@ -115,10 +124,14 @@ def writePrediction(
             unless given.
         label: name, colour and terminology of a new segment.
         withVolumes: make or update the probability and attention volumes too (float32 each, on
-            the input's grid). They share the memory of the prediction's arrays.
+            the input's grid); of those that are there only the part that the network looked at.
+        segmentId: any segment of the segmentation; ours for this volume, or a new one, unless
+            given.
+        editing: how the segment is written; without it nothing is masked, no other segment
+            changes, and there is no undo.
 
     Raises:
-        InputError: the volume or the segmentation cannot take the prediction.
+        InputError: the volume, the segmentation or the segment cannot take the prediction.
     """
     scene = volumeNode.GetScene()
     image = volumeNode.GetImageData()
@@ -132,9 +145,11 @@ def writePrediction(
     if segmentationNode is not None:
         segments.requireLabelmaps(segmentationNode)
         segments.ijkToSegmentation(volumeNode, segmentationNode)
-    crop = segments.cropMask(prediction.mask)
+        target = segmentId or segments.findSegment(segmentationNode, volumeNode, label)
+        if target is not None:
+            requireWritable(segmentationNode, target)
     table = _table(prediction)
-    arrays = list(_arrays(prediction, shape)) if withVolumes else []
+    parts = list(_parts(prediction)) if withVolumes else []
 
     with _viewsPaused(), ExitStack() as undo:
         writer = _Writer(volumeNode, label, undo)
@@ -143,13 +158,17 @@ def writePrediction(
                 f"attention-{level}" if level else "probability",
                 f"attention level {level}" if level else "probability",
                 ATTENTION_COLORS if level else PROBABILITY_COLORS,
-                array,
+                part,
+                prediction.region,
             )
-            for level, array in enumerate(arrays)
+            for level, part in enumerate(parts)
         ]
         tableNode = writer.writeTable(table)
-        segmentationNode, segmentId = writer.writeSegment(segmentationNode, crop)
+        segmentationNode, segmentId, outcome = writer.writeSegment(
+            segmentationNode, segmentId, prediction, editing or SegmentEditing(saveState=_noUndo)
+        )
         undo.pop_all()
+    writer.updateVolumes()
     if withVolumes:
         writer.removeVolumesFrom(prediction.levels + 1)
     return SceneResult(
@@ -160,6 +179,7 @@ def writePrediction(
         tableNode=tableNode,
         probabilityNode=volumeNodes[0] if volumeNodes else None,
         attentionNodes=tuple(volumeNodes[1:]),
+        outcome=outcome,
     )
 
 
@@ -173,11 +193,19 @@ class _Writer:
         self.scene = volumeNode.GetScene()
         self.label = label
         self.undo = undo
+        self._updates: list[Callable[[], None]] = []
 
     def writeVolume(
-        self, result: str, title: str, colors: str, array: np.ndarray
+        self, result: str, title: str, colors: str, part: np.ndarray, region: Region
     ) -> slicer.vtkMRMLScalarVolumeNode:
+        """A volume that is zero outside a region. In one that is there only what was not zero is
+        replaced, in :meth:`updateVolumes`."""
         node = self._find("vtkMRMLScalarVolumeNode", result)
+        before = _regionOf(node, self.volumeNode)
+        if node is not None and before is not None and node.GetDisplayNode() is not None:
+            self._followTransform(node)
+            self._updates.append(lambda: _replacePart(node, before, part, region))
+            return node
         if node is None:
             node = self._add("vtkMRMLScalarVolumeNode", title, result)
         else:
@@ -189,8 +217,16 @@ class _Writer:
             if node.GetDisplayNode() is None:
                 node.SetAndObserveDisplayNodeID(self._addDisplay(colors).GetID())
             setIjkToRas(node, ijkToRas(self.volumeNode))
+            array = np.zeros(self.volumeNode.GetImageData().GetDimensions()[::-1], np.float32)
+            array[region] = part
             node.SetAndObserveImageData(imageFromArray(array))
+        self._updates.append(lambda: node.SetAttribute(REGION_ATTRIBUTE, _regionText(region)))
         return node
+
+    def updateVolumes(self) -> None:
+        """To be called when nothing can fail any more: what is replaced is not kept."""
+        for update in self._updates:
+            update()
 
     def writeTable(self, table: vtk.vtkTable) -> slicer.vtkMRMLTableNode:
         node = self._find("vtkMRMLTableNode", "table")
@@ -206,22 +242,29 @@ class _Writer:
         return node
 
     def writeSegment(
-        self, node: slicer.vtkMRMLSegmentationNode | None, crop: segments.Crop
-    ) -> tuple[slicer.vtkMRMLSegmentationNode, str]:
-        segmentId = None
+        self,
+        node: slicer.vtkMRMLSegmentationNode | None,
+        chosen: str | None,
+        prediction: Prediction,
+        editing: SegmentEditing,
+    ) -> tuple[slicer.vtkMRMLSegmentationNode, str, WriteOutcome]:
+        segmentId = chosen
         if node is None:
             node = self._add("vtkMRMLSegmentationNode", "segmentation")
-        else:
+        elif segmentId is None:
             segmentId = segments.findSegment(node, self.volumeNode, self.label)
         with _modifying(node):
             self._adoptGeometry(node, segmentId)
             if segmentId is None:
-                segmentId = segments.addSegment(node, self.label)
+                grid = segments.ijkToSegmentation(self.volumeNode, node)
+                segmentId = segments.addSegment(node, self.label, grid)
                 self.undo.callback(node.GetSegmentation().RemoveSegment, segmentId)
-            matrix = segments.ijkToSegmentation(self.volumeNode, node)
-            segments.fillSegment(node, segmentId, segments.orientedImage(crop, matrix))
-            segments.linkSegment(node, segmentId, self.volumeNode)
-        return node, segmentId
+            outcome = editing.write(
+                node, segmentId, self.volumeNode, prediction.mask, prediction.clicks
+            )
+            if chosen is None:
+                segments.linkSegment(node, segmentId, self.volumeNode)
+        return node, segmentId, outcome
 
     def removeVolumesFrom(self, level: int) -> None:
         """Remove attention volumes that an earlier model with more levels left."""
@@ -319,13 +362,52 @@ class _Writer:
         self.scene.RemoveNode(node)
 
 
-def _arrays(prediction: Prediction, shape: tuple[int, ...] | None) -> Iterator[np.ndarray]:
-    """Probability, then attention from level 1; float32 (k, j, i), contiguous."""
+def _parts(prediction: Prediction) -> Iterator[np.ndarray]:
+    """Probability, then attention from level 1, in the region that the network looked at."""
+    shape = tuple(part.stop - part.start for part in prediction.region)
     for level in range(prediction.levels + 1):
-        array = prediction.attention(level) if level else prediction.probability()
-        if array.shape != shape:
-            raise ValueError(f"expected an array of shape {shape}, got {array.shape}")
-        yield np.ascontiguousarray(array, dtype=np.float32)
+        part = (
+            prediction.attention_in_region(level) if level else prediction.probability_in_region()
+        )
+        if part.shape != shape:
+            raise ValueError(f"expected an array of shape {shape}, got {part.shape}")
+        yield part
+
+
+def _regionText(region: Region) -> str:
+    return " ".join(f"{part.start}:{part.stop}" for part in region)
+
+
+def _regionOf(
+    node: slicer.vtkMRMLScalarVolumeNode | None, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> Region | None:
+    """The part of a result volume that is not zero; None where it must be made anew."""
+    text = node.GetAttribute(REGION_ATTRIBUTE) if node is not None else None
+    image, scan = node and node.GetImageData(), volumeNode.GetImageData()
+    if not text or image is None or image.GetDimensions() != scan.GetDimensions():
+        return None
+    if image.GetScalarTypeAsString() != "float" or image.GetNumberOfScalarComponents() != 1:
+        return None
+    if not np.allclose(ijkToRas(node), ijkToRas(volumeNode)):
+        return None
+    k, j, i = (slice(*map(int, part.split(":"))) for part in text.split())
+    return k, j, i
+
+
+def _replacePart(
+    node: slicer.vtkMRMLScalarVolumeNode, before: Region, part: np.ndarray, region: Region
+) -> None:
+    import slicer.util
+
+    array = slicer.util.arrayFromVolume(node)
+    array[before] = 0
+    array[region] = part
+    node.SetAttribute(REGION_ATTRIBUTE, _regionText(region))
+    slicer.util.arrayFromVolumeModified(node)
+
+
+def _noUndo() -> None:
+    """For a result that nobody watches being made."""
 
 
 def _table(prediction: Prediction) -> vtk.vtkTable:

@@ -48,18 +48,26 @@ class Crop(NamedTuple):
 
 def cropMask(mask: np.ndarray) -> Crop:
     """The smallest box of a mask (k, j, i) that holds all of it; of an empty mask a few zeros."""
-    starts: list[int] = []
+    region = filledRegion(mask)
+    if region is None:
+        # Two voxels along each axis: the converter to a surface fails on a single one.
+        return Crop(np.zeros((2, 2, 2), np.uint8), (0, 0, 0))
+    k, j, i = (part.start for part in region)
+    return Crop((mask[region] != 0).astype(np.uint8), (i, j, k))
+
+
+def filledRegion(array: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds all that is not zero, as k, j, i slices; None where all is."""
+    region: list[slice] = []
     for axis in range(3):
         # The first reduction leaves a fraction of the voxels for the next ones.
         others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
+        filled = np.flatnonzero(array.any(axis=others))
         if not filled.size:
-            # Two voxels along each axis: the converter to a surface fails on a single one.
-            return Crop(np.zeros((2, 2, 2), np.uint8), (0, 0, 0))
-        starts.append(int(filled[0]))
-        mask = mask[(slice(None),) * axis + (slice(filled[0], filled[-1] + 1),)]
-    k, j, i = starts
-    return Crop((mask != 0).astype(np.uint8), (i, j, k))
+            return None
+        region.append(slice(int(filled[0]), int(filled[-1]) + 1))
+        array = array[(slice(None),) * axis + (region[-1],)]
+    return region[0], region[1], region[2]
 
 
 def orientedImage(crop: Crop, ijkToLocal: np.ndarray) -> slicer.vtkOrientedImageData:
@@ -77,6 +85,11 @@ def orientedImage(crop: Crop, ijkToLocal: np.ndarray) -> slicer.vtkOrientedImage
     vtk_to_numpy(image.GetPointData().GetScalars())[:] = crop.array.ravel()
     image.SetImageToWorldMatrix(toVtkMatrix(ijkToLocal))
     return image
+
+
+def emptyLabelmap(ijkToLocal: np.ndarray) -> slicer.vtkOrientedImageData:
+    """Zeros on a grid."""
+    return orientedImage(cropMask(np.zeros((1, 1, 1))), ijkToLocal)
 
 
 def ijkToSegmentation(
@@ -108,6 +121,36 @@ def requireLabelmaps(segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
             f"'{segmentation.GetSourceRepresentationName()}'; make 'Binary labelmap' its source "
             "representation in the Segmentations module, or choose another segmentation."
         )
+
+
+def requireSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    """Raises:
+    InputError: the segmentation has no such segment.
+    """
+    if segmentationNode.GetSegmentation().GetSegment(segmentId) is None:
+        raise InputError(
+            f"The segment was removed from the segmentation '{segmentationNode.GetName()}' "
+            "meanwhile; nothing was changed. Segment again."
+        )
+
+
+def requireNotCompleted(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    """Raises:
+    InputError: the user has marked the segment as completed.
+    """
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    if isCompleted(segment):
+        raise InputError(
+            f"The segment '{segment.GetName()}' is marked as completed, so nothing was changed; "
+            "set its status to 'In progress' in the Segment Editor to have it segmented again."
+        )
+
+
+def isCompleted(segment: slicer.vtkSegment) -> bool:
+    import slicer
+
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    return logic.GetSegmentStatus(segment) == logic.Completed
 
 
 def findSegmentation(
@@ -144,7 +187,7 @@ def findSegment(
     ours = [
         segmentId
         for segmentId in segmentation.GetSegmentIDs()
-        if _tag(segmentation.GetSegment(segmentId), TARGET_TAG) == label.name
+        if tag(segmentation.GetSegment(segmentId), TARGET_TAG) == label.name
     ]
     for segmentId in ours:
         if inputs.get(segmentId) == volumeNode.GetID():
@@ -158,8 +201,13 @@ def hasOtherSegments(
     return any(other != segmentId for other in segmentationNode.GetSegmentation().GetSegmentIDs())
 
 
-def addSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, label: Label) -> str:
+def addSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, label: Label, ijkToLocal: np.ndarray
+) -> str:
     """Add an empty segment on a layer of its own; name, colour and terminology from the label.
+
+    Args:
+        ijkToLocal: 4x4, the grid that it will be drawn on, in the segmentation's coordinates.
 
     Returns:
         Its ID.
@@ -176,7 +224,7 @@ def addSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, label: Label) -
             slicer.vtkSegment.GetTerminologyEntryTagName(), serialized(label.terminology)
         )
     # An own labelmap: an empty segment without one would join the labelmap of another segment.
-    segment.AddRepresentation(LABELMAP, orientedImage(cropMask(np.zeros((1, 1, 1))), np.eye(4)))
+    segment.AddRepresentation(LABELMAP, emptyLabelmap(ijkToLocal))
     segmentation = segmentationNode.GetSegmentation()
     segmentId = segmentation.GenerateUniqueSegmentID("AttentionUNetSegment_" + label.name)
     segmentation.AddSegment(segment, segmentId)
@@ -255,7 +303,7 @@ def _inputs(segmentationNode: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
     }
 
 
-def _tag(segment: slicer.vtkSegment, name: str) -> str | None:
+def tag(segment: slicer.vtkSegment, name: str) -> str | None:
     import vtk
 
     value = vtk.reference("")

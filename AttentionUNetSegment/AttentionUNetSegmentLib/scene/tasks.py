@@ -22,6 +22,7 @@ from ..inference.prepared import prepare
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.validation import check_ct
 from ..models import DEFAULT_MODEL, find_model, read_card
+from . import segments
 from .results import SceneResult, writePrediction
 from .volumes import volumeFromNode
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
     from ..inference.prediction import Prediction, Region
     from ..inference.volume import Volume
+    from .editing import SegmentEditing
+
+AUTOMATIC_TAG = "AttentionUNetSegment.Automatic"
+"""Segment tag of a segment that began with a look at the whole scan, not with a click. Undone and
+saved with it."""
 
 _COMPUTED = 0.85
 """Share of the time that the prediction takes; the rest goes into the volumes."""
@@ -71,6 +77,7 @@ class SegmentationTask:
         automatic: look for the organ in the whole scan first; False: only around the clicks.
         continuing: the clicks changed since an earlier task on this volume: only what they change
             is computed.
+        segmentId: any segment of the segmentation; ours for this volume unless given.
 
     Raises:
         InputError: the scan, the ROI or a click cannot be used.
@@ -87,10 +94,12 @@ class SegmentationTask:
         *,
         automatic: bool = True,
         continuing: bool = False,
+        segmentId: str | None = None,
     ) -> None:
         self.options = options or SegmentationOptions()
         self.volumeNode = volumeNode
         self.segmentationNode = segmentationNode
+        self.segmentId = segmentId
         self.clicks = tuple(clicks)
         folder = find_model(self.options.model)
         self.label = read_card(folder).target_label
@@ -144,8 +153,11 @@ class SegmentationTask:
                 cancel,
             )
 
-    def write(self, prediction: Prediction) -> SceneResult:
+    def write(self, prediction: Prediction, editing: SegmentEditing | None = None) -> SceneResult:
         """Write the prediction into the scene; main thread only.
+
+        Args:
+            editing: how the segment is written; as :func:`writePrediction` does unless given.
 
         Raises:
             InputError: the volume or the segmentation is gone, or cannot take the prediction.
@@ -168,7 +180,15 @@ class SegmentationTask:
             self.segmentationNode,
             label=label,
             withVolumes=self._withVolumes,
+            segmentId=self.segmentId,
+            editing=editing,
         )
+        segment = result.segmentationNode.GetSegmentation().GetSegment(result.segmentId)
+        if (segments.tag(segment, AUTOMATIC_TAG) is not None) != self._automatic:
+            if self._automatic:
+                segment.SetTag(AUTOMATIC_TAG, "1")
+            else:
+                segment.RemoveTag(AUTOMATIC_TAG)
         return self._withoutUnwanted(result)
 
     @property
@@ -194,6 +214,14 @@ def _identity(
     # Modification times are counted through all of VTK: no two images ever share one.
     modified = volumeNode.GetImageData().GetMTime()
     return volumeNode.GetID(), modified, scan.ijk_to_ras.tobytes(), box
+
+
+def begunAutomatically(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None
+) -> bool:
+    """Whether a segment began with a look at the whole scan; clicks go on from there."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId or "")
+    return segment is not None and segments.tag(segment, AUTOMATIC_TAG) is not None
 
 
 def newSegmentation(

@@ -106,7 +106,7 @@ def ijkToRas(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
 
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
-    return _toArray(matrix)
+    return fromVtkMatrix(matrix)
 
 
 def setIjkToRas(volumeNode: slicer.vtkMRMLVolumeNode, matrix: np.ndarray) -> None:
@@ -132,7 +132,7 @@ def nodeToWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
             f"'{node.GetName()}' is under the non-linear transform '{transformNode.GetName()}'; "
             "harden the transform (Data module, right-click the transform) and try again."
         )
-    return _toArray(matrix)
+    return fromVtkMatrix(matrix)
 
 
 def toVtkMatrix(matrix: np.ndarray) -> vtk.vtkMatrix4x4:
@@ -143,7 +143,7 @@ def toVtkMatrix(matrix: np.ndarray) -> vtk.vtkMatrix4x4:
     return result
 
 
-def _toArray(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+def fromVtkMatrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 

@@ -1,17 +1,19 @@
 """``qMRMLSegmentEditorWidget``: its state, signals and undo, on slicer-core's own editor logic.
 
 State lives in the ``vtkMRMLSegmentEditorNode``, as in the original; setters without such a node do
-nothing there either. Effects are none: their names are listed as the original orders them, and
-activating one only sets the node's active effect.
+nothing there either. Its effects are clones of those that the factory has; the events of the views
+go to the active one first, and only what it does not want goes on to the view.
 """
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
+import shiboken6
 import slicer
 import vtk
-from PySide6.QtCore import Property, Signal
+from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtGui import QColor, QIcon, QPixmap
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -24,7 +26,15 @@ from PySide6.QtWidgets import (
 
 from ..observations import Observations
 from .base_widgets import qMRMLWidget
+from .segment_editor_effects import qSlicerSegmentEditorEffectFactory
 from .segmentation_show_3d_button import qMRMLSegmentationShow3DButton
+
+INTERACTION_EVENTS = (
+    "LeftButtonPressEvent",
+    "LeftButtonReleaseEvent",
+    "MouseMoveEvent",
+)
+"""Those of the original that effects here wait for."""
 
 
 class qMRMLSegmentEditorWidget(qMRMLWidget):
@@ -42,6 +52,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._historyObservations = Observations()
         self._segmentObservations = Observations()
         self._effectOrder: list[str] = []
+        self._effects: list[Any] = []
+        self._active: Any = None
+        self._viewObservers: list[tuple[Any, int]] = []
         self._readOnly = False
         self._announced: dict[str, str | None] = {}
         self._flags = {
@@ -61,6 +74,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             slicer.vtkSlicerSegmentEditorLogic.SegmentationHistoryChangedEvent,
             self._onHistoryChanged,
         )
+        factory = qSlicerSegmentEditorEffectFactory.instance()
+        factory.effectRegistered.connect(lambda _name: self.updateEffectList())
+        self.updateEffectList()
         self._update()
 
     def _makeWidgets(self) -> None:
@@ -81,6 +97,10 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         row.addWidget(self._redoButton)
         row.addStretch()
         layout.addLayout(row)
+        self._effectButtons = QHBoxLayout()
+        layout.addLayout(self._effectButtons)
+        self._options = QVBoxLayout()
+        layout.addLayout(self._options)
 
     # What is edited
 
@@ -104,6 +124,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self._observations.add(
                 newSegmentEditorNode, vtk.vtkCommand.ModifiedEvent, self._onNodeModified
             )
+            for effect in self._effects:
+                effect.setParameterSetNode(newSegmentEditorNode)
         self.updateWidgetFromMRML()
 
     def segmentationNode(self) -> Any:
@@ -114,6 +136,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     def setSegmentationNode(self, node: Any) -> None:
         if self._node is not None and node is not self.segmentationNode():
+            self.setActiveEffect(None)
             self._logic.SetSegmentationNode(node)
             self.updateWidgetFromMRML()
 
@@ -172,16 +195,64 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     # Effects
 
-    def activeEffect(self) -> None:
-        """None: there are no effects here."""
+    def updateEffectList(self) -> None:
+        """Clone what was registered since."""
+        known = [effect.name for effect in self._effects]
+        for registered in qSlicerSegmentEditorEffectFactory.instance().registeredEffects():
+            if registered.name in known:
+                continue
+            effect = registered._clone()
+            effect._editor = self
+            effect.setParent(self)
+            if self._node is not None:
+                effect.setParameterSetNode(self._node)
+            effect._call("setupOptionsFrame")
+            effect.optionsFrame().setVisible(False)
+            button = QToolButton(self)
+            button.setText(effect.title)
+            button.setIcon(effect._icon())
+            button.setToolButtonStyle(Qt.ToolButtonTextBesideIcon)
+            button.clicked.connect(lambda _checked=False, effect=effect: self._onEffect(effect))
+            self._effectButtons.addWidget(button)
+            self._options.addWidget(effect.optionsFrame())
+            self._effects.append(effect)
+
+    def _onEffect(self, effect: Any) -> None:
+        self.setActiveEffect(None if effect is self._active else effect)
+
+    def availableEffectNames(self) -> list[str]:
+        return [effect.name for effect in self._effects]
+
+    def effectByName(self, name: str) -> Any:
+        return next((effect for effect in self._effects if effect.name == name), None)
+
+    def activeEffect(self) -> Any:
+        return self._active
 
     def setActiveEffect(self, effect: Any) -> None:
-        if self._node is not None and effect is None:
-            self._node.SetActiveEffectName("")
+        self.setActiveEffectByName("" if effect is None else effect.name)
 
     def setActiveEffectByName(self, effectName: str) -> None:
         if self._node is not None:
             self._node.SetActiveEffectName(effectName)
+        self._followEffect()
+
+    def _followEffect(self) -> None:
+        node = self._node
+        name = node.GetActiveEffectName() if node is not None else ""
+        ready = self.segmentationNode() is not None and self.sourceVolumeNode() is not None
+        effect = self.effectByName(name or "") if ready else None
+        if effect is self._active:
+            return
+        before, self._active = self._active, effect
+        if before is not None:
+            before.deactivate()
+        if effect is not None:
+            self.setupViewObservations()
+            interaction = slicer.app.applicationLogic().GetInteractionNode()
+            if interaction is not None:
+                interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+            effect.activate()
 
     def effectNameOrder(self) -> list[str]:
         return list(self._effectOrder)
@@ -189,13 +260,34 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def setEffectNameOrder(self, effectNames: list[str]) -> None:
         self._effectOrder = list(effectNames)
 
-    # Views and keys, which the stand-in has no events for
+    # Views and keys
 
     def setupViewObservations(self) -> None:
-        """Nothing: views send no mouse events here."""
+        self.removeViewObservations()
+        manager = slicer.app.layoutManager()
+        if manager is None:
+            return
+        widgets = [manager.sliceWidget(name) for name in manager.sliceViewNames()]
+        widgets += [manager.threeDWidget(index) for index in range(manager.threeDViewCount)]
+        for widget in widgets:
+            interactor = widget.viewWidget().interactor()
+            for event in INTERACTION_EVENTS:
+                tag = interactor.AddObserver(event, _Handler(self, widget), 1.0)
+                self._viewObservers.append((interactor, tag))
 
     def removeViewObservations(self) -> None:
-        """Nothing, as above."""
+        for interactor, tag in self._viewObservers:
+            interactor.RemoveObserver(tag)
+        self._viewObservers = []
+
+    def _onViewEvent(self, interactor: Any, event: str, widget: Any) -> None:
+        if self._active is None:
+            return
+        eventId = vtk.vtkCommand.GetEventIdFromString(event)
+        if self._active._call("processInteractionEvents", interactor, eventId, widget):
+            for observed, tag in self._viewObservers:
+                if observed is interactor:
+                    interactor.GetCommand(tag).AbortFlagOn()
 
     def installKeyboardShortcuts(self, parent: QWidget | None = None) -> None:
         """Nothing: the original's keys are for effects and segments."""
@@ -229,6 +321,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self.sourceVolumeNodeChanged.emit(self.sourceVolumeNode())
 
     def _onNodeModified(self, caller: Any, event: str) -> None:
+        self._followEffect()
         self.updateWidgetFromMRML()
 
     def _onSegmentsChanged(self, caller: Any, event: str) -> None:
@@ -290,6 +383,19 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     specifyGeometryButtonVisible = _flag("specifyGeometryButtonVisible")
     autoShowSourceVolumeNode = _flag("autoShowSourceVolumeNode")
     undoEnabled = _flag("undoEnabled")
+
+
+class _Handler:
+    """An observer that does not keep its editor alive."""
+
+    def __init__(self, editor: qMRMLSegmentEditorWidget, widget: Any) -> None:
+        self._editor = weakref.ref(editor)
+        self._widget = widget
+
+    def __call__(self, interactor: Any, event: str) -> None:
+        editor = self._editor()
+        if editor is not None and shiboken6.isValid(editor):
+            editor._onViewEvent(interactor, event, self._widget)
 
 
 def _id(node: Any) -> str:

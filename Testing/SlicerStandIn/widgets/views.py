@@ -1,7 +1,8 @@
 """Slice views and the 3D view, rendered off screen by slicer-core's displayable managers.
 
 A view renders when it is painted, at its own size; that is when it is shown, grabbed into a
-picture, or told to with ``forceRender``. Mouse events do not reach VTK.
+picture, or told to with ``forceRender``. Its VTK interactor has the original's style, so that
+events given to it (:mod:`SlicerStandIn.driving`) reach the markups in it; those of Qt do not.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ class ctkVTKAbstractView(QWidget):
             self._window.SetMultiSamples(0)
             self._renderer = vtk.vtkRenderer()
             self._window.AddRenderer(self._renderer)
-            interactor = vtk.vtkRenderWindowInteractor()
+            interactor = vtk.vtkGenericRenderWindowInteractor()
             interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
             interactor.SetRenderWindow(self._window)
+            interactor.Initialize()
             self._attach()
         return self._window
 
@@ -66,13 +68,16 @@ class ctkVTKAbstractView(QWidget):
     def _before(self, width: int, height: int) -> None:
         """Called before each rendering, with the size of the picture."""
 
-    def _instantiate(self, factory: Any, names: tuple[str, ...], node: Any) -> None:
+    def _instantiate(self, factory: Any, names: tuple[str, ...], node: Any, style: Any) -> None:
         factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         for name in names:
             if not factory.IsDisplayableManagerRegistered(name):
                 factory.RegisterDisplayableManager(name)
         self._group = factory.InstantiateDisplayableManagers(self._renderer)
         self._group.SetMRMLDisplayableNode(node)
+        self._interactorStyle = style
+        style.SetDisplayableManagers(self._group)
+        style.SetInteractor(self._window.GetInteractor())
 
     def scheduleRender(self) -> None:
         if self._pauses == 0:
@@ -152,7 +157,9 @@ class qMRMLSliceView(ctkVTKSliceView):
         self._actor.GetProperty().SetDisplayLocationToBackground()
         self._renderer.AddViewProp(self._actor)
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        self._instantiate(factory, SLICE_MANAGERS, self._sliceLogic.GetSliceNode())
+        style = slicer.vtkMRMLSliceViewInteractorStyle()
+        style.SetSliceLogic(self._sliceLogic)
+        self._instantiate(factory, SLICE_MANAGERS, self._sliceLogic.GetSliceNode(), style)
 
     def _before(self, width: int, height: int) -> None:
         node = self._sliceLogic.GetSliceNode()
@@ -211,7 +218,8 @@ class qMRMLThreeDView(ctkVTKRenderView):
         self._renderer.SetBackground(0.7568, 0.7647, 0.9098)
         self._renderer.SetBackground2(0.4549, 0.4706, 0.7451)
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
-        self._instantiate(factory, THREED_MANAGERS, self._viewLogic.GetViewNode())
+        style = slicer.vtkMRMLThreeDViewInteractorStyle()
+        self._instantiate(factory, THREED_MANAGERS, self._viewLogic.GetViewNode(), style)
 
 
 class qMRMLAbstractViewWidget(qMRMLWidget):

@@ -319,6 +319,51 @@ def click(bench: Bench) -> tuple[float, ...]:
     return tuple(seconds)
 
 
+def click_in_scene(bench: Bench) -> tuple[float, ...]:
+    """As the panel answers a click: prepared, computed, and written into the segment as one undo
+    step. The attention volumes follow afterwards, and are not waited for."""
+    import time
+
+    from ...inference.predictor_cache import PredictorCache
+    from ...scene import addVolumeNode
+    from ...scene.editing import SegmentEditing
+    from ...scene.headless import headlessScene
+    from ...scene.tasks import SegmentationOptions, SegmentationTask
+
+    cache = PredictorCache()
+    options = SegmentationOptions(
+        model=str(bench.model), device=bench.device, withAttention=False, keepProbability=False
+    )
+    rng = np.random.default_rng(0)
+    seconds: list[float] = []
+    steps: list[dict[str, float]] = []
+    with headlessScene():
+        editing = SegmentEditing()
+        node = addVolumeNode(bench.volume, "scan")
+        task = SegmentationTask(node, options=options)
+        automatic = task.compute(cache)
+        task.write(automatic, editing)
+        places = _outline(automatic.mask, bench.volume)
+        clicks: list[Click] = []
+        for number in range(-1, CLICKS):  # the first one warms up
+            if number % CLICKS_A_SESSION == 0:
+                clicks = []
+            r, a, s = (float(value) for value in places[int(rng.integers(len(places)))])
+            clicks.append(Click((r, a, s), bool(rng.random() < 0.5)))
+            began = time.perf_counter()
+            task = SegmentationTask(node, clicks, options=options, continuing=True)
+            prediction = task.compute(cache)
+            between = time.perf_counter()
+            task.write(prediction, editing)
+            if number >= 0:
+                seconds.append(time.perf_counter() - began)
+                steps.append(
+                    {"compute": between - began, "write into scene": seconds[-1] + began - between}
+                )
+    bench.parts = medians(steps)
+    return tuple(seconds)
+
+
 def whole_run_with_click(bench: Bench) -> tuple[float, ...]:
     """What a click costs where nothing is kept: the whole prediction again."""
     automatic = bench.predictor.predict(bench.volume)
@@ -345,6 +390,7 @@ CONTENDERS: dict[str, tuple[str, Callable[[Bench], tuple[float, ...]]]] = {
     "pass-compiled": ("The pass through torch.compile", pass_compiled),
     "pass-monai": ("One pass of MONAI's AttentionUnet, same widths", pass_monai),
     "click": ("A click to a new mask", click),
+    "click-scene": ("A click to a new mask in the scene", click_in_scene),
     "click-rerun": ("A click, computing all again", whole_run_with_click),
 }
 """By name: what it is, and the function."""

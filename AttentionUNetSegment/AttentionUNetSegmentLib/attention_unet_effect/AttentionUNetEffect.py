@@ -1,0 +1,313 @@
+"""The Segment Editor effect: click inside the organ, or outside with Ctrl, and the segment follows.
+
+Slicer loads this file outside of its package, so that it imports by full names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
+from slicer.i18n import tr as _
+
+from AttentionUNetSegmentLib.attention_unet_effect.shortcut_keys import ShortcutKeys
+from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError, InputError
+from AttentionUNetSegmentLib.inference.clicks import Click
+from AttentionUNetSegmentLib.inference.validation import check_clicks
+from AttentionUNetSegmentLib.panel import installation
+from AttentionUNetSegmentLib.panel.error_text import inOneSentence
+from AttentionUNetSegmentLib.panel.parameter_node import parametersInScene
+from AttentionUNetSegmentLib.panel.session_hub import Client, Finished, Request, sessionHub
+from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
+from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
+from AttentionUNetSegmentLib.scene.volumes import volumeFromNode
+
+NAME = "AttentionUNet"
+MOVED_PIXELS = 3
+"""A mouse that moved further between press and release turned the view, and did not click."""
+PICK_TOLERANCE = 0.005
+
+
+class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
+    """Clicks in the views of an editor; the hub answers them, as it does those of the panel.
+
+    The clicks are about the editor's selected segment; without one, about ours of the volume.
+    """
+
+    def __init__(self, scriptedEffect: Any) -> None:
+        scriptedEffect.name = NAME  # not translated: modules find effects by name
+        scriptedEffect.title = _("Attention U-Net")
+        scriptedEffect.perSegment = True
+        scriptedEffect.requireSegments = False
+        AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)
+        self._hub: Any = None
+        self._active = False
+        self._observed: tuple[Any, int] | None = None
+        self._pressed: tuple[int, int] | None = None
+        self._problem = ""
+        self._stage = ""
+        self._keys = ShortcutKeys(
+            {"Backspace": self.takeBack, "Shift+Backspace": self.bringBack},
+        )
+
+    # What the editor asks for
+
+    def clone(self) -> Any:
+        import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+        clone = effects.qSlicerSegmentEditorScriptedEffect(None)
+        clone.setPythonSource(Path(__file__).as_posix())
+        return clone
+
+    def icon(self) -> Any:
+        resources = Path(__file__).resolve().parents[2] / "Resources"
+        return qt.QIcon(str(resources / "Icons" / "SegmentEditorAttentionUNet.png"))
+
+    def helpText(self) -> str:
+        return _(
+            "<html>Segment the pancreas by clicks."
+            "<ul><li><b>Left click</b>: a point inside the pancreas"
+            "<li><b>Ctrl + left click</b>: a point outside it"
+            "<li><b>Drag</b> a point to move it"
+            "<li><b>Backspace</b>: remove the point under the mouse, or else the last one"
+            "<li><b>Shift + Backspace</b>: bring it back</ul>"
+            "Click in slice views, or in a 3D view on a surface. The first click alone segments "
+            "the organ around it. What was painted or erased by hand is kept, masking is obeyed, "
+            "and each answer is one undo step. The model and the device are chosen in the module "
+            "'Attention U-Net Segment'. For research; not a medical device.</html>"
+        )
+
+    def setupOptionsFrame(self) -> None:
+        """Called once in each editor."""
+        self._hub = sessionHub()
+        self._hub.addEditor(self)
+        self.stateLabel = qt.QLabel()
+        self.stateLabel.wordWrap = True
+        self.scriptedEffect.addOptionsWidget(self.stateLabel)
+        self.takeBackButton = qt.QPushButton(_("Take back"))
+        self.takeBackButton.toolTip = _("Remove the last point (Backspace)")
+        self.removeAllButton = qt.QPushButton(_("Remove all"))
+        self.removeAllButton.toolTip = _("Remove all points on this volume")
+        self.takeBackButton.connect("clicked()", self.takeBack)
+        self.removeAllButton.connect("clicked()", self.removeAll)
+        buttons = qt.QHBoxLayout()
+        buttons.addWidget(self.takeBackButton)
+        buttons.addWidget(self.removeAllButton)
+        self.scriptedEffect.addOptionsWidget(buttons)
+
+    def createCursor(self, _widget: Any) -> Any:
+        return qt.QCursor(qt.Qt.CrossCursor)
+
+    def activate(self) -> None:
+        self._active = True
+        self._problem, self._pressed = _problemBefore(), None
+        editorNode = self.scriptedEffect.parameterSetNode()
+        tag = editorNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onEditorModified)
+        self._observed = (editorNode, tag)
+        self._hub.addClient(self)
+        self._keys.install()
+        self._aim()
+        self._update()
+
+    def deactivate(self) -> None:
+        self._active = False
+        self._keys.remove()
+        if self._observed is not None:
+            node, tag = self._observed
+            node.RemoveObserver(tag)
+            self._observed = None
+        if self._hub is not None:
+            self._hub.removeClient(self)
+
+    def cleanup(self) -> None:
+        self.deactivate()
+        if self._hub is not None:
+            self._hub.removeEditor(self)
+            self._hub = None
+
+    def sourceVolumeNodeChanged(self) -> None:
+        if self._active:
+            self._onEditorModified()
+
+    def updateGUIFromMRML(self) -> None:
+        if self._active:
+            self._update()
+
+    def updateMRMLFromGUI(self) -> None:
+        """There is nothing to remember."""
+
+    def processInteractionEvents(self, interactor: Any, eventId: int, viewWidget: Any) -> bool:
+        """Returns whether the view is to do nothing more with the event."""
+        if interactor.GetShiftKey() or interactor.GetAltKey():
+            return False
+        x, y = interactor.GetEventPosition()
+        inside = not interactor.GetControlKey()
+        if viewWidget.className() == "qMRMLSliceWidget":
+            if eventId != vtk.vtkCommand.LeftButtonPressEvent or self._overPoint:
+                return False  # the markups take a point that is there, to drag it
+            self.click(tuple(self.xyToRas((x, y), viewWidget)), inside)
+            return True
+        if eventId == vtk.vtkCommand.LeftButtonPressEvent:
+            self._pressed = None if self._overPoint else (x, y)
+        elif eventId == vtk.vtkCommand.LeftButtonReleaseEvent and self._pressed is not None:
+            pressed, self._pressed = self._pressed, None
+            if max(abs(x - pressed[0]), abs(y - pressed[1])) < MOVED_PIXELS:
+                position_ras = self._pick(x, y, viewWidget)
+                if position_ras is not None:
+                    self.click(position_ras, inside)
+        return False  # so that the view can be turned
+
+    # Clicks
+
+    def click(self, position_ras: tuple[float, float, float], inside: bool) -> None:
+        """The user points at a place of the world; what cannot be done is said in the options."""
+        self._problem = ""
+        try:
+            volumeNode = self.volumeInHand()
+            if volumeNode is None:
+                raise InputError(_("Choose the CT as the editor's source volume, then click."))
+            installation.requirePackages()
+            check_clicks(volumeFromNode(volumeNode), [Click(position_ras, inside)])
+        except AttentionUNetSegmentError as error:
+            self.failed(error)
+            return
+        if not self.scriptedEffect.confirmCurrentSegmentVisible():
+            return
+        self._aim()
+        self._hub.session(volumeNode).newPoints().add(position_ras, inside)
+
+    def takeBack(self) -> None:
+        """Remove the point under the mouse, or else the last one."""
+        points = self._session.points if self._session is not None else None
+        if points is None:
+            return
+        if points.hovered is not None:
+            points.remove(points.hovered)
+        else:
+            points.undo()
+
+    def bringBack(self) -> None:
+        if self._session is not None and self._session.points is not None:
+            self._session.points.redo()
+
+    def removeAll(self) -> None:
+        if self._session is not None and self._session.points is not None:
+            self._session.points.reset()
+
+    # What the hub asks for and tells
+
+    def volumeInHand(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        editorNode = self.scriptedEffect.parameterSetNode()
+        return editorNode.GetSourceVolumeNode() if editorNode is not None else None
+
+    def requestAfterClick(self) -> Request | None:
+        volumeNode, editorNode = self.volumeInHand(), self.scriptedEffect.parameterSetNode()
+        if volumeNode is None or self.segmentationNode() is None:
+            return None
+        parameters = parametersInScene()
+        # Attention is the panel's; where that was never opened nobody would look at it.
+        options = SegmentationOptions(withAttention=False, keepProbability=False)
+        roiNode = None
+        if parameters is not None:
+            options = parameters.options()
+            roiNode = parameters.roi if parameters.inputVolume is volumeNode else None
+        return Request(
+            volumeNode, self.segmentationNode(), self._segmentId, roiNode, options, editorNode
+        )
+
+    def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """What the editor shows."""
+        editorNode = self.scriptedEffect.parameterSetNode()
+        return editorNode.GetSegmentationNode() if editorNode is not None else None
+
+    def saveStateForUndo(self) -> None:
+        """In the history of the editor that this effect is in, be it active or not."""
+        self.scriptedEffect.saveStateForUndo()
+
+    def busyChanged(self) -> None:
+        self._stage = ""
+        self._update()
+
+    def progressed(self, _fraction: float, text: str, _left_s: float | None) -> None:
+        self._stage = text
+        self._update()
+
+    def finished(self, finished: Finished) -> None:
+        if finished.request.afterwards:
+            return
+        self._problem = "\n".join(finished.result.prediction.warnings)
+        if finished.result.segmentationNode is self.segmentationNode() and not self._segmentId:
+            self.scriptedEffect.parameterSetNode().SetSelectedSegmentID(finished.result.segmentId)
+
+    def failed(self, error: BaseException) -> None:
+        self._problem = inOneSentence(error)
+        self._update()
+
+    def clicksChanged(self, _volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        self._update()
+
+    # Inner matters
+
+    @property
+    def _session(self) -> VolumeSession | None:
+        volumeNode = self.volumeInHand()
+        return self._hub.session(volumeNode) if volumeNode is not None else None
+
+    @property
+    def _segmentId(self) -> str | None:
+        node = self.segmentationNode()
+        segmentId = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
+        exists = node is not None and segmentId and node.GetSegmentation().GetSegment(segmentId)
+        return segmentId if exists else None
+
+    @property
+    def _overPoint(self) -> bool:
+        points = self._session.points if self._session is not None else None
+        return points is not None and points.hovered is not None
+
+    def _aim(self) -> None:
+        session, node, segmentId = self._session, self.segmentationNode(), self._segmentId
+        if session is not None and node is not None and segmentId is not None:
+            session.aimAt(node, segmentId)
+
+    def _pick(self, x: int, y: int, viewWidget: Any) -> tuple[float, float, float] | None:
+        """The place on a surface that is seen at these pixels."""
+        picker = vtk.vtkCellPicker()
+        picker.SetTolerance(PICK_TOLERANCE)
+        if not picker.Pick(x, y, 0, self.scriptedEffect.renderer(viewWidget)):
+            return None
+        return picker.GetPickPosition()
+
+    def _onEditorModified(self, *_arguments: Any) -> None:
+        self._aim()
+        self._update()
+
+    def _update(self) -> None:
+        session = self._session
+        clicks = session.clicks if session is not None else ()
+        if self._problem:
+            text = self._problem
+        elif self._hub.busy:
+            text = self._stage or _("Segmenting")
+        elif clicks:
+            inside = sum(click.inside for click in clicks)
+            text = _("Points: {inside} inside, {outside} outside.").format(
+                inside=inside, outside=len(clicks) - inside
+            )
+        else:
+            text = _("Click inside the pancreas, or outside it with Ctrl.")
+        self.stateLabel.text = text
+        self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
+
+
+def _problemBefore() -> str:
+    """What stands in the way of any click."""
+    try:
+        installation.requirePackages()
+    except installation.InstallationError as error:
+        return str(error)
+    return ""

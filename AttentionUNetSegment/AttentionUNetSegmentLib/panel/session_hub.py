@@ -1,0 +1,393 @@
+"""What the panel and the Segment Editor effect share, once for the application.
+
+The clicks on each volume, the networks, the worker thread, and the one computation that may run:
+whoever asks, the panel or the effect in any editor, goes on where the other one was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ..errors import AttentionUNetSegmentError, InputError
+from ..inference.predictor_cache import PredictorCache
+from ..inference.worker import Worker
+from ..scene import segments
+from ..scene.editing import SegmentEditing, requireWritable
+from ..scene.found import findResult
+from ..scene.tasks import (
+    SegmentationOptions,
+    SegmentationTask,
+    begunAutomatically,
+    newSegmentation,
+)
+from . import installation
+from .runner import Runner
+from .volume_session import VolumeSession
+
+if TYPE_CHECKING:
+    from ..inference.prediction import Prediction
+    from ..inference.worker import Job
+    from ..scene.results import SceneResult
+
+
+@dataclass(frozen=True)
+class Request:
+    """A wish to have a volume segmented, with the clicks that are on it when its turn comes.
+
+    Args:
+        segmentationNode, segmentId: where the mask goes; as in :class:`SegmentationTask`.
+        editorNode: the Segment Editor's parameters that are obeyed.
+        whole: look at the whole scan anew; else only near the clicks that changed.
+        afterwards: of clicks that were answered, bring the attention volumes up to date. They take
+            as long as the answer itself, for which the user is waiting.
+    """
+
+    volumeNode: slicer.vtkMRMLScalarVolumeNode
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
+    segmentId: str | None = None
+    roiNode: slicer.vtkMRMLMarkupsROINode | None = None
+    options: SegmentationOptions | None = None
+    editorNode: slicer.vtkMRMLSegmentEditorNode | None = None
+    whole: bool = False
+    afterwards: bool = False
+
+    @property
+    def wantsVolumes(self) -> bool:
+        options = self.options or SegmentationOptions()
+        return options.withAttention or options.keepProbability
+
+    @property
+    def optionsNow(self) -> SegmentationOptions:
+        """Without the volumes where they come afterwards."""
+        options = self.options or SegmentationOptions()
+        if self.whole or self.afterwards:
+            return options
+        return replace(options, withAttention=False, keepProbability=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A computation whose result is in the scene.
+
+    Args:
+        created: a segmentation was made for it.
+    """
+
+    request: Request
+    task: SegmentationTask
+    result: SceneResult
+    elapsed_s: float
+    created: bool
+
+
+class Client:
+    """Somebody who works with the hub: the panel, or the effect while it is active. All clients are
+    told what happens, whoever asked for it."""
+
+    def volumeInHand(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The volume whose clicks this client answers for."""
+        return None
+
+    def requestAfterClick(self) -> Request | None:
+        """What shall be done now that the clicks on its volume changed; None for nothing."""
+        return None
+
+    def busyChanged(self) -> None:
+        """A computation began or ended."""
+
+    def progressed(self, fraction: float, text: str, left_s: float | None) -> None:
+        """How far the computation is, and how many seconds it may still take."""
+
+    def finished(self, finished: Finished) -> None:
+        """A result was written into the scene."""
+
+    def failed(self, error: BaseException) -> None:
+        """Something could not be done."""
+
+    def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """The clicks on a volume are others."""
+
+    def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """The volume's segment is another than before, by whatever hand."""
+
+
+class SessionHub:
+    """One computation at a time: clicks that are made while one runs wait for its end, and are
+    then answered all at once."""
+
+    def __init__(self) -> None:
+        self.cache = PredictorCache()
+        self.worker = Worker()
+        self.runner = Runner(self._submit, self._onProgress, self._onDone, self._onFailed)
+        self._running: Request | None = None
+        self._clients: list[Client] = []
+        self._editors: list[Any] = []
+        self._sessions: dict[str, VolumeSession] = {}
+        self._clicked: list[VolumeSession] = []
+        self._changed: list[VolumeSession] = []
+        self._clickTimer = _soon(self._answerClicks)
+        self._settleTimer = _soon(self._settle)
+        scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
+        scene.AddObserver(events.StartCloseEvent, self._onSceneCloses)
+        scene.AddObserver(events.NodeRemovedEvent, self._onNodeRemoved)
+
+    @property
+    def busy(self) -> bool:
+        return self.runner.busy
+
+    def session(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> VolumeSession:
+        """The clicks on a volume and what they are about."""
+        session = self._sessions.get(volumeNode.GetID())
+        if session is None or session.volumeNode is not volumeNode:
+            session = VolumeSession(volumeNode, self._onClicked, self._onSegmentChanged)
+            self._sessions[volumeNode.GetID()] = session
+        return session
+
+    # Who is there
+
+    def addClient(self, client: Client) -> None:
+        """The client that comes last is the first one to answer for the clicks on its volume."""
+        self._clients.insert(0, client)
+
+    def removeClient(self, client: Client) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+
+    def answering(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Client | None:
+        """Who answers for the clicks on a volume."""
+        clients = self._clients
+        return next((one for one in clients if one.volumeInHand() is volumeNode), None)
+
+    def addEditor(self, editor: Any) -> None:
+        """Each network's answer will be an undo step of this editor, while it shows the
+        segmentation.
+
+        Args:
+            editor: has ``segmentationNode()`` and ``saveStateForUndo()``.
+        """
+        self._editors.append(editor)
+
+    def removeEditor(self, editor: Any) -> None:
+        if editor in self._editors:
+            self._editors.remove(editor)
+
+    def saveStateForUndo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+        """In all editors that show the segmentation."""
+        for editor in list(self._editors):
+            if editor.segmentationNode() is segmentationNode:
+                editor.saveStateForUndo()
+
+    # Work
+
+    def request(self, request: Request) -> None:
+        """Begin; what is running is cancelled.
+
+        Raises:
+            AttentionUNetSegmentError: it cannot be begun; nothing has changed.
+        """
+        self.cancel()
+        self._begin(request)
+
+    def cancel(self) -> bool:
+        """Forget what runs and the clicks that wait; False where nothing runs."""
+        self._clickTimer.stop()
+        self._clicked.clear()
+        cancelled = self.runner.cancel()
+        if cancelled:
+            self._running = None
+            self._tell("busyChanged")
+        return cancelled
+
+    def stopIfVolumeGone(self) -> None:
+        """A volume that was removed needs no segmentation any more."""
+        task = self.runner.task
+        if task is not None and task.volumeNode.GetScene() is not slicer.mrmlScene:
+            self.cancel()
+            self._onFailed(
+                InputError(_("The volume was removed while it was being segmented; stopped."))
+            )
+
+    def _begin(self, request: Request) -> None:
+        installation.requirePackages()
+        clicks = self.session(request.volumeNode).clicks
+        node, segmentId = request.segmentationNode, request.segmentId
+        automatic = request.whole
+        if node is not None and segmentId is not None:
+            requireWritable(node, segmentId)
+            automatic = automatic or begunAutomatically(node, segmentId)
+        elif not automatic and not any(click.inside for click in clicks):
+            raise InputError(
+                _("There is nothing segmented yet: place a click inside the pancreas first.")
+            )
+        task = SegmentationTask(
+            request.volumeNode,
+            clicks,
+            node,
+            request.roiNode,
+            request.optionsNow,
+            automatic=automatic,
+            continuing=not request.whole,
+            segmentId=segmentId,
+        )
+        self._running = request
+        self.runner.start(task)
+        self._tell("busyChanged")
+
+    def _try(self, request: Request) -> None:
+        """Begin; nobody waits for an exception."""
+        try:
+            self._begin(request)
+        except AttentionUNetSegmentError as error:
+            self._tell("failed", error)
+
+    def _submit(self, task: SegmentationTask) -> Job[Prediction]:
+        return self.worker.submit(
+            lambda progress, cancel: task.compute(self.cache, progress, cancel)
+        )
+
+    def _onProgress(self, fraction: float, text: str, left_s: float | None) -> None:
+        self._tell("progressed", fraction, text, left_s)
+
+    def _onFailed(self, error: BaseException) -> None:
+        self._running = None
+        self._tell("failed", error)
+        self._tell("busyChanged")
+        self._answerClicks()
+
+    def _onDone(self, task: SegmentationTask, prediction: Prediction, elapsed_s: float) -> None:
+        request, self._running = self._running, None
+        assert request is not None
+        created = _newSegmentationIfWanted(task)
+        try:
+            result = self._write(task, prediction, request)
+        # A failure to write must not leave the clients half updated.
+        except Exception as error:
+            if created is not None:
+                slicer.mrmlScene.RemoveNode(created)
+            self._onFailed(error)
+            return
+        made = request.segmentationNode is not result.segmentationNode
+        finished = Finished(request, task, result, elapsed_s, made)
+        self._tell("finished", finished)
+        self._answerClicks()
+        if not self.busy and request.wantsVolumes and not (request.whole or request.afterwards):
+            node, segmentId = result.segmentationNode, result.segmentId
+            self._try(replace(request, segmentationNode=node, segmentId=segmentId, afterwards=True))
+        self._tell("busyChanged")
+
+    def _write(
+        self, task: SegmentationTask, prediction: Prediction, request: Request
+    ) -> SceneResult:
+        volumeNode, label = task.volumeNode, task.label
+        node = task.segmentationNode
+        if node is None and volumeNode.GetScene() is not None:
+            node = segments.findSegmentation(volumeNode, label)
+
+        def save() -> None:
+            if node is not None:
+                self.saveStateForUndo(node)
+
+        result = task.write(prediction, SegmentEditing(request.editorNode, save))
+        node, segmentId = result.segmentationNode, result.segmentId
+        if segments.findSegment(node, volumeNode, label) is None:
+            # A segment that the user made: from now on ours of this volume.
+            node.GetSegmentation().GetSegment(segmentId).SetTag(segments.TARGET_TAG, label.name)
+            segments.linkSegment(node, segmentId, volumeNode)
+        self.session(volumeNode).written(node, segmentId)
+        return result
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        for client in list(self._clients):
+            getattr(client, method)(*arguments)
+
+    # Events
+
+    def _onClicked(self, session: VolumeSession) -> None:
+        if session not in self._clicked:
+            self._clicked.append(session)
+        self._tell("clicksChanged", session.volumeNode)
+        # Later: several points may be removed at once.
+        self._clickTimer.start()
+
+    def _answerClicks(self) -> None:
+        """As far as nothing runs; called again when it has come to its end."""
+        if self._clicked and self._running is not None and self._running.afterwards:
+            self.runner.cancel()
+            self._running = None
+        while self._clicked and not self.busy:
+            client = self.answering(self._clicked.pop(0).volumeNode)
+            request = client.requestAfterClick() if client is not None else None
+            if request is not None:
+                self._try(request)
+
+    def _onSegmentChanged(self, session: VolumeSession) -> None:
+        if session not in self._changed:
+            self._changed.append(session)
+        self._settleTimer.start()
+
+    def _settle(self) -> None:
+        changed, self._changed = self._changed, []
+        for session in changed:
+            if session.settle():
+                # Undone: what is being computed would do it again.
+                if self._running is not None and self._running.volumeNode is session.volumeNode:
+                    self.cancel()
+                self._tell("clicksChanged", session.volumeNode)
+            self._tell("segmentChanged", session.volumeNode)
+
+    def _onSceneCloses(self, _scene: vtk.vtkObject, _event: str) -> None:
+        self.cancel()
+        for session in self._sessions.values():
+            session.stop()
+        self._sessions.clear()
+        self._changed.clear()
+        if self.worker.thread is not None:
+            # In its turn: the scans are locked as long as one of them is computed on.
+            self.worker.submit(lambda _progress, _cancel: self.cache.forget_scans())
+
+    def _onNodeRemoved(self, _scene: vtk.vtkObject, _event: str) -> None:
+        for volumeId, session in list(self._sessions.items()):
+            if session.volumeNode.GetScene() is not slicer.mrmlScene:
+                session.stop()
+                del self._sessions[volumeId]
+        self.stopIfVolumeGone()
+
+
+_hub: SessionHub | None = None
+
+
+def sessionHub() -> SessionHub:
+    """The application's; made when it is asked for first."""
+    global _hub
+    if _hub is None:
+        _hub = SessionHub()
+    return _hub
+
+
+def _newSegmentationIfWanted(
+    task: SegmentationTask,
+) -> slicer.vtkMRMLSegmentationNode | None:
+    """The user asked for a new segmentation although the volume has one already."""
+    if task.segmentationNode is not None or task.volumeNode.GetScene() is None:
+        return None
+    if findResult(task.volumeNode, task.label).segmentationNode is None:
+        return None
+    name = f"{task.volumeNode.GetName()} {task.label.name} segmentation"
+    task.segmentationNode = newSegmentation(task.volumeNode, name)
+    return task.segmentationNode
+
+
+def _soon(function: Callable[[], None]) -> Any:
+    """A timer that calls it when the application is idle."""
+    timer: Any = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(0)
+    timer.timeout.connect(function)
+    return timer

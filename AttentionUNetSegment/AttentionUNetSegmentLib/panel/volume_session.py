@@ -1,0 +1,156 @@
+"""What is going on with one volume: its clicks, and the segment that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import slicer
+import vtk
+
+from ..errors import InputError
+from ..inference.clicks import Click
+from ..scene.corrections import CorrectionTracker, stateClicks
+from .click_points import ClickPoints, clickNodeOf, newClickNode
+
+Target = tuple[slicer.vtkMRMLSegmentationNode, str]
+"""A segment: the segmentation, and the segment's ID in it."""
+
+
+class VolumeSession:
+    """The clicks on a volume and the segment that they are about, each kept in line with the other.
+
+    Args:
+        volumeNode: the scan.
+        onClicked: the user placed, dragged or removed a point.
+        onSegmentChanged: the segment's voxels, or after an undo its state, are others; called amid
+            the change, so that it must not do more than ask for :meth:`settle` to be called soon.
+    """
+
+    def __init__(
+        self,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode,
+        onClicked: Callable[[VolumeSession], None],
+        onSegmentChanged: Callable[[VolumeSession], None],
+    ) -> None:
+        self.volumeNode = volumeNode
+        self.target: Target | None = None
+        self._onClicked = onClicked
+        self._onSegmentChanged = onSegmentChanged
+        self._points: ClickPoints | None = None
+        self._observed: list[tuple[Any, int]] = []
+        self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
+        self._stated: tuple[Click, ...] = ()
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        points = self.points
+        return points.clicks if points is not None else ()
+
+    @property
+    def points(self) -> ClickPoints | None:
+        """None as long as there was no click on this volume."""
+        node = clickNodeOf(self.volumeNode)
+        if node is not (self._points.node if self._points is not None else None):
+            self._observe(node)
+        return self._points
+
+    def newPoints(self) -> ClickPoints:
+        """The points; made where there are none."""
+        points = self.points
+        if points is None:
+            newClickNode(self.volumeNode)
+            points = self.points
+            assert points is not None
+        return points
+
+    def aimAt(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """The clicks are about this segment from now on. Those about another one are kept with that
+        and come back with it."""
+        before = self.target
+        if before is not None and before[0] is segmentationNode and before[1] == segmentId:
+            return
+        self._follow(segmentationNode, segmentId)
+        if before is not None:
+            self._show(self._stated)
+
+    def written(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """The network's answer to the clicks was written into this segment."""
+        self._follow(segmentationNode, segmentId)
+
+    def settle(self) -> bool:
+        """Take note of what was done to the segment by hand; after an undo or a redo, take up the
+        clicks that belong to what is in it now.
+
+        Returns:
+            Whether the clicks became others.
+        """
+        target = self.target
+        if target is None or not _exists(target):
+            return False
+        # The section that shows the corrections says why they cannot be read.
+        with suppress(InputError):
+            self._trackers[_key(target)].settle()
+        clicks = stateClicks(*target)
+        if clicks == self._stated:
+            return False
+        self._stated = clicks
+        self._show(clicks)
+        return True
+
+    def stop(self) -> None:
+        """Observe no more."""
+        self._observe(None)
+        for tracker in self._trackers.values():
+            tracker.stop()
+        self._trackers.clear()
+        self.target = None
+
+    def _show(self, clicks: tuple[Click, ...]) -> None:
+        points = self.newPoints() if clicks else self.points
+        if points is not None:
+            points.show(clicks)
+
+    def _follow(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        self.target = (segmentationNode, segmentId)
+        self._stated = stateClicks(segmentationNode, segmentId)
+        for key, tracker in list(self._trackers.items()):
+            if not _exists((tracker.segmentationNode, tracker.segmentId)):
+                tracker.stop()
+                del self._trackers[key]
+        if _key(self.target) not in self._trackers:
+            self._trackers[_key(self.target)] = CorrectionTracker(
+                segmentationNode, segmentId, lambda: self._onSegmentChanged(self)
+            )
+
+    def _observe(self, node: slicer.vtkMRMLMarkupsFiducialNode | None) -> None:
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        self._observed = []
+        self._points = None
+        if node is None:
+            return
+        self._points = ClickPoints(node)
+        events = (
+            slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
+            slicer.vtkMRMLMarkupsNode.PointRemovedEvent,
+            # Not while a point is being dragged: when it is let go.
+            slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
+        )
+        for event in events:
+            self._observed.append((node, node.AddObserver(event, self._onPointsChanged)))
+        self._points.mark()
+
+    def _onPointsChanged(self, _node: vtk.vtkObject, _event: str) -> None:
+        if self._points is not None and self._points.mark():
+            self._onClicked(self)
+
+
+def _exists(target: Target) -> bool:
+    node, segmentId = target
+    return node.GetScene() is not None and node.GetSegmentation().GetSegment(segmentId) is not None
+
+
+def _key(target: Target) -> tuple[str, str]:
+    return target[0].GetID(), target[1]
