@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 # A busy machine is slow, not wrong; and the same examples every time, so that a failure stays.
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("project")
+
+# The models that somebody has installed are not what is tested.
+os.environ["ATTENTION_UNET_SEGMENT_MODELS"] = os.devnull
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -26,6 +26,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.app.report import INTENDED_USE
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
+from AttentionUNetSegmentLib.training.recipes import Choices
 from PIL import Image
 from threshold_model import BRIGHT_HU, NETWORK, threshold_model
 
@@ -75,7 +76,13 @@ def save_random_model(folder: Path) -> Path:
             "locator": models.Stage(NETWORK, (12.0, 12.0, 12.0)),
             "refiner": models.Stage(NETWORK, (6.0, 6.0, 6.0)),
         },
-        figures={"validation": {"no click": {"dice": 0.51234}, "cases": [{"dice": 0.25}]}},
+        figures={
+            "validation": {
+                "no click": {"dice": 0.51234, "iou": 0.34},
+                "interval95": {"dice": [0.4, 0.6]},
+                "cases": [{"dice": 0.25}],
+            }
+        },
     )
     networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
     models.save_model(folder, card, networks)
@@ -727,14 +734,7 @@ def test_dice_counts_what_two_masks_share() -> None:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of installed models with one in it."""
     save_random_model(tmp_path / "random")
-    monkeypatch.setattr(models, "MODELS_FOLDER", tmp_path)
-    for name in ("installed_models", "find_model"):
-        function = getattr(models, name)
-
-        def with_folder(*arguments: Any, function: Any = function) -> Any:
-            return function(*arguments, models_folder=tmp_path)
-
-        monkeypatch.setattr(models, name, with_folder)
+    monkeypatch.setattr("AttentionUNetSegmentLib.models.installed.MODELS_FOLDER", tmp_path)
     return tmp_path
 
 
@@ -743,8 +743,11 @@ def test_models_lists_cards_with_their_figures(
 ) -> None:
     assert run("models") == 0
     printed = capsys.readouterr().out
-    for words in ("random 7: Bright is organ", "Tests.", str(installed / "random"), "dice: 0.5123"):
+    for words in ("random 7: Bright is organ", "Tests.", str(installed / "random")):
         assert words in printed
+    # A line for each group of measures, however many a card has.
+    assert "      no click: dice 0.5123, iou 0.34\n" in printed
+    assert "      interval95: dice [0.4, 0.6]\n" in printed
 
 
 def test_models_verify_says_which_are_intact(
@@ -763,8 +766,7 @@ def test_models_verify_says_which_are_intact(
 def test_no_models_at_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "MODELS_FOLDER", tmp_path)
-    monkeypatch.setattr(models, "installed_models", list)
+    monkeypatch.setattr("AttentionUNetSegmentLib.models.installed.MODELS_FOLDER", tmp_path)
     assert run("models") == 0
     assert "No model is installed" in capsys.readouterr().out
     assert_refused(capsys, run("models", "verify"), "no model is installed")
@@ -780,11 +782,16 @@ def test_train_passes_its_options_on(
 
     def train_model(data: Path, output: Path, **options: Any) -> Path:
         options.pop("progress")(0.5, "Training")
+        options.pop("note")("The gate is shut.")
         calls.append((data, output, options))
         return output / "model"
 
     monkeypatch.setattr("AttentionUNetSegmentLib.training.pipeline.train_model", train_model)
-    options = "--steps 7 --stage locator --synthetic 2 --seed 4 --device cpu --precision bf16"
+    options = (
+        "--steps 7 --stage locator --synthetic 2 --seed 4 --device cpu --precision bf16 "
+        "--dimensions 3 --target liver --folds 5 --fold 1 --gate multi-head --channels 4,8,16 "
+        "--learning-rate 0.01 --gates-open 0.5 --patience 3 --blur 0,0 --no-deep-supervision"
+    )
     assert run("train", "data", "-o", tmp_path, *options.split()) == 0
     assert calls == [
         (
@@ -798,10 +805,29 @@ def test_train_passes_its_options_on(
                 "seed": 4,
                 "device": "cpu",
                 "precision": "bf16",
+                "dimensions": 3,
+                "target": "liver",
+                "splits": None,
+                "folds": 5,
+                "fold": 1,
+                "choices": Choices(
+                    gate="multi-head",
+                    channels=(4, 8, 16),
+                    learning_rate=0.01,
+                    gates_open=0.5,
+                    patience=3,
+                    blur_voxels=(0.0, 0.0),
+                    deep_supervision=False,
+                ),
             },
         )
     ]
-    assert str(tmp_path / "model") in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert str(tmp_path / "model") in captured.out
+    assert "Note: The gate is shut." in captured.err
+    for wrong in ("--channels 4,x", "--patch 4,4", "--gamma 0,1", "--blur=-1,1"):
+        status = run("train", "data", "-o", tmp_path, "--steps", "1", *wrong.split())
+        assert_refused(capsys, status, wrong[:6])
 
 
 def test_training_without_a_budget_or_data_is_refused(
@@ -831,12 +857,21 @@ def test_evaluate_prints_the_table(
     monkeypatch.setattr(
         "AttentionUNetSegmentLib.training.evaluation.evaluate_model", evaluate_model
     )
-    options = "--model mine --split all --clicks 3 --device cpu"
+    options = "--model mine --split all --splits splits.json --fold 2 --clicks 3 --device cpu "
+    options += "--precision float32"
     assert run("evaluate", "data", "-o", tmp_path, *options.split()) == 0
     assert calls == [
         (
             ("mine", Path("data"), tmp_path),
-            {"split": "all", "clicks": 3, "device": "cpu", "write_card": False},
+            {
+                "split": "all",
+                "splits": Path("splits.json"),
+                "fold": 2,
+                "clicks": 3,
+                "device": "cpu",
+                "precision": "float32",
+                "write_card": False,
+            },
         )
     ]
     assert capsys.readouterr().out == "| case | Dice |\n"

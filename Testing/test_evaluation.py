@@ -5,17 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.inference import Click, Prediction, Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import load_model, read_card, save_model
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training import evaluation
 from AttentionUNetSegmentLib.training.datasets import PANCREAS
-from AttentionUNetSegmentLib.training.evaluation import evaluate_case, evaluate_model
+from AttentionUNetSegmentLib.training.evaluation import (
+    MEASURES,
+    CaseResult,
+    Evaluation,
+    evaluate_case,
+    evaluate_model,
+)
+from AttentionUNetSegmentLib.training.metrics import score
+from AttentionUNetSegmentLib.training.splits import Split, save_splits
+from data_set_makers import blobs, write_decathlon, write_slices
 from small_cases import small_case, write_case
 from threshold_model import threshold_model
 
@@ -69,6 +79,13 @@ def test_every_case_of_a_split_is_scored_without_and_with_clicks(
     table = (tmp_path / "out" / "evaluation.md").read_text()
     assert table == result.to_markdown()
     assert "| **mean** | 2 |" in table
+    assert "| interval | 2 |" in table
+    assert (tmp_path / "out" / "clicks.png").read_bytes()[:4] == b"\x89PNG"
+    # Two cases that are alike: the mean is theirs, and its interval has no width.
+    means = written["means"]["0"]
+    assert means["dice"]["mean"] == pytest.approx(result.mean_dice())
+    assert means["dice"]["low"] == pytest.approx(means["dice"]["high"])
+    assert all(means[name]["count"] == 2 for name in MEASURES)
 
 
 @pytest.mark.usefixtures("known_answer")
@@ -107,20 +124,106 @@ def test_an_unknown_split_is_refused(data: Path) -> None:
         evaluate_model("any", data, split="test")
 
 
-def test_figures_go_into_the_card_and_leave_the_weights_alone(data: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("known_answer")
+def test_what_a_run_held_out_can_be_scored(data: Path, tmp_path: Path) -> None:
+    splits = [Split(("case0010",), ("case0005",)), Split(("case0005",), ("case0027",))]
+    save_splits(tmp_path / "splits.json", splits)
+    for fold, held_out in enumerate(("case0005", "case0027")):
+        result = evaluate_model(
+            "any", data, splits=tmp_path / "splits.json", fold=fold, clicks=0, device="cpu"
+        )
+        assert [one.case for one in result.results] == [held_out]
+    with pytest.raises(InputError, match="no fold 2"):
+        evaluate_model("any", data, splits=tmp_path / "splits.json", fold=2, device="cpu")
+
+
+@pytest.mark.usefixtures("known_answer")
+def test_another_data_sets_labels_are_matched_by_name(tmp_path: Path) -> None:
+    """Label 1 there is label 8 of the model; the tumour counts as pancreas."""
+    write_decathlon(tmp_path / "data")
+    result = evaluate_model("any", tmp_path / "data", split="all", clicks=0, device="cpu")
+    truths = {round(one.scores.true_volume_ml, 3) for one in result.results}
+    assert truths == {round(float((blobs()[1].array > 0).sum()) * 0.012, 3)}
+
+
+@pytest.mark.usefixtures("known_answer")
+def test_pictures_and_empty_splits_are_refused(data: Path, tmp_path: Path) -> None:
+    write_slices(tmp_path / "slices")
+    with pytest.raises(TrainingError, match="pictures"):
+        evaluate_model("any", tmp_path / "slices", device="cpu")
+    for name in ("case0010", "case0027"):
+        for file in data.glob(f"{name}*"):
+            file.unlink()
+    save_splits(tmp_path / "splits.json", [Split(("case0005",), ())])
+    with pytest.raises(TrainingError, match="no cases in the split 'validation'"):
+        evaluate_model("any", data, splits=tmp_path / "splits.json", device="cpu")
+
+
+def test_what_is_not_defined_is_said_below_the_table() -> None:
+    case = small_case()
+    truth = case.labels.array == PANCREAS
+    results = tuple(
+        CaseResult(name, 0, score(mask, truth, case.ct), (), (), (), 1.0, "cpu", ())
+        for name, mask in (("a", truth), ("b", np.zeros_like(truth)))
+    )
+    table = Evaluation("m", "1", "", "all", "here", results).to_markdown()
+    row = next(line for line in table.splitlines() if line.startswith("| b |"))
+    assert row.split(" | ")[2:9] == ["0.000", "0.000", "0.000", "1.0000", "none", "none", "none"]
+    assert "HD95, mm with 0 clicks is not defined in 1 of 2 cases" in table
+    means = Evaluation("m", "1", "", "all", "here", results).means(0)
+    assert means["hausdorff95_mm"].mean == 0
+    assert means["dice"].mean == pytest.approx(0.5)
+
+
+def test_a_patient_with_several_scans_counts_once() -> None:
+    case = small_case()
+    truth = case.labels.array == PANCREAS
+    found, missed = (score(mask, truth, case.ct) for mask in (truth, np.zeros_like(truth)))
+    results = [
+        CaseResult(name, 0, scores, (), (), (), 1.0, "cpu", (), patient)
+        for name, scores, patient in (
+            ("a1", found, "a"),
+            ("a2", found, "a"),
+            ("a3", found, "a"),
+            ("b", missed, "b"),
+        )
+    ]
+    evaluation = Evaluation("m", "1", "", "all", "here", tuple(results))
+    assert evaluation.mean_dice() == pytest.approx(0.5)
+    assert evaluation.means(0)["dice"].low == 0  # two patients, as different as can be
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_figures_go_into_the_card_and_leave_the_weights_alone(
+    data: Path, tmp_path: Path, precision: str
+) -> None:
     folder = tmp_path / "model"
     card = threshold_model(PANCREAS).card
     networks = {name: build_network(stage.network) for name, stage in card.stages.items()}
     before = save_model(folder, card, networks)
-    evaluate_model(str(folder), data, clicks=0, device="cpu", write_card=True)
+    options: dict[str, Any] = {"precision": precision, "device": "cpu", "clicks": 0}
+    result = evaluate_model(str(folder), data, tmp_path / "out", write_card=True, **options)
+    assert not (tmp_path / "out" / "clicks.png").exists()
     after = read_card(folder)
     assert after.weights == before.weights
     figures = after.figures["validation"]
+    assert figures["precision"] == precision
+    assert precision in result.to_markdown()
+    # What the quicker numbers cost is told, and only where they were used.
+    assert ("mean_dice_float32" in figures) == (precision == "bfloat16")
+    if precision == "bfloat16":
+        exact = evaluate_model(str(folder), data, **{**options, "precision": "float32"})
+        assert figures["mean_dice_float32"] == round(exact.mean_dice(), 3)
     assert set(figures["clicks"]["0"]["cases"]) == {"case0010", "case0027"}
     assert set(figures["clicks"]["0"]["mean"]) == {
         "dice",
+        "iou",
         "sensitivity",
         "specificity",
+        "precision",
         "hausdorff95_mm",
+        "mean_surface_distance_mm",
+        "volume_difference_ml",
     }
+    assert figures["clicks"]["0"]["interval95"].keys() == figures["clicks"]["0"]["mean"].keys()
     load_model(folder)

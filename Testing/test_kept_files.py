@@ -12,10 +12,12 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 
 def test_the_panel_says_what_stays_and_where(driver):  # noqa: F811
     import slicer
+    from AttentionUNetSegmentLib.models.installed import user_models_folder
 
     driver.unfold("advanced")
     text = driver.ui.keptFilesLabel.text
     assert slicer.app.cachePath in text
+    assert str(user_models_folder()) in text
     assert "pip_uninstall" in text
     driver.ui.advancedCollapsibleButton.collapsed = True
 

@@ -14,7 +14,7 @@ from AttentionUNetSegmentLib.training.losses import (
     gate_loss,
     subsample,
 )
-from monai.losses import DiceLoss, FocalLoss
+from monai.losses import DeepSupervisionLoss, DiceLoss, FocalLoss
 
 ONLY_DICE = LossWeights(1, 0, 0)
 ONLY_CROSS_ENTROPY = LossWeights(0, 1, 0)
@@ -109,19 +109,19 @@ def test_a_case_with_the_target_only_does_not_punish_other_organs() -> None:
     as_background[:, 0, 2:], as_liver[:, 1, 2:] = 5, 5
     loss = OrganLoss(target_label=2)
     one, other = (
-        loss([logits.movedim(1, 1)], labels, organs_known=False)
+        loss([logits.movedim(1, 1)], labels, organs_known=[False])
         for logits in (as_background, as_liver)
     )
     torch.testing.assert_close(one, other)
-    assert loss([as_liver], labels, organs_known=True) > loss(
-        [as_background], labels, organs_known=True
+    assert loss([as_liver], labels, organs_known=[True]) > loss(
+        [as_background], labels, organs_known=[True]
     )
 
 
 def test_deep_supervision_looks_at_every_level() -> None:
     labels = torch.randint(0, 3, (1, 8, 8, 8))
     levels = [torch.randn(1, 3, size, size, size, requires_grad=True) for size in (8, 4, 2)]
-    OrganLoss(target_label=2)(levels, labels, organs_known=True).backward()
+    OrganLoss(target_label=2)(levels, labels, organs_known=[True]).backward()
     assert all(level.grad is not None and level.grad.abs().sum() > 0 for level in levels)
 
 
@@ -159,3 +159,58 @@ def test_gate_supervision_reaches_coarse_levels_and_passes_over_the_unknown() ->
     gate_loss([full, alpha], labels, 1, (2.0, 2.0), (2.0, 2.0, 2.0)).backward()
     assert alpha.grad is not None
     assert float(alpha.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 8), (1, 6, 7, 5)])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_mixture_agrees_with_monai(shape: tuple[int, ...], classes: int) -> None:
+    logits, target = batch(shape, classes)
+    dice = DiceLoss(
+        include_background=False,
+        softmax=True,
+        to_onehot_y=True,
+        batch=True,
+        smooth_nr=1e-5,
+        smooth_dr=1e-5,
+    )(logits, target[:, None])
+    entropy = torch.nn.functional.cross_entropy(logits, target)
+    focal = FocalLoss(gamma=2.0, to_onehot_y=True, use_softmax=True, reduction="none")(
+        logits, target[:, None]
+    )
+    ours = combined_loss(torch.log_softmax(logits, 1), target, LossWeights())
+    # MONAI averages the focal loss over voxels and classes, the paper sums over classes.
+    expected = 0.4 * dice + 0.3 * entropy + 0.3 * focal.sum(dim=1).mean()
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16), (2, 8, 8, 8)])
+def test_deep_supervision_is_monais_weighted_mean_over_levels(shape: tuple[int, ...]) -> None:
+    """MONAI's DeepSupervisionLoss on labels that are constant in blocks, in 2D and 3D."""
+    _, coarse = batch((shape[0], *(size // 4 for size in shape[1:])), 2)
+    labels = coarse
+    for axis in range(1, len(shape)):
+        labels = labels.repeat_interleave(4, dim=axis)
+    generator = torch.Generator().manual_seed(1)
+    levels = [
+        torch.randn((shape[0], 2, *(size // 2**level for size in shape[1:])), generator=generator)
+        for level in range(3)
+    ]
+    ours = OrganLoss(1, ONLY_CROSS_ENTROPY, levels=(1.0, 0.5, 0.25))(
+        levels, labels, [True] * shape[0]
+    )
+    reference = DeepSupervisionLoss(
+        lambda logits, target: torch.nn.functional.cross_entropy(logits, target[:, 0].long()),
+        weights=[1.0, 0.5, 0.25],
+    )(levels, labels[:, None].float())
+    torch.testing.assert_close(ours, reference / 1.75)
+
+
+def test_each_sample_of_a_batch_says_itself_which_organs_are_known() -> None:
+    logits, labels = batch((2, 6, 7, 5), 4)
+    loss = OrganLoss(target_label=2, levels=(1.0,))
+    target_only = loss([logits], labels, [False, False])
+    both = loss([logits], labels, [True, True])
+    first = loss([logits], labels, [True, False])
+    organs = combined_loss(torch.log_softmax(logits[:1], 1), labels[:1], LossWeights())
+    torch.testing.assert_close(first, target_only + 0.5 * organs / 2)
+    assert target_only < first < both

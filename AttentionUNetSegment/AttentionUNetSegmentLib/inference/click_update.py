@@ -36,7 +36,12 @@ CERTAINTY = 0.95
 """Probability that a click inside gets at least."""
 
 
-def window_around(click: Click, grid: Grid) -> Region:
+def window_around(
+    click: Click,
+    grid: Grid,
+    largest: Sequence[int] = LARGEST_WINDOW,
+    margin: Sequence[int] = MARGIN,
+) -> Region:
     """The indices (k, j, i) that the network looks at after a click; may lie beyond the grid.
 
     Its sides are multiples of 16, as the network wants them, and the same for every click on a
@@ -44,12 +49,12 @@ def window_around(click: Click, grid: Grid) -> Region:
     :data:`COARSEST`, so that the coarse attention maps line up.
     """
     parts = []
-    for centre, size, most, margin in zip(
-        _index(click, grid), grid.shape, LARGEST_WINDOW, MARGIN, strict=True
+    for centre, size, most, least in zip(
+        _index(click, grid), grid.shape, largest, margin, strict=True
     ):
         length = max(min(size, most) // 16 * 16, 16)
         start = centre - length / 2
-        if margin <= centre <= size - 1 - margin:
+        if least <= centre <= size - 1 - least:
             start = min(max(start, 0), size - length)
         start = COARSEST * round(start / COARSEST)
         parts.append(slice(start, start + length))

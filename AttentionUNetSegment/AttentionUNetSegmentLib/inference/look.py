@@ -90,6 +90,20 @@ class Look:
         )
         return wide, (k, j, i)
 
+    def part(self, box: Region) -> Look:
+        """This look at a box of indices, which begins and ends where coarse voxels do."""
+
+        def cut(values: torch.Tensor) -> torch.Tensor:
+            factor = self.grid.shape[0] // values.shape[2]
+            k, j, i = (slice(one.start // factor, one.stop // factor) for one in box)
+            return values[:, :, k, j, i]
+
+        return Look.of(
+            subgrid(self.grid, box),
+            cut(self.probability.values),
+            [cut(alpha.values) for alpha in self.attention],
+        )
+
     def blended(self, other: Look, box: Region, weight: torch.Tensor) -> Look:
         """This look with a new one of a part of it mixed in.
 

@@ -23,7 +23,7 @@ from .device import choose_device, computes_bfloat16
 from .look import Look
 from .prediction import THRESHOLD, Prediction
 from .progress import CancelToken, ProgressCallback
-from .regions import Box, kept_pieces, locate
+from .regions import Box, box_of_clicks, kept_pieces, locate
 from .resampling import (
     Grid,
     aligned_grid,
@@ -31,6 +31,7 @@ from .resampling import (
     grid_of,
     sample_scan,
 )
+from .slicewise import Slicewise, as_volumetric
 from .tiling import run_within_memory
 from .volume import Volume
 
@@ -104,13 +105,26 @@ class Predictor:
 
     def _move_to(self, device: torch.device) -> None:
         self.device = device
-        self.networks = {name: net.to(device) for name, net in self.model.networks.items()}
+        self.networks = {
+            name: as_volumetric(net).to(device) for name, net in self.model.networks.items()
+        }
 
     @property
     def bfloat16(self) -> bool:
         if self.precision == "auto":
             return computes_bfloat16(self.device)
         return self.precision == "bfloat16"
+
+    @property
+    def takes_clicks(self) -> bool:
+        """Whether the network is shown the clicks. If not, a click changes the mask only by what
+        :func:`~.click_update.following` makes of it."""
+        return int(self.card.stages["refiner"].network["in_channels"]) > 1
+
+    @property
+    def slicewise(self) -> bool:
+        """Whether the refiner is a 2D network."""
+        return isinstance(self.networks["refiner"], Slicewise)
 
     def predict(
         self,
@@ -145,6 +159,7 @@ class Predictor:
 
     def _run(
         self,
+        name: str,
         function: Callable[[torch.Tensor], Sequence[torch.Tensor]],
         image: torch.Tensor,
         warnings: list[str],
@@ -157,9 +172,10 @@ class Predictor:
             if sentence not in warnings:
                 warnings.append(sentence)
 
+        slicewise = isinstance(self.networks[name], Slicewise)
         try:
             return run_within_memory(
-                function, image, self.tile_voxels, MULTIPLE, warn, cancel, progress
+                function, image, self.tile_voxels, MULTIPLE, warn, cancel, progress, slicewise
             )
         except DeviceError:
             if self.device.type == "cpu":
@@ -167,16 +183,21 @@ class Predictor:
         warn("The GPU's memory did not suffice; the CPU was used instead, which takes longer.")
         self._move_to(torch.device("cpu"))
         return run_within_memory(
-            function, image.cpu(), self.tile_voxels, MULTIPLE, warn, cancel, progress
+            function, image.cpu(), self.tile_voxels, MULTIPLE, warn, cancel, progress, slicewise
         )
 
     def locate(
         self, volume: Volume, warnings: list[str], cancel: CancelToken | None = None
     ) -> Box | None:
-        """The first look, at the whole scan: where the organ is, or None."""
+        """The first look, at the whole scan: where the organ is, or None.
+
+        A model of one stage has no first look: its network sees the whole scan.
+        """
+        low, high = bounds_ras(grid_of(volume))
+        if "locator" not in self.card.stages:
+            return Box(low, high)
         stage = self.card.stages["locator"]
         click_channels_taken = int(stage.network["in_channels"]) - 1
-        low, high = bounds_ras(grid_of(volume))
         grid = aligned_grid(low, high, stage.spacing_mm, MULTIPLE)
         image = sample_scan(volume, grid, self.card.intensity_window_hu, self.device)
 
@@ -189,9 +210,21 @@ class Predictor:
                 logits = network(tile)
             return [logits.float().softmax(dim=1)[:, self.target_label, None]]
 
-        (probability,) = self._run(function, image, warnings, cancel)
+        (probability,) = self._run("locator", function, image, warnings, cancel)
         box = locate(probability[0, 0].cpu().numpy(), grid)
         return None if box is None else box.within(Box(low, high))
+
+    def surroundings(self, volume: Volume, clicks: Sequence[Click]) -> Box | None:
+        """Where to look when there are clicks only; None where none of them is inside.
+
+        Those slices whole, for a 2D network that always sees whole ones.
+        """
+        box = box_of_clicks(clicks)
+        if box is None or not self.slicewise or "locator" in self.card.stages:
+            return box
+        low, high = bounds_ras(grid_of(volume))
+        low[2], high[2] = box.low_ras[2], box.high_ras[2]
+        return Box(low, high)
 
     def look_closely(
         self,
@@ -204,7 +237,7 @@ class Predictor:
         """Run the refiner on a box, and again on a wider one where the organ reaches its border."""
         low, high = bounds_ras(grid_of(volume))
         for growth in range(MOST_GROWTHS + 1):
-            with steps.step("refine", 0.2 + 0.2 * growth, "Segmenting the pancreas"):
+            with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {self.card.target}"):
                 spacing = self.card.stages["refiner"].spacing_mm
                 grid = aligned_grid(box.low_ras, box.high_ras, spacing, MULTIPLE, snap=True)
                 scan = self.sample(volume, grid)
@@ -235,7 +268,9 @@ class Predictor:
             grid: its sides are multiples of :data:`MULTIPLE`.
             warnings: a sentence is added where memory did not suffice.
         """
-        image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
+        image = scan
+        if self.takes_clicks:
+            image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
 
         def function(tile: torch.Tensor) -> list[torch.Tensor]:
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -244,7 +279,7 @@ class Predictor:
             alphas = [alpha.float().mean(dim=1, keepdim=True) for alpha in output.attention]
             return [probability, *alphas]
 
-        probability, *alphas = self._run(function, image, warnings, cancel)
+        probability, *alphas = self._run("refiner", function, image, warnings, cancel)
         return Look.of(grid, probability, alphas)
 
 

@@ -24,14 +24,22 @@ import numpy as np
 import torch
 
 from ..networks import focus_ratio
-from .click_update import COARSEST, REACH_MM, changed_by_click, following, window_around
+from .click_update import (
+    COARSEST,
+    LARGEST_WINDOW,
+    MARGIN,
+    REACH_MM,
+    changed_by_click,
+    following,
+    window_around,
+)
 from .clicks import Click, satisfy_clicks
 from .device import describe_device
 from .look import Look, mask_on_scan, region_on_scan
 from .prediction import THRESHOLD, Prediction, Region
 from .predictor import Predictor, Steps, check_extent
 from .progress import CancelToken, ProgressCallback, ignore_progress
-from .regions import Box, box_of_clicks, kept_pieces
+from .regions import Box, kept_pieces
 from .resampling import Grid, bounds_ras, grid_of, index_box, subgrid
 from .validation import check_clicks, check_ct
 from .volume import Volume
@@ -243,7 +251,7 @@ class Session:
 
     def _automatic_state(self, steps: Steps) -> _State:
         warnings: list[str] = []
-        with steps.step("locate", 0.05, "Looking for the pancreas"):
+        with steps.step("locate", 0.05, f"Looking for the {self.predictor.card.target}"):
             box = self.predictor.locate(self.volume, warnings, steps.cancel)
         if box is None:
             return _State.nothing(warnings)
@@ -267,16 +275,20 @@ class Session:
         """One more click: the network looks again around it, and only there anything changes."""
         click, warnings = clicks[-1], list(state.warnings)
         if state.look is None:
-            box = box_of_clicks(clicks)
+            box = self.predictor.surroundings(self.volume, clicks)
             return state if box is None else self._looked_at(box, clicks, warnings, steps)
         if not click.inside and not self._takes_from(state, click):
             return state
         with steps.step("refine", 0.3, "Segmenting around the click"):
-            window_in_old = window_around(click, state.look.grid)
+            window_in_old = self._window(click, state.look.grid)
             before, window = state.look.reaching(window_in_old, COARSEST)
             grid = subgrid(before.grid, window)
             scan = self._sampled(grid)
-            seen = self.predictor.refine(scan, grid, clicks, warnings, steps.cancel)
+            if self.predictor.takes_clicks or before is not state.look:
+                seen = self.predictor.refine(scan, grid, clicks, warnings, steps.cancel)
+            else:
+                # It would be asked the same again.
+                seen = before.part(window)
             # A GPU with too little memory may just have been given up.
             scan, before = scan.to(self.predictor.device), before.to(self.predictor.device)
             look = changed_by_click(before, seen, window, scan, clicks)
@@ -291,6 +303,14 @@ class Session:
             mask[_within(near, region)] = furthest(drawn, mask[_within(near, region)])
             mask = self._with_clicks(mask, region, clicks)
         return _State(look, kept, region, mask, pieces, tuple(warnings))
+
+    def _window(self, click: Click, grid: Grid) -> Region:
+        """Where to look again after a click: in whole slices with a 2D network, and beyond what is
+        known for more surroundings only where the network sees the click that they surround."""
+        margin = MARGIN if self.predictor.takes_clicks else (0, 0, 0)
+        if not self.predictor.slicewise:
+            return window_around(click, grid, margin=margin)
+        return window_around(click, grid, (LARGEST_WINDOW[0], *grid.shape[1:]), (margin[0], 0, 0))
 
     def _takes_from(self, state: _State, click: Click) -> bool:
         """Whether there is anything that a click outside could take away."""
@@ -340,6 +360,7 @@ class Session:
     # Results
 
     def _prediction(self, state: _State, clicks: tuple[Click, ...], steps: Steps) -> Prediction:
+        predictor = self.predictor
         mask = np.zeros(self.volume.array.shape, np.uint8)
         mask[state.region] = state.mask
         volume_ml = int(np.count_nonzero(state.mask)) * self.volume.voxel_volume_ml
@@ -349,8 +370,11 @@ class Session:
                 f"The segmentation consists of {state.pieces} separate pieces; check them."
             )
         if volume_ml == 0:
-            warnings.append("No pancreas was found in this scan; if it shows one, click inside it.")
-        look, predictor = state.look, self.predictor
+            warnings.append(
+                f"No {predictor.card.target} was found in this scan; if it shows one, click inside "
+                "it."
+            )
+        look = state.look
         if look is None:
             focus_ratios = (0.0,) * len(getattr(predictor.networks["refiner"], "gates", ()))
         else:

@@ -21,15 +21,18 @@ TileFunction = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 """From (1, C, k, j, i) to feature maps, each at a whole fraction of the tile's resolution."""
 
 
-def tile_shape(shape: Sequence[int], most_voxels: int, multiple: int) -> tuple[int, ...]:
+def tile_shape(
+    shape: Sequence[int], most_voxels: int, multiple: int, whole_slices: bool = False
+) -> tuple[int, ...]:
     """Halve the longest side until a tile holds at most ``most_voxels``.
 
-    Sides stay multiples of ``multiple`` and do not fall below :data:`SMALLEST_TILE`.
+    Sides stay multiples of ``multiple`` and do not fall below :data:`SMALLEST_TILE`. With
+    ``whole_slices`` only k is halved.
     """
     tile = [-(-size // multiple) * multiple for size in shape]
     least = max(SMALLEST_TILE, multiple)
     while tile[0] * tile[1] * tile[2] > most_voxels:
-        axis = max(range(3), key=lambda a: tile[a])
+        axis = 0 if whole_slices else max(range(3), key=lambda a: tile[a])
         half = max(-(-tile[axis] // (2 * multiple)) * multiple, least)
         if half >= tile[axis]:
             break
@@ -62,6 +65,7 @@ def run_tiled(
     multiple: int,
     cancel: CancelToken | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
+    whole_slices: bool = False,
 ) -> list[torch.Tensor]:
     """Apply a network to an image, in one pass or in tiles.
 
@@ -70,6 +74,8 @@ def run_tiled(
         image: (1, C, k, j, i); its sides are multiples of ``multiple``.
         most_voxels: of one pass.
         multiple: tiles begin and end at multiples of this, so that pooled levels line up.
+        whole_slices: the network sees slice by slice: they are never cut, and need no neighbours,
+            so that tiles do not overlap.
 
     Returns:
         The function's feature maps for the whole image.
@@ -77,13 +83,18 @@ def run_tiled(
     shape = tuple(image.shape[2:])
     tile = tuple(
         min(edge, size)
-        for edge, size in zip(tile_shape(shape, most_voxels, multiple), shape, strict=True)
+        for edge, size in zip(
+            tile_shape(shape, most_voxels, multiple, whole_slices), shape, strict=True
+        )
     )
     if tile == shape:
         return list(function(image))
     starts = list(
         itertools.product(
-            *(tile_starts(size, edge, multiple) for size, edge in zip(shape, tile, strict=True))
+            *(
+                tile_starts(size, edge, multiple, 0.0 if whole_slices else 0.5)
+                for size, edge in zip(shape, tile, strict=True)
+            )
         )
     )
     channels = (slice(None), slice(None))
@@ -116,6 +127,7 @@ def run_within_memory(
     warn: Callable[[str], None],
     cancel: CancelToken | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
+    whole_slices: bool = False,
 ) -> list[torch.Tensor]:
     """:func:`run_tiled`, with smaller tiles each time a GPU's memory does not suffice.
 
@@ -127,10 +139,10 @@ def run_within_memory(
     """
     while True:
         try:
-            return run_tiled(function, image, most_voxels, multiple, cancel, progress)
+            return run_tiled(function, image, most_voxels, multiple, cancel, progress, whole_slices)
         except torch.OutOfMemoryError as error:
             size = 1
-            for edge in tile_shape(tuple(image.shape[2:]), most_voxels, multiple):
+            for edge in tile_shape(tuple(image.shape[2:]), most_voxels, multiple, whole_slices):
                 size *= edge
             smaller = min(most_voxels, size) // 2
             smallest = max(SMALLEST_TILE, multiple) ** 3

@@ -11,6 +11,7 @@ verifying and saving weights does. Pickles are never loaded.
 
 from .card import (
     FORMAT,
+    LARGEST_BYTES,
     STAGES,
     Label,
     ModelCard,
@@ -22,17 +23,22 @@ from .card import (
 from .installed import (
     DEFAULT_MODEL,
     MODELS_FOLDER,
+    USER_MODELS_VARIABLE,
     InstalledModel,
     find_model,
+    installed_folders,
     installed_models,
+    user_models_folder,
 )
 from .store import Model, load_model, save_model, verify_model
 
 __all__ = [
     "DEFAULT_MODEL",
     "FORMAT",
+    "LARGEST_BYTES",
     "MODELS_FOLDER",
     "STAGES",
+    "USER_MODELS_VARIABLE",
     "InstalledModel",
     "Label",
     "Model",
@@ -41,9 +47,11 @@ __all__ = [
     "Terminology",
     "WeightsFile",
     "find_model",
+    "installed_folders",
     "installed_models",
     "load_model",
     "read_card",
     "save_model",
+    "user_models_folder",
     "verify_model",
 ]

@@ -18,8 +18,11 @@ FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 STAGES = ("locator", "refiner")
+REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
+MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
 MOST_BYTES = 12_000_000  # card and weights together: what an extension may install
+LARGEST_BYTES = 1_000_000_000  # of a model that somebody brings along
 MOST_CARD_BYTES = 1_000_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -66,7 +69,8 @@ class Label:
 class Stage:
     """A network, and the voxel spacing (i, j, k in mm) of the images it was trained on.
 
-    ``network`` is the configuration that ``networks.build_network`` takes.
+    ``network`` is the configuration that ``networks.build_network`` takes. One of two dimensions
+    sees a scan slice by slice, k millimetres apart.
     """
 
     network: Mapping[str, Any]
@@ -76,11 +80,15 @@ class Stage:
         network = checks.plain_json(self.network, "a stage's network")
         config = NetworkConfig.from_mapping(network)
         # What inference feeds the networks with is fixed, so a card cannot ask for anything else.
-        if config.dimensions != 3 or config.in_channels not in IN_CHANNELS:
+        if config.in_channels not in IN_CHANNELS:
             raise ModelError(
-                "a stage's network must have 3 dimensions and 1 or 3 input channels (CT, clicks "
-                f"inside, clicks outside), but it has {config.dimensions} and "
-                f"{config.in_channels}."
+                "a stage's network must have 1 or 3 input channels (CT, clicks inside, clicks "
+                f"outside), but it has {config.in_channels}."
+            )
+        if len(config.channels) > MOST_LEVELS:
+            raise ModelError(
+                f"a stage's network must have at most {MOST_LEVELS} levels, but it has "
+                f"{len(config.channels)}."
             )
         spacing = checks.items(self.spacing_mm, "spacing_mm", 3, 3)
         spacing = tuple(checks.number(step, "spacing_mm", 0.1, 50.0) for step in spacing)
@@ -104,7 +112,7 @@ class WeightsFile:
         digest = checks.text(self.sha256, "the weights' sha256", 64)
         if not _SHA256.fullmatch(digest):
             checks.refuse("the weights' sha256", "64 digits 0-9 and a-f", digest)
-        checks.integer(self.bytes, "the weights' bytes", 1, MOST_BYTES)
+        checks.integer(self.bytes, "the weights' bytes", 1, LARGEST_BYTES)
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ class ModelCard:
         intensity_window_hu: lower and upper Hounsfield unit that the images are clipped to.
         labels: the networks' output channels, in order; the first (0) is the background.
         target: name of the label that is segmented.
-        stages: "locator" and "refiner".
+        stages: "locator" and "refiner"; or "refiner" alone, which then sees the whole scan.
         training: what it was trained on and how; free.
         figures: what was measured; free.
         weights: filled by ``save_model``; a card that is read always has it.
@@ -171,7 +179,7 @@ class ModelCard:
         if self.target not in names[1:]:
             checks.refuse("target", "the name of a label other than the first", self.target)
 
-        stages = checks.entries(self.stages, "stages", STAGES)
+        stages = checks.entries(self.stages, "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         for name, stage in stages.items():
             if stage.network["out_channels"] != len(labels):
                 raise ModelError(
@@ -226,7 +234,7 @@ class ModelCard:
             )
         required = [one.name for one in dataclasses.fields(cls)]
         checks.entries(card, "the card", required)
-        stages = checks.entries(card["stages"], "stages", STAGES)
+        stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(
             **card
             | {

@@ -1,8 +1,10 @@
-"""The models that come with the extension, and how one is named."""
+"""The models that come with the extension and those of the user's own, and how one is named."""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from .card import CARD_FILE, ModelCard, read_card
 
 DEFAULT_MODEL = "pancreas-ct"
 MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+
+USER_MODELS_VARIABLE = "ATTENTION_UNET_SEGMENT_MODELS"
 
 _log = logging.getLogger(__name__)
 
@@ -23,31 +27,61 @@ class InstalledModel:
     card: ModelCard
 
 
-def installed_models(models_folder: str | Path = MODELS_FOLDER) -> list[InstalledModel]:
-    """The models in a folder of models, by name; their weights are not looked at.
+def user_models_folder() -> Path:
+    """Where a user's own models are installed; it need not be there.
+
+    The environment variable :data:`USER_MODELS_VARIABLE`, or else ``AttentionUNetSegment/models``
+    in the place that the system has for an application's data of one user.
+    """
+    chosen = os.environ.get(USER_MODELS_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        data = Path.home() / "Library" / "Application Support"
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return data / "AttentionUNetSegment" / "models"
+
+
+def installed_models(models_folder: str | Path | None = None) -> list[InstalledModel]:
+    """The models that come with the extension and the user's own, by name; without their weights.
 
     A folder whose card cannot be read is left out and named in the log; ``find_model`` still finds
-    it, so that loading it says what is wrong.
+    it, so that loading it says what is wrong. Of two models with one name, the extension's counts.
+
+    Args:
+        models_folder: a folder of models to look into instead.
     """
-    models = []
-    for folder in _folders(Path(models_folder)):
+    models: dict[str, InstalledModel] = {}
+    for folder in installed_folders(models_folder):
         try:
-            models.append(InstalledModel(folder, read_card(folder)))
+            card = read_card(folder)
         except ModelError as error:
             _log.warning("%s", error)
-    return sorted(models, key=lambda model: model.card.name)
+            continue
+        if card.name in models:
+            first = models[card.name].folder
+            _log.warning("The model in '%s' has the name of the one in '%s'.", folder, first)
+        models.setdefault(card.name, InstalledModel(folder, card))
+    return sorted(models.values(), key=lambda model: model.card.name)
 
 
 def find_model(
-    name_or_folder: str | Path = DEFAULT_MODEL, models_folder: str | Path = MODELS_FOLDER
+    name_or_folder: str | Path = DEFAULT_MODEL, models_folder: str | Path | None = None
 ) -> Path:
     """The folder of a model, given the name of an installed one or a path of one's own.
+
+    Args:
+        name_or_folder: what to look for.
+        models_folder: a folder of models to look into instead of those that are installed.
 
     Raises:
         ModelError: neither; the message lists the installed models.
     """
     wanted = str(name_or_folder)
-    for folder in _folders(Path(models_folder)):
+    for folder in installed_folders(models_folder):
         if folder.name == wanted:
             return folder
     installed = installed_models(models_folder)
@@ -68,11 +102,15 @@ def find_model(
     )
 
 
-def _folders(models_folder: Path) -> list[Path]:
-    if not models_folder.is_dir():
-        return []
-    return sorted(
-        folder
-        for folder in models_folder.iterdir()
-        if not folder.name.startswith(".") and (folder / CARD_FILE).is_file()
+def installed_folders(models_folder: str | Path | None = None) -> list[Path]:
+    """Every folder with a card in it, readable or not: the extension's first."""
+    where = (
+        (MODELS_FOLDER, user_models_folder()) if models_folder is None else (Path(models_folder),)
     )
+    return [
+        folder
+        for models in where
+        if models.is_dir()
+        for folder in sorted(models.iterdir())
+        if not folder.name.startswith(".") and (folder / CARD_FILE).is_file()
+    ]

@@ -33,7 +33,7 @@ class Model:
 
     Args:
         card: what it is.
-        networks: "locator" and "refiner", float32 on the CPU, in evaluation mode, without
+        networks: one for each stage of the card, float32 on the CPU, in evaluation mode, without
             gradients.
         folder: where it was loaded from.
     """
@@ -46,7 +46,7 @@ class Model:
 def load_model(folder: str | Path) -> Model:
     """Load a model, checking that its weights are those that its card describes.
 
-    Nothing is allocated for a network before the weights, at most 12 MB, are known to fit it.
+    Nothing is allocated for a network before the weights are known to fit it.
 
     Raises:
         ModelError: the card is not valid or asks for an unknown network; the weights are missing,
@@ -66,7 +66,7 @@ def load_model(folder: str | Path) -> Model:
     for name, stage in card.stages.items():
         prefix = f"{name}."
         own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
-        _check_fit(own, stage, f"{where} in the {name},")
+        check_fit(own, stage, f"{where} in the {name},")
         networks[name] = _network(stage, own)
     return Model(card, networks, folder)
 
@@ -80,7 +80,12 @@ def verify_model(folder: str | Path) -> ModelCard:
     return load_model(folder).card
 
 
-def save_model(folder: str | Path, card: ModelCard, networks: Mapping[str, nn.Module]) -> ModelCard:
+def save_model(
+    folder: str | Path,
+    card: ModelCard,
+    networks: Mapping[str, nn.Module],
+    most_bytes: int = MOST_BYTES,
+) -> ModelCard:
     """Write a model's folder: all of it or nothing, whatever happens meanwhile.
 
     The folder is made complete beside its place and then renamed into it. A model that is already
@@ -90,13 +95,15 @@ def save_model(folder: str | Path, card: ModelCard, networks: Mapping[str, nn.Mo
         folder: the model's folder; its parents are created.
         card: ``card.weights`` is ignored.
         networks: one for each stage of the card, on any device and of any float type.
+        most_bytes: of card and weights together; more than the 12 MB that an extension may install
+            for a model that stays where it was made.
 
     Returns:
         The card that was written, with the weights' file, SHA-256 and size.
 
     Raises:
         ModelError: the networks are not those of the card, a weight is not finite in half
-            precision, or card and weights together are over 12 MB.
+            precision, or card and weights together are over ``most_bytes``.
         OutputError: the folder cannot be written, or holds something that is no model.
     """
     folder = Path(folder).absolute()
@@ -108,15 +115,15 @@ def save_model(folder: str | Path, card: ModelCard, networks: Mapping[str, nn.Mo
     tensors = {}
     for name, stage in card.stages.items():
         own = networks[name].state_dict()
-        _check_fit(own, stage, f"The {name} is not the network that its card describes:")
+        check_fit(own, stage, f"The {name} is not the network that its card describes:")
         tensors.update({f"{name}.{key}": value for key, value in own.items()})
     weights = to_bytes(to_half(tensors))
-    if len(weights) > MOST_BYTES:
-        raise _too_large(len(weights))
+    if len(weights) > most_bytes:
+        raise _too_large(len(weights), most_bytes)
     card = card.with_weights(describe(WEIGHTS_FILE, weights))
     text = card.to_json().encode("utf-8")
-    if len(weights) + len(text) > MOST_BYTES:
-        raise _too_large(len(weights) + len(text))
+    if len(weights) + len(text) > most_bytes:
+        raise _too_large(len(weights) + len(text), most_bytes)
     if len(text) > MOST_CARD_BYTES:
         raise ModelError(f"The card is larger than {MOST_CARD_BYTES // 1000} kB; shorten it.")
     try:
@@ -128,14 +135,14 @@ def save_model(folder: str | Path, card: ModelCard, networks: Mapping[str, nn.Mo
     return card
 
 
-def _too_large(size: int) -> ModelError:
+def _too_large(size: int, most_bytes: int) -> ModelError:
     return ModelError(
-        f"The model would take {size / 1e6:.1f} MB, more than the {MOST_BYTES / 1e6:.0f} MB that "
-        "the extension ships; use fewer channels."
+        f"The model would take {size / 1e6:.1f} MB, more than the {most_bytes / 1e6:.0f} MB that "
+        "a model may have here; use fewer channels."
     )
 
 
-def _check_fit(tensors: Mapping[str, torch.Tensor], stage: Stage, where: str) -> None:
+def check_fit(tensors: Mapping[str, torch.Tensor], stage: Stage, where: str) -> None:
     """Raise unless the tensors are those of the stage's network: names, shapes, kind, finite."""
     import torch
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from .card import WeightsFile
+from .card import LARGEST_BYTES, WeightsFile
 
 if TYPE_CHECKING:
     import torch
@@ -26,11 +26,36 @@ def read_weights(folder: Path, weights: WeightsFile) -> dict[str, torch.Tensor]:
         ModelError: the file is missing, larger or smaller than the card says, another one, or no
             safetensors file.
     """
+    path = folder / weights.file
+    return _tensors(_read(path, folder, weights), path)
+
+
+def read_foreign_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file that no card describes.
+
+    Raises:
+        ModelError: there is no such file, it is too large, a pickle, or no safetensors file.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(2 * LARGEST_BYTES + 1)  # in single precision
+    except OSError as error:
+        raise ModelError(f"The weights '{path}' cannot be read: {error.strerror}.") from error
+    if len(content) > 2 * LARGEST_BYTES:
+        raise ModelError(f"The weights '{path}' are larger than {2 * LARGEST_BYTES / 1e9:.0f} GB.")
+    if _is_pickle(content):
+        raise ModelError(
+            f"'{path}' is a pickle (a PyTorch checkpoint), which can run code when it is opened, "
+            "so it is never loaded; save the network's state_dict with "
+            "safetensors.torch.save_file."
+        )
+    return _tensors(content, path)
+
+
+def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     import safetensors
     import safetensors.torch
 
-    path = folder / weights.file
-    content = _read(path, folder, weights)
     try:
         return safetensors.torch.load(content)
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:

@@ -7,6 +7,8 @@ import html
 import slicer
 from slicer.i18n import tr as _
 
+from ..models.installed import user_models_folder
+
 
 def keptFilesHtml() -> str:
     """Each kind of file: where it is, and how to delete it."""
@@ -17,6 +19,9 @@ def keptFilesHtml() -> str:
         _(
             "PyTorch and safetensors in Slicer's Python: enter {command} in the Python console"
         ).format(command=_code("slicer.util.pip_uninstall('torch safetensors')")),
+        _("models that you imported, in {folder}: delete them there").format(
+            folder=_code(str(user_models_folder()))
+        ),
         _("scenes, results and data sets, in the folders that you chose: delete them there"),
     ]
     items = "".join(f"<li>{one}</li>" for one in kept)

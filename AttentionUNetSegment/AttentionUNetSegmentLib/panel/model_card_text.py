@@ -44,16 +44,29 @@ def _list(title: str, content: Mapping[str, Any]) -> str:
 def _items(content: Mapping[str, Any]) -> str:
     lines = []
     for key, value in content.items():
-        name = _text(key.replace("_", " "))
-        if isinstance(value, Mapping):
+        name = _name(key)
+        if isinstance(value, Mapping) and any(isinstance(one, Mapping) for one in value.values()):
             lines.append(f"<li>{name}{_items(value)}</li>")
-        elif isinstance(value, (list, tuple)):
-            inner = "; ".join(_plain(entry) for entry in value)
-            lines.append(f"<li>{name}: {inner}</li>")
+        elif isinstance(value, Mapping):
+            # The measures of a case: a line each would be hundreds.
+            row = ", ".join(f"{_name(one)} {_in_brackets(entry)}" for one, entry in value.items())
+            lines.append(f"<li>{name}: {row}</li>")
         else:
             lines.append(f"<li>{name}: {_plain(value)}</li>")
     return f"<ul>{''.join(lines)}</ul>"
 
 
+def _name(key: str) -> str:
+    return _text(key.replace("_", " "))
+
+
+def _in_brackets(value: Any) -> str:
+    return f"[{_plain(value)}]" if isinstance(value, (list, tuple)) else _plain(value)
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "; ".join(_plain(entry) for entry in value)
+    if value is None:
+        return "none"
     return _text(f"{value:.4g}" if isinstance(value, float) else value)

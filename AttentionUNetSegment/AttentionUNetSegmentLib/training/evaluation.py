@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import platform
 import statistics
 from collections.abc import Mapping
@@ -13,18 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, TrainingError
 from ..inference.clicks import Click
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
 from ..inference.volume import Volume
-from ..models import find_model, load_model, save_model
-from .datasets import LabelledCase, find_cases, load_case
-from .metrics import Scores, score
-from .trainer import replace_text
+from ..models import LARGEST_BYTES, find_model, load_model, save_model
+from .datasets import LabelledCase, find_cases, find_data_set, load_case
+from .metrics import Mean, Scores, mean_over_cases, score
+from .splits import load_splits
+from .writing import replace_text
 
 SPLITS = ("validation", "train", "all")
+BFLOAT16, FLOAT32 = "bfloat16", "float32"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class CaseResult:
     elapsed_s: float
     device: str
     warnings: tuple[str, ...]
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Evaluation:
     split: str
     machine: str
     results: tuple[CaseResult, ...]
+    precision: str = "float32"
 
     @property
     def click_counts(self) -> list[int]:
@@ -61,7 +66,9 @@ class Evaluation:
         return [result for result in self.results if result.clicks == clicks]
 
     def mean_dice(self, clicks: int = 0) -> float:
-        return statistics.fmean(result.scores.dice for result in self.with_clicks(clicks))
+        mean = self.means(clicks)["dice"].mean
+        assert mean is not None  # Dice is defined everywhere
+        return mean
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -70,10 +77,18 @@ class Evaluation:
             "weights_sha256": self.weights_sha256,
             "split": self.split,
             "machine": self.machine,
+            "precision": self.precision,
             "mean_dice": {str(clicks): self.mean_dice(clicks) for clicks in self.click_counts},
+            "means": {
+                str(clicks): {
+                    name: dataclasses.asdict(mean) for name, mean in self.means(clicks).items()
+                }
+                for clicks in self.click_counts
+            },
             "cases": [
                 {
                     "case": result.case,
+                    "patient": result.patient or result.case,
                     "clicks": result.clicks,
                     **result.scores.to_json(),
                     "focus_ratios": list(result.focus_ratios),
@@ -87,11 +102,11 @@ class Evaluation:
         }
 
     def figures(self) -> dict[str, Any]:
-        """What a card tells: means, and each case, for every number of clicks."""
-        rounded = {"dice": 3, "sensitivity": 3, "specificity": 5, "hausdorff95_mm": 1}
+        """What a card tells: means, and each case, for some numbers of clicks."""
         return {
             "split": self.split,
             "machine": self.machine,
+            "precision": self.precision,
             "focus_ratios": [
                 round(statistics.fmean(ratios), 3)
                 for ratios in zip(
@@ -100,61 +115,114 @@ class Evaluation:
             ],
             "clicks": {
                 str(clicks): {
-                    "mean": _rounded(self.means(clicks), rounded),
+                    "mean": _rounded({name: one.mean for name, one in means.items()}),
+                    "interval95": {
+                        name: [_round(name, one.low), _round(name, one.high)]
+                        for name, one in means.items()
+                    },
                     "cases": {
-                        result.case: _rounded(result.scores.to_json(), rounded)
+                        result.case: _rounded(result.scores.to_json())
                         for result in self.with_clicks(clicks)
                     },
                 }
                 for clicks in self.click_counts
+                if clicks in CARD_CLICKS
+                for means in (self.means(clicks),)
             },
         }
 
     def to_markdown(self) -> str:
         """A table, a row for each case and number of clicks, with the means below."""
+        titles = [measure.title for measure in MEASURES.values()]
         lines = [
-            f"Model {self.model} {self.version}, {self.split} cases, {self.machine}.",
+            f"Model {self.model} {self.version}, {self.split} cases, {self.machine}, "
+            f"{self.precision}.",
             "",
-            "| case | clicks | Dice | sensitivity | specificity | HD95, mm | volume, mL | truth |",
-            "|---|---|---|---|---|---|---|---|",
+            f"| case | clicks | {' | '.join(titles)} | volume, mL | truth, mL |",
+            "|---" * (len(titles) + 4) + "|",
         ]
         for result in self.results:
-            scores = result.scores
+            scores = result.scores.to_json()
+            cells = [measure.text(scores[name]) for name, measure in MEASURES.items()]
             lines.append(
-                f"| {result.case} | {result.clicks} | {scores.dice:.3f} | {scores.sensitivity:.3f} "
-                f"| {scores.specificity:.4f} | {_distance(scores.hausdorff95_mm)} "
-                f"| {scores.volume_ml:.0f} | {scores.true_volume_ml:.0f} |"
+                f"| {result.case} | {result.clicks} | {' | '.join(cells)} "
+                f"| {result.scores.volume_ml:.0f} | {result.scores.true_volume_ml:.0f} |"
             )
+        notes = [
+            "Interval: 95 % confidence interval of the mean over patients, Student's t. Distances: "
+            "from surface to surface, mm. Difference: volume less true volume."
+        ]
         for clicks in self.click_counts:
             means = self.means(clicks)
-            lines.append(
-                f"| **mean** | {clicks} | **{means['dice']:.3f}** | {means['sensitivity']:.3f} "
-                f"| {means['specificity']:.4f} | {_distance(means['hausdorff95_mm'])} | | |"
-            )
-        return "\n".join(lines) + "\n"
+            cells = [measure.text(means[name].mean) for name, measure in MEASURES.items()]
+            cells[0] = f"**{cells[0]}**"
+            lines.append(f"| **mean** | {clicks} | {' | '.join(cells)} | | |")
+            cells = [
+                "" if (one := means[name]).low is None else measure.interval(one)
+                for name, measure in MEASURES.items()
+            ]
+            lines.append(f"| interval | {clicks} | {' | '.join(cells)} | | |")
+            notes += [
+                f"{MEASURES[name].title} with {clicks} clicks is not defined in {one.undefined} of "
+                f"{one.count + one.undefined} cases, which its mean leaves out."
+                for name, one in means.items()
+                if one.undefined
+            ]
+        return "\n".join([*lines, "", *notes]) + "\n"
 
-    def means(self, clicks: int) -> dict[str, Any]:
-        """Means over the cases; the distance's only where every case has one."""
-        scores = [result.scores for result in self.with_clicks(clicks)]
-        distances = [one.hausdorff95_mm for one in scores]
-        known = [distance for distance in distances if distance is not None]
+    def means(self, clicks: int) -> dict[str, Mean]:
+        """Means over the cases with their confidence intervals, by measure.
+
+        A patient with several scans counts once.
+        """
+        results = self.with_clicks(clicks)
+        scores = [result.scores.to_json() for result in results]
+        patients = [result.patient or result.case for result in results]
         return {
-            "dice": statistics.fmean(one.dice for one in scores),
-            "sensitivity": statistics.fmean(one.sensitivity for one in scores),
-            "specificity": statistics.fmean(one.specificity for one in scores),
-            "hausdorff95_mm": statistics.fmean(known) if len(known) == len(distances) else None,
+            name: mean_over_cases([one[name] for one in scores], measure.bounds, patients)
+            for name, measure in MEASURES.items()
         }
 
 
-def _rounded(values: Mapping[str, float | None], digits: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        name: None if (value := values[name]) is None else round(value, places)
-        for name, places in digits.items()
-    }
+@dataclass(frozen=True)
+class Measure:
+    """How a measure is shown: its title, its digits, and what it can be."""
+
+    title: str
+    digits: int
+    bounds: tuple[float, float]
+
+    def text(self, value: float | None) -> str:
+        return "none" if value is None else f"{value:.{self.digits}f}"
+
+    def interval(self, mean: Mean) -> str:
+        return f"{self.text(mean.low)} to {self.text(mean.high)}"
 
 
-def _distance(value: float | None) -> str:
-    return "none" if value is None else f"{value:.1f}"
+MEASURES = {
+    "dice": Measure("Dice", 3, (0, 1)),
+    "iou": Measure("IoU", 3, (0, 1)),
+    "sensitivity": Measure("sensitivity", 3, (0, 1)),
+    "specificity": Measure("specificity", 4, (0, 1)),
+    "precision": Measure("precision", 3, (0, 1)),
+    "hausdorff95_mm": Measure("HD95, mm", 1, (0, math.inf)),
+    "mean_surface_distance_mm": Measure("ASSD, mm", 2, (0, math.inf)),
+    "volume_difference_ml": Measure("difference, mL", 1, (-math.inf, math.inf)),
+}
+"""Those of :class:`~.metrics.Scores` that means are taken of."""
+
+CARD_CLICKS = (0, 1, 3, 5, 10)
+CARD_DIGITS = {"specificity": 5, "volume_ml": 1, "true_volume_ml": 1}
+
+
+def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: _round(name, value) for name, value in values.items()}
+
+
+def _round(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    return round(value, CARD_DIGITS[name] if name in CARD_DIGITS else MEASURES[name].digits)
 
 
 def evaluate_model(
@@ -163,8 +231,11 @@ def evaluate_model(
     output: Path | None = None,
     *,
     split: str = "validation",
+    splits: Path | None = None,
+    fold: int = 0,
     clicks: int = 1,
     device: str = "auto",
+    precision: str = "auto",
     write_card: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
@@ -172,27 +243,44 @@ def evaluate_model(
 
     Args:
         model: an installed model's name or a folder.
-        data: as ``train`` reads it.
-        output: folder for ``evaluation.json`` and ``evaluation.md``.
+        data: a folder of any layout. Its labels are matched with the model's by their names.
+        output: folder for ``evaluation.json`` and ``evaluation.md``, and for ``clicks.png`` where
+            there are clicks.
         split: "validation", "train" or "all".
+        splits: a run's ``splits.json``, to score the cases that it held out; the data set's own
+            split unless given.
+        fold: which of the splits in it, from 0.
         clicks: up to how many clicks the simulated user adds, one after the other.
+        precision: as of :class:`~..inference.predictor.Predictor`.
         write_card: write the figures into the model's card, in place of those of the same split.
+            Where bfloat16 was computed in, the card also tells the mean Dice in float32, without a
+            click: what the speed costs.
 
     Raises:
         InputError: an option is unknown.
         ModelError: the model cannot be loaded.
-        TrainingError: the data cannot be read.
+        TrainingError: the data cannot be read, or the split is empty.
     """
     if split not in SPLITS:
         raise InputError(f"'{split}' is no split; choose one of {', '.join(SPLITS)}.")
     report = progress or ignore_progress
-    predictor = Predictor(load_model(find_model(model)), device)
-    train, validation = find_cases(data)
-    scans = [case for case in train if case.kind == "scan"]
+    predictor = Predictor(load_model(find_model(model)), device, precision)
+    found = find_data_set(data)
+    if not found.hounsfield:
+        raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
+    found = found.relabelled([label.name for label in predictor.card.labels])
+    chosen = load_splits(splits) if splits is not None else [None]
+    if not 0 <= fold < len(chosen):
+        raise InputError(f"There is no fold {fold}; '{splits}' has 0 to {len(chosen) - 1}.")
+    train, validation = find_cases(found, chosen[fold])
+    # Crops beside whole scans are for training; they show no surroundings to be judged in.
+    scans = [case for case in train if case.kind == "scan"] or train
     files = {"validation": validation, "train": scans, "all": [*scans, *validation]}[split]
+    if not files:
+        raise TrainingError(f"'{data}' has no cases in the split '{split}'; choose another.")
     results: list[CaseResult] = []
     for number, case_files in enumerate(files):
-        report(number / max(len(files), 1), f"Evaluating {case_files.name}")
+        report(number / len(files), f"Evaluating {case_files.name}")
         results.extend(evaluate_case(predictor, load_case(case_files), clicks))
     weights = predictor.card.weights
     evaluation = Evaluation(
@@ -200,18 +288,29 @@ def evaluate_model(
         predictor.card.version,
         weights.sha256 if weights else "",
         split,
-        f"{platform.system()} {platform.machine()}, {results[0].device if results else ''}",
+        f"{platform.system()} {platform.machine()}, {results[0].device}",
         tuple(results),
+        BFLOAT16 if predictor.bfloat16 else FLOAT32,
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         replace_text(output / "evaluation.json", json.dumps(evaluation.to_json(), indent=1) + "\n")
         replace_text(output / "evaluation.md", evaluation.to_markdown())
+        if clicks:
+            from .click_plot import draw_clicks
+
+            draw_clicks(evaluation, output / "clicks.png")
     if write_card:
         model_folder = predictor.model.folder
-        figures = {**predictor.card.figures, split: evaluation.figures()}
+        of_split = evaluation.figures()
+        if predictor.bfloat16:
+            predictor.precision = FLOAT32
+            exact = [evaluate_case(predictor, load_case(one), 0)[0] for one in files]
+            mean = dataclasses.replace(evaluation, results=tuple(exact)).mean_dice()
+            of_split["mean_dice_float32"] = round(mean, 3)
+        figures = {**predictor.card.figures, split: of_split}
         card = dataclasses.replace(predictor.card, figures=figures)
-        save_model(model_folder, card, predictor.model.networks)
+        save_model(model_folder, card, predictor.model.networks, LARGEST_BYTES)
     report(1.0, "Done")
     return evaluation
 
@@ -240,6 +339,7 @@ def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list
             prediction.timings_s["total"],
             prediction.device,
             prediction.warnings,
+            case.patient,
         )
         results.append(result)
         if count < clicks:

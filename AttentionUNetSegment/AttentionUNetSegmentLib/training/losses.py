@@ -40,6 +40,35 @@ def soft_dice_loss(
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
 
 
+def dice_loss(log_probabilities: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """:func:`soft_dice_loss` of the classes other than the background, over known voxels.
+
+    Args:
+        log_probabilities: (B, C, *spatial), normalised over C.
+        target: (B, *spatial), integers below C, or :data:`IGNORE`.
+    """
+    index, valid = _index_and_validity(log_probabilities, target)
+    foreground = F.one_hot(index, log_probabilities.shape[1]).movedim(-1, 1)[:, 1:]
+    return soft_dice_loss(log_probabilities[:, 1:].exp(), foreground.to(valid.dtype), valid)
+
+
+def cross_entropy_loss(log_probabilities: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean of ``-log p`` of the true class over known voxels; arguments as :func:`dice_loss`."""
+    log_true, count = _log_true(log_probabilities, target)
+    return -log_true.sum() / count
+
+
+def focal_loss(
+    log_probabilities: torch.Tensor, target: torch.Tensor, gamma: float = 2.0
+) -> torch.Tensor:
+    """Mean of ``-(1 - p)^gamma log p`` of the true class over known voxels (Lin et al. 2017).
+
+    What is right already counts little; gamma 0 is cross-entropy. Arguments as :func:`dice_loss`.
+    """
+    log_true, count = _log_true(log_probabilities, target)
+    return -((1 - log_true.exp()) ** gamma * log_true).sum() / count
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """The recipe's mixture; ``focal_gamma`` is that of Lin et al. 2017."""
@@ -53,24 +82,29 @@ class LossWeights:
 def combined_loss(
     log_probabilities: torch.Tensor, target: torch.Tensor, weights: LossWeights
 ) -> torch.Tensor:
-    """``0.4 Dice + 0.3 cross-entropy + 0.3 focal`` over known voxels.
+    """``0.4 Dice + 0.3 cross-entropy + 0.3 focal`` over known voxels; arguments as there."""
+    return (
+        weights.dice * dice_loss(log_probabilities, target)
+        + weights.cross_entropy * cross_entropy_loss(log_probabilities, target)
+        + weights.focal * focal_loss(log_probabilities, target, weights.focal_gamma)
+    )
 
-    Args:
-        log_probabilities: (B, C, *spatial), normalised over C.
-        target: (B, *spatial), integers below C, or :data:`IGNORE`.
-    """
+
+def _index_and_validity(
+    log_probabilities: torch.Tensor, target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The target with 0 where it is unknown, and (B, 1, *spatial), 1 where it is known."""
     known = target != IGNORE
     index = torch.where(known, target, torch.zeros_like(target)).long()
-    valid = known.unsqueeze(1).to(log_probabilities.dtype)
-    count = valid.sum().clamp(min=1)
+    return index, known.unsqueeze(1).to(log_probabilities.dtype)
 
-    log_true = log_probabilities.gather(1, index.unsqueeze(1)) * valid
-    cross_entropy = -log_true.sum() / count
-    focal = -((1 - log_true.exp()) ** weights.focal_gamma * log_true).sum() / count
 
-    foreground = F.one_hot(index, log_probabilities.shape[1]).movedim(-1, 1)[:, 1:]
-    dice = soft_dice_loss(log_probabilities[:, 1:].exp(), foreground.to(valid.dtype), valid)
-    return weights.dice * dice + weights.cross_entropy * cross_entropy + weights.focal * focal
+def _log_true(
+    log_probabilities: torch.Tensor, target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log probability of the true class, 0 where it is unknown, and how many are known."""
+    index, valid = _index_and_validity(log_probabilities, target)
+    return log_probabilities.gather(1, index.unsqueeze(1)) * valid, valid.sum().clamp(min=1)
 
 
 def binary_log_probabilities(logits: torch.Tensor, label: int) -> torch.Tensor:
@@ -87,7 +121,8 @@ class OrganLoss:
     Args:
         target_label: the organ that counts.
         weights: of the mixture.
-        all_organs: weight of the loss over all labels beside that over target against the rest.
+        all_organs: weight of the loss over all labels beside that over target against the rest; of
+            no consequence for two classes, where both are the same.
         levels: weights of the decoder levels, shallow first (deep supervision); normalised.
     """
 
@@ -97,16 +132,19 @@ class OrganLoss:
     levels: tuple[float, ...] = (1.0, 0.5, 0.25)
 
     def __call__(
-        self, logits: Sequence[torch.Tensor], labels: torch.Tensor, organs_known: bool
+        self, logits: Sequence[torch.Tensor], labels: torch.Tensor, organs_known: Sequence[bool]
     ) -> torch.Tensor:
         """
         Args:
             logits: of each decoder level, shallow first; level l is smaller by 2**l.
             labels: (B, *spatial) at full resolution, :data:`IGNORE` where unknown. Where only the
                 target organ is known, every other known voxel is 0.
-            organs_known: whether 0 means "none of the organs" or merely "not the target".
+            organs_known: of each sample, whether 0 means "none of the organs" or merely "not the
+                target".
         """
         used = min(len(logits), len(self.levels))
+        known = [number for number, one in enumerate(organs_known) if one]
+        all_organs = self.all_organs if logits[0].shape[1] > 2 else 0.0
         total = logits[0].new_zeros((), dtype=torch.float32)
         for level in range(used):
             level_logits = logits[level].float()
@@ -119,11 +157,11 @@ class OrganLoss:
             loss = combined_loss(
                 binary_log_probabilities(level_logits, self.target_label), target, self.weights
             )
-            if organs_known and self.all_organs > 0:
+            if known and all_organs > 0:
                 organs = combined_loss(
-                    torch.log_softmax(level_logits, 1), level_labels, self.weights
+                    torch.log_softmax(level_logits[known], 1), level_labels[known], self.weights
                 )
-                loss = loss + self.all_organs * organs
+                loss = loss + all_organs * organs * len(known) / len(organs_known)
             total = total + self.levels[level] * loss
         return total / sum(self.levels[:used])
 

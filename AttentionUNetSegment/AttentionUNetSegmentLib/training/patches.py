@@ -8,8 +8,9 @@ Intensity augmentation follows, from MONAI where it has it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,17 +25,25 @@ from ..inference.resampling import (
     normalised_coordinates,
     windowed_source,
 )
-from .datasets import LabelledCase
+from .cases import LabelledCase
 from .losses import IGNORE
+
+LOOKS_PER_SCAN = 12
+"""Slices by which a 2D network is judged on a volume while it trains."""
 
 
 @dataclass(frozen=True)
 class AugmentationOptions:
     """How far samples stray from the data (``attention-unet`` recipe: shift 0.1, scale 0.2, 30°).
 
-    Flips are left out: the abdomen has a left and a right, and a mirrored one does not occur.
+    Flips and quarter turns are off: the abdomen has a left and a right, and a mirrored or lying
+    one does not occur. The shift is :attr:`PatchOptions.jitter_mm`.
     """
 
+    flip_probabilities: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of mirroring along R, A and S."""
+    quarter_turn_probability: float = 0.0
+    """Of turning by 90, 180 or 270 degrees about S."""
     rotation_degrees: tuple[float, float, float] = (12.0, 12.0, 25.0)
     """Most rotation about the R, A and S axes."""
     scale: float = 0.2
@@ -59,39 +68,69 @@ class PatchOptions:
     Args:
         size: voxels along i, j, k (R, A, S).
         spacing_mm: along R, A, S.
-        jitter_mm: how far the patch's centre strays from that of the organ, so that the middle of a
-            patch says nothing about where the organ is.
-        anywhere_probability: how often a scan's patch lies anywhere instead.
+        jitter_mm: how far the patch's centre strays from what it is around, so that the middle of
+            a patch says nothing about where the organ is.
+        anywhere_probability: how often a scan's patch lies anywhere instead, or a flat one in any
+            slice.
+        around: "organ", or "scan" for whole slices, whose middle must not tell where the organ is.
+
+    A patch of one voxel along k is flat: a slice, for networks of two dimensions. It lies in a
+    slice with the organ and is augmented within its plane.
     """
 
     size: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     jitter_mm: tuple[float, float, float]
     anywhere_probability: float = 0.1
+    around: Literal["organ", "scan"] = "organ"
 
     @property
     def shape(self) -> tuple[int, int, int]:
         i, j, k = self.size
         return k, j, i
 
+    @property
+    def flat(self) -> bool:
+        return self.size[2] == 1
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One augmented patch.
+    """An augmented patch, or a batch of them.
 
     Args:
-        image: (1, 1, k, j, i) in [0, 1].
-        labels: (1, k, j, i) int64, :data:`IGNORE` where unknown.
-        organs_known: whether all organs are labelled, or the target only.
+        image: (B, 1, k, j, i) in [0, 1].
+        labels: (B, k, j, i) int64, :data:`IGNORE` where unknown.
+        organs_known: of each patch, whether all organs are labelled, or the target only.
     """
 
     image: torch.Tensor
     labels: torch.Tensor
-    organs_known: bool
+    organs_known: tuple[bool, ...]
+
+
+def batch_of(samples: Sequence[Sample]) -> Sample:
+    """Samples of the same size as one."""
+    if len(samples) == 1:
+        return samples[0]
+    return Sample(
+        torch.cat([one.image for one in samples]),
+        torch.cat([one.labels for one in samples]),
+        tuple(known for one in samples for known in one.organs_known),
+    )
 
 
 class PatchSource:
-    """A case prepared for fast random patches: windowed and averaged to the training grid."""
+    """A case prepared for fast random patches: windowed and averaged to the training grid.
+
+    Args:
+        case: the scan and its labels.
+        target_label: the organ that patches are drawn around.
+        window_hu: HU that become 0 and 1.
+        spacing_mm: of the patches, along R, A and S.
+        device: where patches are interpolated and augmented; only what a patch can see of the scan
+            is brought there.
+    """
 
     def __init__(
         self,
@@ -99,9 +138,11 @@ class PatchSource:
         target_label: int,
         window_hu: tuple[float, float],
         spacing_mm: tuple[float, float, float],
+        device: torch.device | str = "cpu",
     ) -> None:
         self.case = case
         self.target_label = target_label
+        self.device = torch.device(device)
         grid = grid_of(case.ct)
         low, high = bounds_ras(grid)
         source = windowed_source(case.ct, aligned_grid(low, high, spacing_mm), window_hu)
@@ -114,8 +155,11 @@ class PatchSource:
         if len(organ):
             middle = (organ.min(axis=0) + organ.max(axis=0)) / 2
             self.organ_centre_ras = (grid.ijk_to_ras @ np.array([*middle[::-1], 1.0]))[:3]
+            heights = organ[:, ::-1] @ grid.ijk_to_ras[2, :3] + grid.ijk_to_ras[2, 3]
+            self.organ_heights_ras = np.unique(np.round(heights, 2))
         else:
             self.organ_centre_ras = (low + high) / 2
+            self.organ_heights_ras = self.organ_centre_ras[2:]
 
     def sample(
         self,
@@ -124,11 +168,44 @@ class PatchSource:
         rng: np.random.Generator,
         intensity: IntensityAugmentation | None = None,
     ) -> Sample:
-        """Draw a patch; without augmentation, the one centred on the organ."""
+        """Draw a patch; without augmentation, the one in the middle of what it is around."""
         if augmentation is None:
-            centre, linear = self.organ_centre_ras, np.eye(3)
-        else:
-            centre, linear = self._random_centre(patch, rng), random_linear(augmentation, rng)
+            return self._patch_at(self._middle(patch), patch, None, rng, None)
+        if patch.flat:
+            augmentation = within_the_plane(augmentation)
+        return self._patch_at(self._random_centre(patch, rng), patch, augmentation, rng, intensity)
+
+    def looks(self, patch: PatchOptions) -> Sample:
+        """What a network is judged on while it trains: the middle patch, or slices of a volume.
+
+        Of a volume, a flat patch takes slices at equal distances through the organ and a fourth of
+        its height beyond either end.
+        """
+        centre = self._middle(patch)
+        heights = centre[2:]
+        if patch.flat and self.source.grid.shape[0] > 1:
+            low, high = self.organ_heights_ras[0], self.organ_heights_ras[-1]
+            beyond = (high - low) / 4
+            low = max(low - beyond, self.low_ras[2])
+            high = min(high + beyond, self.high_ras[2])
+            heights = np.linspace(low, high, LOOKS_PER_SCAN)
+        none = np.random.default_rng(0)
+        return batch_of(
+            [
+                self._patch_at(np.array([*centre[:2], height]), patch, None, none, None)
+                for height in heights
+            ]
+        )
+
+    def _patch_at(
+        self,
+        centre: np.ndarray,
+        patch: PatchOptions,
+        augmentation: AugmentationOptions | None,
+        rng: np.random.Generator,
+        intensity: IntensityAugmentation | None,
+    ) -> Sample:
+        linear = np.eye(3) if augmentation is None else random_linear(augmentation, rng)
         spacing = np.asarray(patch.spacing_mm)
         to_ras = np.eye(4)
         to_ras[:3, :3] = linear * spacing
@@ -136,7 +213,7 @@ class PatchSource:
 
         bend = None
         if augmentation is not None and rng.random() < augmentation.elastic_probability:
-            bend = random_bend(patch, augmentation, rng)
+            bend = random_bend(patch, augmentation, rng).to(self.device)
         image, within = self._read(
             self.source.image, self.source.grid, patch, to_ras, bend, "bilinear"
         )
@@ -152,12 +229,24 @@ class PatchSource:
                 image = thicken_slices(image, rng)
             if intensity is not None:
                 image = intensity(image, rng)
-        return Sample(image, labels[:, 0].long(), self.case.organs_known)
+        return Sample(image, labels[:, 0].long(), (self.case.organs_known,))
+
+    def _middle(self, patch: PatchOptions) -> np.ndarray:
+        if patch.around == "organ":
+            return self.organ_centre_ras
+        return (self.low_ras + self.high_ras) / 2
 
     def _random_centre(self, patch: PatchOptions, rng: np.random.Generator) -> np.ndarray:
-        if self.case.kind != "region" and rng.random() < patch.anywhere_probability:
+        anywhere = self.case.kind != "region" and rng.random() < patch.anywhere_probability
+        if anywhere and not patch.flat:
             return rng.uniform(self.low_ras, self.high_ras)
-        return self.organ_centre_ras + rng.uniform(-1, 1, 3) * np.asarray(patch.jitter_mm)
+        centre = self._middle(patch) + rng.uniform(-1, 1, 3) * np.asarray(patch.jitter_mm)
+        if patch.flat:
+            if anywhere:
+                centre[2] = rng.uniform(self.low_ras[2], self.high_ras[2])
+            else:
+                centre[2] = rng.choice(self.organ_heights_ras)
+        return centre
 
     def _read(
         self,
@@ -169,16 +258,20 @@ class PatchSource:
         mode: str,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         to_source = np.linalg.inv(grid.ijk_to_ras) @ to_ras
-        positions = normalised_coordinates(grid, to_source, patch.shape)
+        positions = normalised_coordinates(grid, to_source, patch.shape).to(self.device)
         if bend is not None:
             sizes = np.array(grid.shape[::-1])
             mm_to_unit = np.linalg.inv(grid.ijk_to_ras)[:3, :3] * (2 / sizes)[:, None]
-            positions = positions + bend @ torch.from_numpy(mm_to_unit.T).float()
+            positions = positions + bend @ torch.from_numpy(mm_to_unit.T).float().to(self.device)
         within = (positions.abs() <= 1).all(dim=-1)[:, None]
         # Only the part that the patch can see is converted to float for the interpolation.
         piece, positions = _narrow(image, positions)
         sampled = F.grid_sample(
-            piece.float(), positions, mode=mode, padding_mode="border", align_corners=False
+            piece.to(self.device).float(),
+            positions,
+            mode=mode,
+            padding_mode="border",
+            align_corners=False,
         )
         return sampled * within, within
 
@@ -196,9 +289,30 @@ def _narrow(image: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor,
     return image[:, :, box[0], box[1], box[2]], positions
 
 
+def within_the_plane(options: AugmentationOptions) -> AugmentationOptions:
+    """What of the augmentation a slice can undergo; it has no neighbours to take anything from.
+
+    The organ is not hidden either: a slice without it is drawn often enough.
+    """
+    return replace(
+        options,
+        flip_probabilities=(*options.flip_probabilities[:2], 0.0),
+        rotation_degrees=(0.0, 0.0, options.rotation_degrees[2]),
+        thick_slices_probability=0.0,
+        hidden_organ_probability=0.0,
+    )
+
+
 def random_linear(options: AugmentationOptions, rng: np.random.Generator) -> np.ndarray:
-    """A random rotation with scaling, 3 x 3 in RAS."""
+    """A random flip, rotation and scaling, 3 x 3 in RAS."""
     linear = np.eye(3)
+    # Nothing is drawn for what is off, so that the shipped recipe's samples stay what they were.
+    if any(options.flip_probabilities):
+        mirrored = rng.random(3) < np.asarray(options.flip_probabilities)
+        linear = linear * np.where(mirrored, -1.0, 1.0)
+    if options.quarter_turn_probability and rng.random() < options.quarter_turn_probability:
+        quarter = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        linear = linear @ np.linalg.matrix_power(quarter, int(rng.integers(1, 4)))
     for axis, most in enumerate(options.rotation_degrees):
         angle = math.radians(rng.uniform(-most, most))
         a, b = [other for other in range(3) if other != axis]
@@ -214,11 +328,13 @@ def random_linear(options: AugmentationOptions, rng: np.random.Generator) -> np.
 def random_bend(
     patch: PatchOptions, options: AugmentationOptions, rng: np.random.Generator
 ) -> torch.Tensor:
-    """A smooth random displacement: (1, k, j, i, 3) in mm along R, A, S."""
+    """A smooth random displacement: (1, k, j, i, 3), mm along R, A, S; none along S if flat."""
     extent = np.asarray(patch.shape) * np.asarray(patch.spacing_mm[::-1])
     knots = np.maximum(np.ceil(extent / options.elastic_step_mm).astype(int) + 1, 2)
     strength = rng.uniform(0, options.elastic_mm)
     coarse = torch.from_numpy(rng.normal(0, strength, (1, 3, *knots)).astype(np.float32))
+    if patch.flat:
+        coarse[:, 2] = 0
     fine = F.interpolate(coarse, size=patch.shape, mode="trilinear", align_corners=True)
     return fine.movedim(1, -1)
 
@@ -231,7 +347,8 @@ def crop_view(
     Crops around the organ have such black surroundings too; whole scans must have them as often, or
     a black border would come to mean "the pancreas is near".
     """
-    axis = int(rng.integers(2, 5))
+    flat = image.shape[2] == 1
+    axis = int(rng.integers(3 if flat else 2, 5))
     size = image.shape[axis]
     length = int(size * rng.uniform(0.05, 0.35))
     start = 0 if rng.random() < 0.5 else size - length
@@ -275,15 +392,19 @@ def thicken_slices(image: torch.Tensor, rng: np.random.Generator) -> torch.Tenso
 
 
 class IntensityAugmentation:
-    """Brightness, contrast, gamma, blur and noise on a windowed image, through MONAI."""
+    """Brightness, contrast, gamma, blur and noise on a windowed image, through MONAI.
+
+    On whatever device the image is; a flat one is treated as the picture it is.
+    """
 
     def __init__(self, options: AugmentationOptions) -> None:
         from monai import transforms
 
         chance, blur = options.intensity_probability, options.blur_voxels
+        smooth = [transforms.RandGaussianSmooth(blur, blur, blur, prob=chance / 2)]
         self._pipeline: Any = transforms.Compose(
             [
-                transforms.RandGaussianSmooth(blur, blur, blur, prob=chance / 2),
+                *(smooth if blur[1] > 0 else []),
                 transforms.RandScaleIntensityFixedMean(
                     factors=options.contrast, fixed_mean=True, prob=chance
                 ),
@@ -295,7 +416,9 @@ class IntensityAugmentation:
 
     def __call__(self, image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         self._pipeline.set_random_state(seed=int(rng.integers(2**31)))
-        air = image[0] <= 0
-        result = torch.as_tensor(self._pipeline(image[0])).as_subclass(torch.Tensor)
+        flat = image.shape[2] == 1
+        before = image[0, :, 0] if flat else image[0]
+        result = torch.as_tensor(self._pipeline(before)).as_subclass(torch.Tensor)
         # What is black by clipping stays black, as it does in a scanner's air.
-        return torch.where(air, image[0], result.clamp(0, 1))[None].float()
+        after = torch.where(before <= 0, before, result.clamp(0, 1)).float()
+        return after.reshape(image.shape)

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from ..errors import InputError
-from ..inference.device import choose_device
+from ..errors import InputError, TrainingError
+from ..inference.device import choose_device, computes_bfloat16
 from ..inference.progress import ProgressCallback, ignore_progress
+from ..inference.resampling import bounds_ras, grid_of
 from ..models import Label, ModelCard, Stage, Terminology, save_model
-from .datasets import BTCV_LABELS, LabelledCase, find_cases, load_cases
-from .recipes import WINDOW_HU, locator_options, refiner_options
+from ..models.card import LARGEST_BYTES
+from .cases import DataSet, LabelledCase
+from .checker import require_sound
+from .datasets import find_cases, find_data_set, load_cases
+from .recipes import (
+    SLICE_PIXELS,
+    WINDOW_HU,
+    WINDOW_PICTURE,
+    Choices,
+    locator_options,
+    refiner_options,
+    slice_options,
+)
 from .schedule import Budget
+from .splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from .trainer import StageOptions, StageTrainer
 
 STAGES = ("all", "locator", "refiner")
@@ -24,8 +40,8 @@ PRECISIONS = ("auto", "bf16", "float32")
 LOCATOR_SHARE = 0.2
 """Of the budget: its images are coarse, and it only has to come near."""
 
-MODEL_NAME = "pancreas-ct"
 MODEL_VERSION = "0.1.0"
+TARGET_COLOR = (249, 180, 111)
 
 
 def train_model(
@@ -35,24 +51,40 @@ def train_model(
     minutes: float | None = None,
     steps: int | None = None,
     stage: str = "all",
-    synthetic: int = 8,
+    synthetic: int | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    dimensions: int | None = None,
+    target: str | None = None,
+    splits: Path | None = None,
+    folds: int | None = None,
+    fold: int = 0,
+    choices: Choices | None = None,
     progress: ProgressCallback | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Train the locator and the refiner, and write a model folder.
+    """Train the locator and the refiner, or a 2D network, and write a model folder.
 
     A run that was stopped goes on where it was when the same command is given again. Each stage
-    keeps its options, its log and its last state in a folder of its own below ``output``.
+    keeps its options, its log and its last state in a folder of its own below ``output``;
+    ``output/splits.json`` says which cases were learnt from.
 
     Args:
-        data: holds ``btcv/train`` and, if there, ``panorama-roi``; or the scans themselves.
+        data: folder of any layout that ``datasets`` reads.
         output: of the run; the model is ``output/model``.
         minutes, steps: the budget of both stages together; one of them.
         stage: "all", or one stage to train further; the model is written when both are there.
-        synthetic: how many made-up abdomens are mixed in.
+        synthetic: how many made-up abdomens are mixed in; 8 into 3D training of BTCV's organs,
+            which they have, none otherwise.
         precision: "auto" takes bfloat16 where the device computes in it.
+        dimensions: 3 for both stages, 2 for one network slice by slice; the data set's, unless
+            given.
+        target: the label that counts; the data set's, unless given.
+        splits: a file of splits of which the ``fold``-th is used.
+        folds: draw so many splits by patient, and use the ``fold``-th.
+        choices: what to change in the recipe.
+        note: told what a user should know of the data and of the networks that came out.
 
     Returns:
         The model folder.
@@ -60,30 +92,45 @@ def train_model(
     Raises:
         InputError: an option is wrong.
         TrainingError: the data cannot be used, or training failed.
+        ModelError: no such network can be built.
         DeviceError: the device is not there.
     """
     _check(stage, precision, minutes, steps, synthetic)
     report = progress or ignore_progress
     where = choose_device(device)
     bfloat16 = precision == "bf16" or (precision == "auto" and computes_bfloat16(where))
-    train, validation = find_cases(data)
-    report(0.0, "Reading the scans")
-    cases = load_cases(train, synthetic, lambda fraction, text: report(0.02 * fraction, text))
+    found = _with_target(find_data_set(data), target)
+    flat = _dimensions(found, dimensions, stage) == 2
+    for warning in require_sound(found, lambda part, text: report(0.01 * part, text)):
+        note(warning.text)
+    drawn = _splits(found, splits, folds, fold, seed)
+    train, validation = find_cases(found, drawn[fold])
+    if synthetic is None:
+        synthetic = 8 if found.layout == "btcv" and not flat else 0
+    elif synthetic and found.layout != "btcv":
+        raise InputError("Synthetic abdomens have BTCV's organs; this data set has other labels.")
+    report(0.01, "Reading the scans")
+    cases = load_cases(train, synthetic, lambda part, text: report(0.01 + 0.01 * part, text))
     held_out = load_cases(validation)
 
-    budgets = {
-        "locator": _share(minutes, steps, LOCATOR_SHARE),
-        "refiner": _share(minutes, steps, 1 - LOCATOR_SHARE),
-    }
+    if flat:
+        budget = Budget(steps, minutes)
+        options = {"refiner": slice_options(budget, _slice_spacing_mm(cases), seed)}
+    else:
+        options = {
+            "locator": locator_options(_share(minutes, steps, LOCATOR_SHARE), seed),
+            "refiner": refiner_options(_share(minutes, steps, 1 - LOCATOR_SHARE), seed),
+        }
     options = {
-        "locator": locator_options(budgets["locator"], seed),
-        "refiner": refiner_options(budgets["refiner"], seed),
+        name: (choices or Choices()).applied_to(_for_data(one, found))
+        for name, one in options.items()
     }
+    _keep_splits(output / SPLITS_FILE, drawn, fold, seed)
     networks: dict[str, nn.Module] = {}
-    done = {"locator": 0.0, "refiner": LOCATOR_SHARE, "end": 1.0}
+    ends = {"locator": LOCATOR_SHARE, "refiner": 1.0}
+    start = 0.0
     for name, stage_options in options.items():
-        start = done[name]
-        end = done["refiner" if name == "locator" else "end"]
+        end = ends[name]
 
         def stage_progress(
             fraction: float, text: str, start: float = start, end: float = end, name: str = name
@@ -94,25 +141,93 @@ def train_model(
             stage_options, cases, held_out, output / name, where, bfloat16, stage_progress
         )
         networks[name] = trainer.run() if stage in ("all", name) else trainer.state.average
-    card = model_card(options, cases, held_out, where, bfloat16)
-    save_model(output / "model", card, networks)
+        for finding in trainer.findings:
+            note(f"The {name}: {finding}")
+        start = end
+    card = model_card(found, options, cases, held_out, where, bfloat16)
+    save_model(output / "model", card, networks, most_bytes=LARGEST_BYTES)
     report(1.0, "Done")
     return output / "model"
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16, so that it is faster and not only smaller."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device.type == "cpu":
-        # Older versions of PyTorch cannot tell; float32 is right everywhere.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return False
+def _with_target(found: DataSet, target: str | None) -> DataSet:
+    if target is None:
+        return found
+    names = {name.casefold(): name for name in found.labels[1:]}
+    if target.casefold() not in names:
+        raise InputError(
+            f"The data set has no label '{target}'; choose one of {', '.join(found.labels[1:])}."
+        )
+    return dataclasses.replace(found, target=names[target.casefold()])
+
+
+def _dimensions(found: DataSet, dimensions: int | None, stage: str) -> int:
+    chosen = found.dimensions if dimensions is None else dimensions
+    if chosen not in (2, 3):
+        raise InputError(f"A network has 2 or 3 dimensions, not {chosen}.")
+    if chosen == 3 and found.dimensions == 2:
+        raise InputError("The data set holds single slices; choose 2 dimensions.")
+    if chosen == 2 and stage == "locator":
+        raise InputError("A 2D model has no locator; train the stage 'refiner' or 'all'.")
+    return chosen
+
+
+def _splits(
+    found: DataSet, splits: Path | None, folds: int | None, fold: int, seed: int
+) -> list[Split]:
+    """Which cases to learn from, a way for each fold."""
+    if splits is not None and folds is not None:
+        raise InputError("Give a file of splits or a number of folds, not both.")
+    if splits is not None:
+        drawn = load_splits(splits)
+    elif folds is not None:
+        drawn = k_fold(found.cases, folds, seed)
+    else:
+        drawn = [default_split(found, seed)]
+    if not 0 <= fold < len(drawn):
+        raise InputError(f"There is no fold {fold}; the first is 0, the last {len(drawn) - 1}.")
+    return drawn
+
+
+def _keep_splits(file: Path, splits: list[Split], fold: int, seed: int) -> None:
+    """Write the splits beside the run, which is of one of them for good."""
+    if not file.exists():
+        save_splits(file, splits, fold=fold, seed=seed)
+    elif fold >= len(before := load_splits(file)) or before[fold] != splits[fold]:
+        raise TrainingError(
+            f"'{file.parent}' holds a run with another split of the cases; choose another folder "
+            "or the same split."
+        )
+
+
+def _for_data(options: StageOptions, found: DataSet) -> StageOptions:
+    """A recipe for a data set's labels and intensities."""
+    return dataclasses.replace(
+        options,
+        network={**options.network, "out_channels": len(found.labels)},
+        target_label=found.labels.index(found.target),
+        window_hu=_window(found),
+    )
+
+
+def _window(found: DataSet) -> tuple[float, float]:
+    return WINDOW_HU if found.hounsfield else WINDOW_PICTURE
+
+
+def _slice_spacing_mm(cases: Sequence[LabelledCase]) -> tuple[float, float, float]:
+    """Pixels with which the recipe's slices span the widest scan, and the usual slice distance."""
+    widths, distances = [], []
+    for case in cases:
+        grid = grid_of(case.ct)
+        low, high = bounds_ras(grid)
+        widths.append(float((high - low)[:2].max()))
+        distances.append(float(np.abs(grid.ijk_to_ras[2, :3]).max()))
+    in_plane = round(max(widths) / SLICE_PIXELS, 2)
+    return in_plane, in_plane, round(float(np.median(distances)), 2)
 
 
 def _check(
-    stage: str, precision: str, minutes: float | None, steps: int | None, synthetic: int
+    stage: str, precision: str, minutes: float | None, steps: int | None, synthetic: int | None
 ) -> None:
     if stage not in STAGES:
         raise InputError(f"'{stage}' is no stage; choose one of {', '.join(STAGES)}.")
@@ -122,7 +237,7 @@ def _check(
         raise InputError("Give the training's budget in minutes or in steps, one of them.")
     if (minutes is not None and not minutes > 0) or (steps is not None and steps < 1):
         raise InputError("The training's budget must be above zero.")
-    if synthetic < 0:
+    if synthetic is not None and synthetic < 0:
         raise InputError("The number of synthetic abdomens cannot be negative.")
 
 
@@ -134,34 +249,48 @@ def _share(minutes: float | None, steps: int | None, share: float) -> Budget:
 
 
 def model_card(
+    data: DataSet,
     options: dict[str, StageOptions],
     train: list[LabelledCase],
     validation: list[LabelledCase],
     device: torch.device,
     bfloat16: bool,
 ) -> ModelCard:
-    """The card of a freshly trained model; ``evaluate --card`` adds the figures."""
+    """The card of a freshly trained model; ``evaluate --write-card`` adds the figures."""
     kinds = {case.kind for case in train}
+    licence = "Research use; the terms of the training data apply"
+    citation: tuple[str, ...] = CITATIONS[:1]
+    if data.layout == "btcv" and "region" in kinds:
+        licence = "Weights CC BY-NC 4.0, research use; trained on BTCV and PANORAMA"
+        citation = CITATIONS
+    elif data.layout == "btcv":
+        licence, citation = "Research use; trained on BTCV, cite Landman et al. 2015", CITATIONS[:2]
     return ModelCard(
-        name=MODEL_NAME,
+        name=re.sub(r"[^a-z0-9]+", "-", data.target.lower()).strip("-")[:60] + "-ct",
         version=MODEL_VERSION,
-        title="Pancreas in abdominal CT",
-        summary=(
-            "A coarse-to-fine pair of 3D Attention U-Nets: the locator finds the pancreas in the "
-            "whole scan at 6 mm, the refiner outlines it at 2 x 2 x 3 mm and takes clicks."
-        ),
+        title=f"{data.target.capitalize()} in abdominal CT",
+        summary=_summary(data, options),
         intended_use="Research use only; not a medical device.",
-        licence=(
-            "Weights CC BY-NC 4.0, research use; trained on BTCV and PANORAMA"
-            if "region" in kinds
-            else "Research use; trained on BTCV, cite Landman et al. 2015"
-        ),
-        citation=CITATIONS if "region" in kinds else CITATIONS[:2],
-        intensity_window_hu=WINDOW_HU,
-        labels=labels_of_btcv(),
-        target="pancreas",
+        licence=licence,
+        citation=citation,
+        intensity_window_hu=_window(data),
+        labels=labels_of(data),
+        target=data.target,
         stages={name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()},
         training=training_record(options, train, validation, device, bfloat16),
+    )
+
+
+def _summary(data: DataSet, options: dict[str, StageOptions]) -> str:
+    refiner = options["refiner"]
+    i, j, k = (f"{step:g}" for step in refiner.patch.spacing_mm)
+    name = re.sub(r"(?<=[a-z])(?=U)", " ", str(refiner.network["name"])).replace("UNet", "U-Net")
+    if "locator" not in options:
+        return f"A 2D {name} that outlines the {data.target} slice by slice at {i} x {j} mm."
+    coarse = f"{options['locator'].patch.spacing_mm[0]:g}"
+    return (
+        f"A coarse-to-fine pair of 3D {name}s: the locator finds the {data.target} in the whole "
+        f"scan at {coarse} mm, the refiner outlines it at {i} x {j} x {k} mm and takes clicks."
     )
 
 
@@ -172,15 +301,20 @@ CITATIONS = (
 )
 
 
-def labels_of_btcv() -> tuple[Label, ...]:
-    """The organs, with the terminology of the one that is shown."""
+def labels_of(data: DataSet) -> tuple[Label, ...]:
+    """The labels, with the pancreas's terminology; the target has a color."""
     pancreas = Terminology(
         category=("SCT", "123037004", "Anatomical Structure"),
         type=("SCT", "15776009", "Pancreas"),
     )
     return tuple(
-        Label(value, name, (249, 180, 111), pancreas) if name == "pancreas" else Label(value, name)
-        for value, name in enumerate(BTCV_LABELS)
+        Label(
+            value,
+            name,
+            TARGET_COLOR if name == data.target else None,
+            pancreas if name == "pancreas" else None,
+        )
+        for value, name in enumerate(data.labels)
     )
 
 

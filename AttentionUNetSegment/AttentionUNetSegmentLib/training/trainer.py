@@ -7,11 +7,13 @@ had happened.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,19 +28,38 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import TrainingError
 from ..networks import SegmentationNetwork, build_network, focus_ratio
+from .cases import LabelledCase
 from .clicks import patch_grid, simulate_clicks
-from .datasets import LabelledCase
-from .losses import OrganLoss, gate_loss
+from .losses import LossWeights, OrganLoss, gate_loss
 from .patches import (
     AugmentationOptions,
     IntensityAugmentation,
     PatchOptions,
     PatchSource,
     Sample,
+    batch_of,
 )
 from .schedule import Budget, LearningRate
+from .writing import replace_text
 
 CHECKPOINT_FORMAT = 1
+OPEN, SHUT = 0.99, 0.001
+"""Focus ratios from which on a gate counts as open everywhere, and up to which as shut."""
+
+CHANGEABLE = {
+    "budget",
+    "checkpoint_every_s",
+    "validate_every_s",
+    "log_every",
+    "learning_rate",
+    "clip_norm",
+}
+"""Options with which a run may be continued; any other would make it another run."""
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
 
 
 @dataclass(frozen=True)
@@ -48,16 +69,33 @@ class StageOptions:
     Args:
         stage: its name, "locator" or "refiner".
         network: the builder's config. Its first input channel is the scan; two more are clicks.
+            One of two dimensions takes flat patches.
         patch: what a training sample shows.
         target_label: the organ that counts.
         window_hu: HU that become 0 and 1.
-        kind_weights: how often a sample comes from each kind of case.
+        batch_size: patches a step.
+        optimizer: "adam" or "adamw".
+        learning_rate: over the budget.
+        weight_decay: of the optimizer.
+        clip_norm: longest gradient; a longer one is scaled down to it.
+        loss_weights: Dice, cross-entropy and focal.
+        kind_weights: how often a sample comes from each kind of case; others are not used.
+        all_organs: weight of the loss over all labels beside that of the target against the rest.
+        deep_supervision: weights of the decoder levels, for networks that have heads there.
         click_probability: share of samples with clicks (none for a network without click channels).
         click_error_probability: share of those whose clicks go where the network is wrong.
         gate_supervision: weight of :func:`.losses.gate_loss`; 0 leaves the gates to themselves.
         gate_reach_mm: widening of the organ at each gate, shallow first.
-        gates_open_fraction: share of the budget in which gates pass everything (phase 1).
-        average_decay: of the exponential moving average of the weights, which is what is kept.
+        gates_open_fraction: share of the budget in which the gates are frozen and pass everything
+            (progressive training, phase 1).
+        average_decay: of the exponential moving average of the weights, which is what is kept; 0
+            keeps the weights themselves.
+        checkpoint_every_s: how much work a kill can cost.
+        validate_every_s, validate_every_steps: how often the network is judged; by the clock where
+            no number of steps is given.
+        patience: training ends after so many validations without a better mean Dice, and the best
+            weights are kept; 0 goes on until the budget is used up. Looks in phase 1 do not count.
+        log_every: steps between lines of the log.
     """
 
     stage: str
@@ -67,9 +105,12 @@ class StageOptions:
     target_label: int
     window_hu: tuple[float, float] = (-125.0, 275.0)
     seed: int = 0
+    batch_size: int = 1
+    optimizer: str = "adamw"
     learning_rate: LearningRate = field(default_factory=LearningRate)
     weight_decay: float = 1e-5
     clip_norm: float = 5.0
+    loss_weights: LossWeights = field(default_factory=LossWeights)
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     kind_weights: dict[str, float] = field(
         default_factory=lambda: {
@@ -89,6 +130,24 @@ class StageOptions:
     average_decay: float = 0.998
     checkpoint_every_s: float = 120.0
     validate_every_s: float = 300.0
+    validate_every_steps: int = 0
+    patience: int = 0
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise TrainingError(
+                f"'{self.optimizer}' is no optimizer; choose one of {', '.join(OPTIMIZERS)}."
+            )
+        if min(self.batch_size, self.log_every) < 1:
+            raise TrainingError("A batch, and the distance of two log lines, is at least one.")
+        if self.network["dimensions"] == 2 and not self.patch.flat:
+            raise TrainingError("A network of two dimensions takes patches of one slice.")
+
+    @property
+    def spatial_spacing_mm(self) -> tuple[float, ...]:
+        """Of the network's spatial axes: k, j, i, or j, i in two dimensions."""
+        return self.patch.spacing_mm[::-1][3 - int(self.network["dimensions"]) :]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,6 +162,18 @@ class StageState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     elapsed_s: float = 0.0
+    best: Best | None = None
+    waited: int = 0
+    """Validations since the best one."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The averaged weights with the best mean Dice so far."""
+
+    step: int
+    dice: float
+    weights: dict[str, torch.Tensor]
 
 
 class StageTrainer:
@@ -110,6 +181,20 @@ class StageTrainer:
 
     >>> trainer = StageTrainer(options, train_cases, validation_cases, folder)
     >>> network = trainer.run()
+
+    Args:
+        options: all that decides what is learnt.
+        train, validation: the cases.
+        folder: of the run: options.json, checkpoint.pt, log.jsonl and tensorboard. With the same
+            options it is gone on with.
+        device: where the network and the augmentation run.
+        bfloat16: mixed precision.
+        report: told the share that is done, and a text.
+        initial_weights: to start from; fresh ones otherwise.
+        on_validation: told the step and the record of each validation.
+
+    Raises:
+        TrainingError: there is nothing to train on, or the folder holds another run.
     """
 
     def __init__(
@@ -121,43 +206,61 @@ class StageTrainer:
         device: torch.device | str = "cpu",
         bfloat16: bool = False,
         report: Callable[[float, str], None] = lambda fraction, text: None,
+        initial_weights: Mapping[str, torch.Tensor] | None = None,
+        on_validation: Callable[[int, dict[str, Any]], None] = lambda step, record: None,
     ) -> None:
         kinds = {case.kind for case in train if options.kind_weights.get(case.kind, 0) > 0}
         if not kinds:
-            raise TrainingError("There is no case to train on; check the data folder.")
+            wanted = ", ".join(kind for kind, weight in options.kind_weights.items() if weight > 0)
+            raise TrainingError(
+                f"There is no case to train the {options.stage} on: it learns from cases of the "
+                f"kinds {wanted}; check the data folder and the split."
+            )
         self.options = options
         self.folder = folder
         self.device = torch.device(device)
         self.bfloat16 = bfloat16
         self.report = report
+        self.initial_weights = initial_weights
+        self.on_validation = on_validation
+        self.findings: list[str] = []
         self.clickable = int(options.network["in_channels"]) == 3
-        # The layout that tensor cores want; on a CPU the usual one is as fast or faster.
-        self.layout = (
-            torch.channels_last_3d if self.device.type == "cuda" else torch.contiguous_format
-        )
+        self.flat = int(options.network["dimensions"]) == 2
+        # The layout that tensor cores want; on a CPU it is faster for pictures, not for volumes.
+        self.layout = torch.channels_last if self.flat else torch.contiguous_format
+        if self.device.type == "cuda" and not self.flat:
+            self.layout = torch.channels_last_3d
 
         def prepare(cases: Sequence[LabelledCase]) -> list[PatchSource]:
+            patch, window = options.patch, options.window_hu
             return [
-                PatchSource(case, options.target_label, options.window_hu, options.patch.spacing_mm)
+                PatchSource(case, options.target_label, window, patch.spacing_mm, self.device)
                 for case in cases
             ]
 
         self.train_sources = {
             kind: prepare([case for case in train if case.kind == kind]) for kind in sorted(kinds)
         }
-        self.validation_sources = prepare(validation)
+        self.validation_looks = [
+            (source.case, source.looks(options.patch)) for source in prepare(validation)
+        ]
         self.intensity = IntensityAugmentation(options.augmentation)
         self.loss = OrganLoss(
-            options.target_label, all_organs=options.all_organs, levels=options.deep_supervision
+            options.target_label,
+            options.loss_weights,
+            options.all_organs,
+            options.deep_supervision,
         )
         self.grid = patch_grid(options.patch.shape, options.patch.spacing_mm)
         self.state = self._initial_state()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._keep_options()
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._keep_options()
         if self.checkpoint_file.exists():
             self._restore()
         # What was logged beyond the checkpoint is hidden, as the steps are done again.
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=self.state.step)
+        with self._writing():
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=self.state.step)
 
     # What a run leaves on disk
 
@@ -173,10 +276,14 @@ class StageTrainer:
         file = self.folder / "options.json"
         options = json.loads(json.dumps(self.options.to_json()))
         if file.exists():
-            before = json.loads(file.read_text(encoding="utf-8"))
+            try:
+                before = dict(json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise TrainingError(
+                    f"'{file}' does not hold the options of a run; remove the folder to begin anew."
+                ) from error
             changed = sorted(key for key in options if before.get(key) != options[key])
-            # A longer budget continues a run; anything else would make it another one.
-            if set(changed) - {"budget", "checkpoint_every_s", "validate_every_s"}:
+            if set(changed) - CHANGEABLE:
                 raise TrainingError(
                     f"'{self.folder}' holds a run with other options ({', '.join(changed)}); "
                     "choose another folder or the same options."
@@ -186,10 +293,14 @@ class StageTrainer:
     def _initial_state(self) -> StageState:
         torch.manual_seed(self.options.seed)
         network, average = self._network(), self._network()
+        if self.initial_weights is not None:
+            network.load_state_dict(self.initial_weights)
         average.load_state_dict(network.state_dict())
         average.eval().requires_grad_(False)
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=1.0, weight_decay=self.options.weight_decay
+        optimizer = OPTIMIZERS[self.options.optimizer](
+            network.parameters(),
+            lr=1.0,  # type: ignore[call-arg]
+            weight_decay=self.options.weight_decay,
         )
         return StageState(network, average, optimizer)
 
@@ -201,18 +312,40 @@ class StageTrainer:
     def _save(self) -> None:
         state = self.state
         temporary = self.checkpoint_file.with_suffix(".tmp")
-        torch.save(
-            {
-                "format": CHECKPOINT_FORMAT,
-                "network": state.network.state_dict(),
-                "average": state.average.state_dict(),
-                "optimizer": state.optimizer.state_dict(),
-                "step": state.step,
-                "elapsed_s": state.elapsed_s,
-            },
-            temporary,
-        )
-        os.replace(temporary, self.checkpoint_file)
+        saved = {
+            "format": CHECKPOINT_FORMAT,
+            "network": state.network.state_dict(),
+            "average": state.average.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "step": state.step,
+            "elapsed_s": state.elapsed_s,
+            "best": None if state.best is None else vars(state.best),
+            "waited": state.waited,
+        }
+        with self._writing(temporary):
+            torch.save(saved, temporary)
+            os.replace(temporary, self.checkpoint_file)
+
+    @contextmanager
+    def _writing(self, temporary: Path | None = None) -> Iterator[None]:
+        """Turn what the disk refuses into a sentence, and leave no half-written file."""
+        try:
+            yield
+        # PyTorch's writer raises RuntimeError where the disk is full.
+        except (OSError, RuntimeError) as error:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or "the disk may be full"
+            raise TrainingError(
+                f"The run's state cannot be written to '{self.folder}': {reason}. Make room and "
+                f"give the same command again. {self._last_good_state()}"
+            ) from error
+
+    def _last_good_state(self) -> str:
+        if self.checkpoint_file.exists():
+            return f"The last good state is in '{self.checkpoint_file}'."
+        return "No state was saved yet."
 
     def _restore(self) -> None:
         try:
@@ -222,7 +355,10 @@ class StageTrainer:
             state.average.load_state_dict(saved["average"])
             state.optimizer.load_state_dict(saved["optimizer"])
             state.step, state.elapsed_s = int(saved["step"]), float(saved["elapsed_s"])
-        except (RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as error:
+            best = saved["best"]
+            state.best = None if best is None else Best(**best)
+            state.waited = int(saved["waited"])
+        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
             raise TrainingError(
                 f"'{self.checkpoint_file}' is not a checkpoint of this run; "
                 "remove the folder to begin anew."
@@ -237,15 +373,21 @@ class StageTrainer:
             replace_text(self.log_file, "".join(line + "\n" for line in kept))
 
     def _log(self, record: dict[str, Any]) -> None:
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.state.step, **record}) + "\n")
-        for name, value in named_scalars(record):
-            self.board.add_scalar(name, value, self.state.step)
+        with self._writing():
+            with self.log_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self.state.step, **record}) + "\n")
+            for name, value in named_scalars(record):
+                self.board.add_scalar(name, value, self.state.step)
 
     # Samples
 
     def _sample(self, step: int) -> tuple[Sample, np.random.Generator]:
-        rng = np.random.default_rng([self.options.seed, step])
+        """The batch of a step, and the generator for what else is random in it."""
+        drawn = [self._patch(step, number) for number in range(self.options.batch_size)]
+        return batch_of([sample for sample, _ in drawn]), drawn[0][1]
+
+    def _patch(self, step: int, number: int) -> tuple[Sample, np.random.Generator]:
+        rng = np.random.default_rng([self.options.seed, step, number])
         kinds = list(self.train_sources)
         weights = np.array([self.options.kind_weights[kind] for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
@@ -275,49 +417,60 @@ class StageTrainer:
         """The network's input: the image, and two click channels if it takes them."""
         image = sample.image.to(self.device)
         if not self.clickable:
-            return image
+            return self._squeezed(image)
+        channels = [self._clicks(sample, number, rng) for number in range(len(image))]
+        return self._squeezed(torch.cat((image, torch.cat(channels)), dim=1))
+
+    def _clicks(self, sample: Sample, number: int, rng: np.random.Generator) -> torch.Tensor:
+        """Click channels (1, 2, k, j, i) of a patch of the batch; none, for some."""
+        image = sample.image[number : number + 1].to(self.device)
         none = torch.zeros((1, 2, *image.shape[2:]), device=self.device)
         if rng.random() >= self.options.click_probability:
-            return torch.cat((image, none), dim=1)
-        labels, prediction = sample.labels[0], None
+            return none
+        labels, prediction = sample.labels[number].cpu(), None
         if rng.random() < self.options.click_error_probability:
             self.state.network.eval()
             with torch.no_grad(), self._precision():
-                logits = self.state.network(torch.cat((image, none), dim=1))
+                logits = self.state.network(self._squeezed(torch.cat((image, none), dim=1)))
             self.state.network.train()
-            prediction = (logits[0].argmax(dim=0) == self.options.target_label).cpu()
+            wrong = logits[0].argmax(dim=0) == self.options.target_label
+            prediction = wrong.reshape(labels.shape).cpu()
         clicks = simulate_clicks(labels, self.options.target_label, self.grid, rng, prediction)
-        return torch.cat((image, clicks.to(self.device)), dim=1)
+        return clicks.to(self.device)
+
+    def _squeezed(self, patches: torch.Tensor) -> torch.Tensor:
+        """Flat patches (..., 1, j, i) as the pictures (..., j, i) that a 2D network takes."""
+        return patches.squeeze(-3) if self.flat else patches
 
     def _learn(self, sample: Sample, rng: np.random.Generator, fraction: float) -> dict[str, Any]:
         options, state = self.options, self.state
         rate = options.learning_rate.at(fraction)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        state.network.set_gates_open(fraction < options.gates_open_fraction)
+        gates_open = fraction < options.gates_open_fraction
+        for network in (state.network, state.average):
+            network.set_gates_open(gates_open)
         inputs = self._with_clicks(sample, rng).contiguous(memory_format=self.layout)
-        labels = sample.labels.to(self.device)
+        labels = self._squeezed(sample.labels.to(self.device))
         with self._precision():
             output = state.network(inputs, return_attention=True, return_deep=True)
         loss = self.loss((output.logits, *output.deep), labels, sample.organs_known)
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"The loss is not a number at step {state.step}; lower the learning rate "
-                f"(now {rate:.2g}). The last good state is in '{self.checkpoint_file}'."
-            )
+        self._require_finite(loss.item(), "loss", rate)
         total = loss
-        if options.gate_supervision > 0 and output.attention:
+        if options.gate_supervision > 0 and output.attention and not gates_open:
             looking = gate_loss(
                 output.attention,
                 labels,
                 options.target_label,
-                options.gate_reach_mm[: len(output.attention)],
-                options.patch.spacing_mm[::-1],
+                self._gate_reach_mm,
+                options.spatial_spacing_mm,
             )
             total = loss + options.gate_supervision * looking
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip_norm)
+        # A step with such a gradient would make every weight not a number.
+        self._require_finite(float(norm), "gradient", rate)
         state.optimizer.step()
         self._follow()
         return {
@@ -325,7 +478,22 @@ class StageTrainer:
             "gradient_norm": float(norm),
             "learning_rate": rate,
             "focus_ratios": [focus_ratio(alpha) for alpha in output.attention],
+            "gates_open": gates_open,
         }
+
+    @property
+    def _gate_reach_mm(self) -> list[float]:
+        """Of each gate that there is; below the deepest level named, that of the deepest."""
+        reach = self.options.gate_reach_mm
+        return [reach[min(level, len(reach)) - 1] for level in self.state.network.gated_levels]
+
+    def _require_finite(self, value: float, what: str, rate: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {what} is not a number at step {self.state.step}; give the same command with "
+                f"a lower learning rate (now {rate:.2g}) or a smaller gradient clip (now "
+                f"{self.options.clip_norm:g}). {self._last_good_state()}"
+            )
 
     def _follow(self) -> None:
         """Move the average of the weights towards the present ones."""
@@ -342,38 +510,124 @@ class StageTrainer:
                     mean.copy_(now)
 
     def validate(self) -> dict[str, Any]:
-        """Dice of the averaged network on the patch around each validation case's organ."""
-        scores, ratios = {}, []
-        for source in self.validation_sources:
-            sample = source.sample(self.options.patch, None, np.random.default_rng(0))
-            image = sample.image.to(self.device)
-            if self.clickable:
-                image = torch.cat((image, image.new_zeros((1, 2, *image.shape[2:]))), dim=1)
-            with torch.no_grad(), self._precision():
-                output = self.state.average(image, return_attention=True)
-            predicted = output.logits[0].argmax(dim=0).cpu() == self.options.target_label
-            truth = sample.labels[0] == self.options.target_label
-            size = int(predicted.sum()) + int(truth.sum())
-            scores[source.case.name] = 2 * int((predicted & truth).sum()) / max(size, 1)
-            ratios.append([focus_ratio(alpha) for alpha in output.attention])
+        """Dice of the averaged network on each validation case, as :meth:`PatchSource.looks`.
+
+        Two empty masks agree (1). By label, the mean over the cases that have it or are given it,
+        where all organs are labelled.
+        """
+        target, average = self.options.target_label, self.state.average
+        scores: dict[str, float] = {}
+        by_label: dict[str, list[float]] = {}
+        ratios: list[list[float]] = []
+        marked = 0
+        for case, look in self.validation_looks:
+            outputs = [
+                self._look(look.image[number : number + 1]) for number in range(len(look.image))
+            ]
+            predicted = torch.cat([logits.argmax(dim=1) for logits, _ in outputs])
+            truth = self._squeezed(look.labels.to(self.device))
+            marked += int((predicted == target).sum())
+            scores[case.name] = dice_of(predicted == target, truth == target)
+            for label in range(1, int(self.options.network["out_channels"])):
+                ours, theirs = predicted == label, truth == label
+                known = case.organs_known or label == target
+                if known and (ours.any() or theirs.any()):
+                    by_label.setdefault(str(label), []).append(dice_of(ours, theirs))
+            ratios += [of_levels for _, of_levels in outputs]
+        mean_ratios = np.mean(ratios, axis=0).tolist() if ratios else []
+        gates_open = any(getattr(gate, "open", False) for gate in average.gates)
+        levels = [] if gates_open else list(zip(average.gated_levels, mean_ratios, strict=False))
+        self.findings = findings(bool(scores) and not marked, levels)
         return {
             "validation_dice": scores,
-            "validation_focus_ratios": np.mean(ratios, axis=0).tolist() if ratios else [],
+            "validation_dice_by_label": {
+                label: statistics.fmean(values) for label, values in by_label.items()
+            },
+            "validation_focus_ratios": mean_ratios,
+            "findings": self.findings,
         }
 
+    def _look(self, image: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+        """Logits of the averaged network for a patch without clicks, and its focus ratios."""
+        image = image.to(self.device)
+        if self.clickable:
+            image = torch.cat((image, image.new_zeros((1, 2, *image.shape[2:]))), dim=1)
+        with torch.no_grad(), self._precision():
+            output = self.state.average(self._squeezed(image), return_attention=True)
+        return output.logits, [focus_ratio(alpha) for alpha in output.attention]
+
+    def _validated(self) -> None:
+        """Judge the network, tell everybody, and remember it if it is the best."""
+        record = self.validate()
+        self._log(record)
+        for finding in self.findings:
+            self.report(self._fraction, finding)
+        self.on_validation(self.state.step, record)
+        state = self.state
+        # Gates that were frozen so far would spoil the network that they are part of.
+        in_phase_1 = self._fraction < self.options.gates_open_fraction
+        if self.options.patience < 1 or in_phase_1 or not record["validation_dice"]:
+            return
+        dice = statistics.fmean(record["validation_dice"].values())
+        if state.best is None or dice > state.best.dice:
+            weights = {
+                name: value.detach().clone() for name, value in state.average.state_dict().items()
+            }
+            state.best, state.waited = Best(state.step, dice, weights), 0
+        elif state.step > state.best.step:
+            state.waited += 1
+
+    @property
+    def _fraction(self) -> float:
+        return self.options.budget.fraction(self.state.step, self.state.elapsed_s)
+
+    @property
+    def stopped_early(self) -> bool:
+        return 0 < self.options.patience <= self.state.waited
+
     def run(self) -> nn.Module:
-        """Train until the budget is used up.
+        """Train until the budget or the patience is used up.
 
         Returns:
-            The network with averaged weights, in eval mode.
+            The network with averaged weights, or with the best of them where patience is limited,
+            in eval mode, its gates at work.
+
+        Raises:
+            TrainingError: the loss is not a number, or memory or disk did not suffice.
         """
+        try:
+            self._train()
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise self._out_of_memory() from error
+        except RuntimeError as error:
+            # The CPU's allocator has no exception of its own.
+            if "allocate memory" not in str(error):
+                raise
+            raise self._out_of_memory() from error
+        state = self.state
+        if state.best is not None:
+            state.average.load_state_dict(state.best.weights)
+        state.average.set_gates_open(False)
+        return state.average
+
+    def _out_of_memory(self) -> TrainingError:
+        i, j, k = self.options.patch.size
+        return TrainingError(
+            f"The memory of {self.device} did not suffice at step {self.state.step}; choose a "
+            f"smaller batch (now {self.options.batch_size}), smaller patches (now {i} x {j} x {k}) "
+            f"or narrower channels, in another folder. {self._last_good_state()}"
+        )
+
+    def _train(self) -> None:
         state, options = self.state, self.options
         last_save = last_validation = time.monotonic()
         losses: list[float] = []
         state.network.train()
+        if self.initial_weights is not None and state.step == 0:
+            self._validated()  # what it starts from is the first that others must be better than
         with ThreadPoolExecutor(max_workers=1) as pool:
             samples = self._samples(pool)
-            while (fraction := options.budget.fraction(state.step, state.elapsed_s)) < 1:
+            while (fraction := self._fraction) < 1 and not self.stopped_early:
                 began = time.monotonic()
                 sample, rng = next(samples)
                 record = self._learn(sample, rng, fraction)
@@ -381,37 +635,66 @@ class StageTrainer:
                 now = time.monotonic()
                 state.elapsed_s += now - began
                 losses.append(record["loss"])
-                if state.step % 20 == 0:
+                if state.step % options.log_every == 0:
                     record["loss"] = float(np.mean(losses))
                     losses.clear()
                     self._log({**record, "elapsed_s": round(state.elapsed_s, 1)})
                     self.report(fraction, f"Step {state.step}, loss {record['loss']:.3f}")
-                if now - last_validation > options.validate_every_s:
-                    self._log(self.validate())
+                if self._is_due(now - last_validation) and self._fraction < 1:
+                    self._validated()
                     last_validation = time.monotonic()
                 if now - last_save > options.checkpoint_every_s:
                     self._save()
                     last_save = time.monotonic()
             pool.shutdown(cancel_futures=True)
+        if not self.stopped_early:
+            self._validated()
         self._save()
-        self._log(self.validate())
         self.board.close()
-        return state.average
+
+    def _is_due(self, since_s: float) -> bool:
+        """Whether it is time for a validation."""
+        every = self.options.validate_every_steps
+        return self.state.step % every == 0 if every else since_s > self.options.validate_every_s
+
+
+def dice_of(mask: torch.Tensor, truth: torch.Tensor) -> float:
+    """Of two boolean masks; two empty ones agree (1)."""
+    size = int(mask.sum()) + int(truth.sum())
+    return 2 * int((mask & truth).sum()) / size if size else 1.0
+
+
+def findings(marks_nothing: bool, levels: Sequence[tuple[int, float]]) -> list[str]:
+    """What a user should know of a network, a sentence each.
+
+    Args:
+        marks_nothing: in no case does it mark a voxel as the target.
+        levels: of the gates, and the mean focus ratio of each.
+    """
+    found = []
+    if marks_nothing:
+        found.append(
+            "The network marks nothing in any validation case; train longer, raise the learning "
+            "rate or check the labels."
+        )
+    for level, ratio in levels:
+        state = "open" if ratio >= OPEN else "shut" if ratio <= SHUT else ""
+        if state:
+            found.append(
+                f"The gate of level {level} is {state} everywhere (focus ratio {ratio:.3f}); it "
+                "tells nothing apart. Train longer, or try gate supervision or the stable gate."
+            )
+    return found
 
 
 def named_scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """A log record as curves: one for each case and for each level of the gates."""
     for name, value in record.items():
+        if name == "findings":
+            continue
         if isinstance(value, dict):
             yield from ((f"{name}/{case}", float(one)) for case, one in value.items())
         elif isinstance(value, list):
             yield from ((f"{name}/level {level}", float(x)) for level, x in enumerate(value, 1))
         else:
             yield name, float(value)
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Write a text file in one piece: readers see the old one or the new one."""
-    temporary = file.with_suffix(file.suffix + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)

@@ -12,18 +12,24 @@ import typer
 
 from ... import __version__
 from .benchmark import benchmark
+from .checking import check_data
+from .evaluating import evaluate
+from .evidence import evidence
+from .experiments import experiments_application
+from .finetuning import finetune
 from .models import models_application
 from .segmenting import demo, segment
 from .shared import SETTINGS
-from .training import evaluate, train
+from .training import train
 
 HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that shows where it looked.
 
 Research use only; not for diagnosis or treatment."""
 
 application = typer.Typer(help=HELP, no_args_is_help=True, **SETTINGS)
-for _command in (segment, demo, train, evaluate, benchmark):
+for _command in (segment, demo, check_data, train, finetune, evaluate, evidence, benchmark):
     application.command()(_command)
+application.add_typer(experiments_application, name="experiments")
 application.add_typer(models_application, name="models")
 
 

@@ -1,4 +1,4 @@
-"""``models``: which are installed, and whether they are intact."""
+"""``models``: which are installed, whether they are intact, and new ones."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .exporting import export_onnx
+from .importing import import_model
 from .shared import SETTINGS, show_lines
 
 if TYPE_CHECKING:
     from ...models import InstalledModel
 
-models_application = typer.Typer(help="List the installed models, or verify them.", **SETTINGS)
+models_application = typer.Typer(
+    help="List the installed models, verify them, bring one's own, or export one.", **SETTINGS
+)
+models_application.command("import")(import_model)
+models_application.command("export-onnx")(export_onnx)
 
 
 @models_application.callback(invoke_without_command=True)
 def list_models(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
-    from ...models import MODELS_FOLDER, installed_models
+    from ...models import MODELS_FOLDER, installed_models, user_models_folder
 
     models = installed_models()
     for model in models:
         _show_model(model)
     if not models:
-        typer.echo(f"No model is installed in {MODELS_FOLDER}.")
+        typer.echo(f"No model is installed in {MODELS_FOLDER} or {user_models_folder()}.")
 
 
 @models_application.command()
@@ -36,16 +42,12 @@ def verify(
 ) -> None:
     """Check that models' weights are those that their cards describe."""
     from ...errors import ModelError
-    from ...models import MODELS_FOLDER, find_model, verify_model
+    from ...models import find_model, installed_folders, verify_model
 
     # Not through the list of installed models, which leaves out those with a broken card.
-    folders = (
-        [find_model(name)]
-        if name is not None
-        else sorted(card.parent for card in MODELS_FOLDER.glob("[!.]*/model.json"))
-    )
+    folders = [find_model(name)] if name is not None else installed_folders()
     if not folders:
-        raise ModelError(f"No model is installed in {MODELS_FOLDER}.")
+        raise ModelError("No model is installed.")
     for folder in folders:
         card = verify_model(folder)
         digest = card.weights.sha256 if card.weights else ""
@@ -70,9 +72,10 @@ def _show_model(model: InstalledModel) -> None:
 
 
 def _show_figures(figures: Mapping[str, Any], indent: str) -> None:
-    """The figures of a card, whose form is free: a line for each, indented as they are nested."""
+    """The figures of a card, whose form is free, indented as they are nested: a line for each, or
+    for all that belong together, as the measures of a case."""
     for name, value in figures.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and any(isinstance(one, Mapping) for one in value.values()):
             typer.echo(f"{indent}{name}")
             _show_figures(value, indent + "  ")
         elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
@@ -85,7 +88,13 @@ def _show_figures(figures: Mapping[str, Any], indent: str) -> None:
 
 def _in_a_row(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_in_a_row(one)}" for name, one in value.items())
+        parts = []
+        for name, one in value.items():
+            text = _in_a_row(one)
+            parts.append(f"{name} [{text}]" if isinstance(one, list) else f"{name} {text}")
+        return ", ".join(parts)
     if isinstance(value, list):
         return ", ".join(map(_in_a_row, value))
+    if value is None:
+        return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,89 @@
+"""``evaluate``: how good a model is on labelled scans."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...models import DEFAULT_MODEL
+from .shared import Device, DeviceOption, ModelOption
+
+
+class Split(str, Enum):
+    """Which labelled scans are looked at."""
+
+    VALIDATION = "validation"
+    TRAIN = "train"
+    ALL = "all"
+
+
+class Precision(str, Enum):
+    """Which numbers the networks compute in."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Folder of labelled scans, of any layout."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Gets evaluation.json, evaluation.md and, with clicks, clicks.png.",
+        ),
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    split: Annotated[Split, typer.Option(help="Which of the scans.")] = Split.VALIDATION,
+    splits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A run's splits.json, for what that run held out."),
+    ] = None,
+    fold: Annotated[int, typer.Option(help="Which split of that file.", min=0)] = 0,
+    clicks: Annotated[
+        int, typer.Option(help="How many clicks a simulated user adds, one by one.", min=0)
+    ] = 1,
+    device: DeviceOption = Device.AUTO,
+    precision: Annotated[
+        Precision, typer.Option(help="auto is bfloat16 where the device has instructions for it.")
+    ] = Precision.AUTO,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Write the figures into the model's card.")
+    ] = False,
+) -> None:
+    """Measure a model on labelled scans.
+
+    Gives Dice, IoU, sensitivity, specificity, precision, surface distances and the difference in
+    volume of each scan, and their means with 95 % confidence intervals, without a click and with
+    clicks of a simulated user.
+    """
+    from ..progress_bar import shown_progress
+    from ..requirements import extra_needed, require
+
+    require("train", "torch", "monai", "scipy")
+    with extra_needed("train"):
+        from ...training.evaluation import evaluate_model
+    with shown_progress() as progress:
+        evaluation = evaluate_model(
+            model,
+            data,
+            output,
+            split=split.value,
+            splits=splits,
+            fold=fold,
+            clicks=clicks,
+            device=device.value,
+            precision=precision.value,
+            write_card=write_card,
+            progress=progress,
+        )
+    typer.echo(evaluation.to_markdown(), nl=False)

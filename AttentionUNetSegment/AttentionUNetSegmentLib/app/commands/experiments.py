@@ -1,0 +1,262 @@
+"""``experiments``: the published comparison and ablation, repeated on one's own data."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .shared import SETTINGS, Device, DeviceOption
+from .training import Precision
+
+if TYPE_CHECKING:
+    from ...training.experiments.experiment import Report
+
+experiments_application = typer.Typer(
+    help="Repeat the published comparison and ablation on one's own data.",
+    no_args_is_help=True,
+    **SETTINGS,
+)
+
+
+class Experiment(str, Enum):
+    """Which tables are made."""
+
+    COMPARE = "compare"
+    ABLATE = "ablate"
+
+
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder of labelled scans or slices, of any layout.")
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Gets the tables and the pictures, and a folder for each run.",
+    ),
+]
+StepsOption = Annotated[int | None, typer.Option(help="Budget of a run in steps.", min=1)]
+MinutesOption = Annotated[float | None, typer.Option(help="Budget of a run in minutes instead.")]
+SeedsOption = Annotated[int, typer.Option(help="How often each network is trained.", min=1)]
+FoldsOption = Annotated[
+    int,
+    typer.Option(
+        help="Parts that the patients are split into; 1 takes the data set's own split.", min=1
+    ),
+]
+NetworksOption = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="Only these rows, with commas; see the tables.")
+]
+DimensionsOption = Annotated[
+    int | None,
+    typer.Option(help="2: slice by slice; 3: in patches. As the data are, unless given."),
+]
+SizeOption = Annotated[
+    int | None,
+    typer.Option(help="Voxels along a side of a slice or patch; 256 or 64 unless given."),
+]
+SpacingOption = Annotated[
+    float | None,
+    typer.Option(help="Of these voxels, mm; in 2D such that a slice is seen whole, in 3D 4 mm."),
+]
+ChannelsOption = Annotated[
+    str, typer.Option(help="Feature channels of all networks, shallow to deep.")
+]
+BatchOption = Annotated[int | None, typer.Option(help="Slices (8) or patches (2) a step.", min=1)]
+LearningRateOption = Annotated[float, typer.Option(help="Its peak, after warming up.")]
+ProgressiveOption = Annotated[
+    bool, typer.Option("--progressive", help="Gates open and at rest in the first half.")
+]
+WorkersOption = Annotated[
+    int, typer.Option(help="Processes, with one thread each if there are several.", min=1)
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Numbers to compute in; auto takes bf16 where it is fast.")
+]
+
+
+@experiments_application.command()
+def compare(
+    data: DataArgument,
+    output: OutputOption,
+    steps: StepsOption = None,
+    minutes: MinutesOption = None,
+    seeds: SeedsOption = 3,
+    folds: FoldsOption = 5,
+    networks: NetworksOption = None,
+    dimensions: DimensionsOption = None,
+    size: SizeOption = None,
+    spacing_mm: SpacingOption = None,
+    channels: ChannelsOption = "16,32,64,128,256",
+    batch: BatchOption = None,
+    learning_rate: LearningRateOption = 1e-3,
+    progressive: ProgressiveOption = False,
+    workers: WorkersOption = 1,
+    device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """FCN, UNet, ResUNet and AttentionUNet under the same budget and splits.
+
+    Give --steps or --minutes. Finished runs are never repeated and a stopped one goes on when the
+    same command is given again; more --seeds add to those that are there.
+    """
+    _run(
+        "compare",
+        data,
+        output,
+        steps=steps,
+        minutes=minutes,
+        seeds=seeds,
+        folds=folds,
+        networks=networks,
+        dimensions=dimensions,
+        size=size,
+        spacing_mm=spacing_mm,
+        channels=channels,
+        batch=batch,
+        learning_rate=learning_rate,
+        progressive=progressive,
+        workers=workers,
+        device=device,
+        precision=precision,
+    )
+
+
+@experiments_application.command()
+def ablate(
+    data: DataArgument,
+    output: OutputOption,
+    steps: StepsOption = None,
+    minutes: MinutesOption = None,
+    seeds: SeedsOption = 3,
+    folds: FoldsOption = 5,
+    networks: NetworksOption = None,
+    dimensions: DimensionsOption = None,
+    size: SizeOption = None,
+    spacing_mm: SpacingOption = None,
+    channels: ChannelsOption = "16,32,64,128,256",
+    batch: BatchOption = None,
+    learning_rate: LearningRateOption = 1e-3,
+    progressive: ProgressiveOption = False,
+    workers: WorkersOption = 1,
+    device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """No gate, the deepest, all, with deep supervision; and the five kinds of gate.
+
+    Options as for compare, which shares its runs if it is given the same folder.
+    """
+    _run(
+        "ablate",
+        data,
+        output,
+        steps=steps,
+        minutes=minutes,
+        seeds=seeds,
+        folds=folds,
+        networks=networks,
+        dimensions=dimensions,
+        size=size,
+        spacing_mm=spacing_mm,
+        channels=channels,
+        batch=batch,
+        learning_rate=learning_rate,
+        progressive=progressive,
+        workers=workers,
+        device=device,
+        precision=precision,
+    )
+
+
+@experiments_application.command()
+def report(
+    experiment: Annotated[Experiment, typer.Argument(help="Whose tables.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that the experiment was run in.")
+    ],
+) -> None:
+    """Write the tables anew from the runs that are finished, without doing any."""
+    from ..requirements import extra_needed, require
+
+    require("train", "torch", "monai", "scipy", "matplotlib")
+    with extra_needed("train"):
+        from ...training.experiments.experiment import existing_report
+    _show(existing_report(experiment.value, output))
+
+
+def _run(
+    experiment: str,
+    data: Path,
+    output: Path,
+    *,
+    steps: int | None,
+    minutes: float | None,
+    seeds: int,
+    folds: int,
+    networks: str | None,
+    dimensions: int | None,
+    size: int | None,
+    spacing_mm: float | None,
+    channels: str,
+    batch: int | None,
+    learning_rate: float,
+    progressive: bool,
+    workers: int,
+    device: Device,
+    precision: Precision,
+) -> None:
+    from ..progress_bar import shown_progress
+    from ..requirements import extra_needed, require
+
+    require("train", "torch", "monai", "scipy", "matplotlib")
+    with extra_needed("train"):
+        from ...training.experiments.experiment import run_experiment
+        from ...training.experiments.runs import chosen_settings
+    settings = chosen_settings(
+        data,
+        dimensions=dimensions,
+        size=size,
+        spacing_mm=spacing_mm,
+        channels=_whole_numbers(channels),
+        batch=batch,
+        steps=steps,
+        minutes=minutes,
+        learning_rate=learning_rate,
+        gates_open_fraction=0.5 if progressive else 0.0,
+        precision=precision.value,
+    )
+    with shown_progress(plain_every_s=60.0) as progress:
+        _show(
+            run_experiment(
+                experiment,
+                data,
+                output,
+                settings,
+                networks=[name.strip() for name in networks.split(",")] if networks else (),
+                folds=folds,
+                seeds=seeds,
+                workers=workers,
+                device=device.value,
+                progress=progress,
+            )
+        )
+
+
+def _show(report: Report) -> None:
+    typer.echo(report.text, nl=False)
+    for failure in report.failures:
+        typer.echo(f"Failed: {failure}", err=True)
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"'{text}' is no list of whole numbers with commas between them."
+        ) from error

@@ -1,0 +1,284 @@
+"""A plain folder of images with a label file each, named alike.
+
+Either ``images/NAME.nii.gz`` and ``labels/NAME.nii.gz``, or both in one folder as
+``NAME.nii.gz`` and ``NAME_label.nii.gz``. A ``manifest.json`` may name the labels and list the
+cases::
+
+    {"format": 1, "labels": {"0": "background", "1": "pancreas"},
+     "cases": [{"name": "a", "image": "images/a.nii.gz", "label": "labels/a.nii.gz"}]}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError, TrainingError
+from ...inference.reading import read_volume
+from ..cases import CaseFiles, DataSet
+
+MANIFEST = "manifest.json"
+MANIFEST_FORMAT = 1
+FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+IMAGE_FOLDERS = ("images", "image", "imagesTr", "scans", "ct")
+LABEL_FOLDERS = ("labels", "label", "labelsTr", "masks", "mask", "segmentations", "segmentation")
+IMAGE_MARKS = ("ct", "image", "img", "scan", "volume", "0000")
+LABEL_MARKS = (
+    *("label", "labels", "seg", "segmentation", "mask", "masks", "organs", "organ", "gt"),
+    *("pancreas", "tumour", "tumor", "liver"),
+)
+"""What a file's name ends in after ``_``, ``-`` or ``.`` where it is a scan, or its labels."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its labels."""
+
+    name: str
+    image: Path
+    labels: Path
+    patient: str = ""
+
+
+def find_pairs(folder: Path) -> DataSet | None:
+    """The pairs of a folder; None where it holds none.
+
+    Where no manifest names the labels, every label file is read for the values in it.
+
+    Raises:
+        TrainingError: the manifest is wrong, or a label file cannot be read.
+    """
+    manifest = read_manifest(folder / MANIFEST)
+    if "cases" in manifest:
+        pairs, problems = _listed(folder, manifest["cases"])
+    else:
+        pairs, problems = _in_two_folders(folder)
+        if not pairs and not problems:
+            pairs, problems = _in_one_folder(folder)
+        if not pairs:
+            return None
+    names = manifest.get("labels") or _values_as_names(pairs)
+    label_map = {value: index for index, value in enumerate(sorted(names))}
+    labels = tuple(names[value] for value in label_map)
+    in_order = all(value == index for value, index in label_map.items())
+    return DataSet(
+        "pairs",
+        labels,
+        _target(manifest.get("target"), labels),
+        tuple(
+            CaseFiles(
+                pair.name,
+                pair.image,
+                pair.labels,
+                label_map=None if in_order else label_map,
+                patient=pair.patient,
+            )
+            for pair in pairs
+        ),
+        part_of=manifest.get("part_of", {}),
+        problems=tuple(problems),
+    )
+
+
+def stem(file: Path) -> str | None:
+    """The name without its ending; None for a file of another format."""
+    name = file.name
+    for ending in FILE_ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return None
+
+
+# The manifest
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """What a manifest says, checked; its labels by value as numbers. Empty where there is none.
+
+    Raises:
+        TrainingError: it cannot be read, or says what cannot be.
+    """
+    if not file.exists():
+        return {}
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise TrainingError(f"'{file}' cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise TrainingError(f"'{file}' is not valid JSON ({error}).") from error
+    if not isinstance(content, dict) or content.get("format") != MANIFEST_FORMAT:
+        raise TrainingError(
+            f"'{file}' is no list of cases of a format that is read here; it starts with "
+            f'{{"format": {MANIFEST_FORMAT}.'
+        )
+    manifest = dict(content)
+    if "labels" in manifest:
+        manifest["labels"] = label_names(manifest["labels"], file)
+    if "cases" in manifest and not isinstance(manifest["cases"], list):
+        raise TrainingError(f"The cases in '{file}' must be a list.")
+    part_of = manifest.get("part_of", {})
+    if not isinstance(part_of, dict) or not all(
+        isinstance(text, str) for pair in part_of.items() for text in pair
+    ):
+        raise TrainingError(f"In '{file}', part_of must give the name of a label for another one.")
+    return manifest
+
+
+def label_names(labels: Any, file: Path) -> dict[int, str]:
+    """Label names by value, from JSON's object of texts.
+
+    Raises:
+        TrainingError: a value is not 0 to 254, a name is missing or stands twice, or there is no
+            label but the background.
+    """
+    try:
+        names = {int(value): name for value, name in labels.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise TrainingError(
+            f'The labels in \'{file}\' must be numbers with a name each, as {{"0": "background", '
+            '"1": "pancreas"}.'
+        ) from None
+    names.setdefault(0, "background")
+    wrong = [value for value in names if not 0 <= value <= 254]
+    if wrong:
+        raise TrainingError(f"The label {wrong[0]} in '{file}' is outside 0 to 254.")
+    texts = list(names.values())
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise TrainingError(f"Each label in '{file}' must have a name.")
+    if len({text.casefold() for text in texts}) < len(texts):
+        raise TrainingError(f"Two labels in '{file}' have the same name.")
+    if len(names) < 2:
+        raise TrainingError(f"'{file}' names no label but the background.")
+    return names
+
+
+def _listed(folder: Path, cases: Sequence[Any]) -> tuple[list[Pair], list[str]]:
+    pairs, problems = [], []
+    names: set[str] = set()
+    for entry in cases:
+        where = [entry.get(key) for key in ("image", "label")] if isinstance(entry, Mapping) else []
+        texts = [text for text in where if isinstance(text, str) and text]
+        if len(texts) != 2:
+            raise TrainingError(f"A case in '{folder / MANIFEST}' lacks its image or its label.")
+        image, labels = (_inside(folder, text) for text in texts)
+        name = str(entry.get("name") or stem(image) or image.name)
+        if name in names:
+            raise TrainingError(f"The case '{name}' stands twice in '{folder / MANIFEST}'.")
+        names.add(name)
+        missing = [file for file in (image, labels) if not file.exists()]
+        if missing:
+            problems.append(
+                f"Case '{name}' is in {MANIFEST}, but '{missing[0].relative_to(folder)}' is "
+                "missing."
+            )
+        else:
+            pairs.append(Pair(name, image, labels, str(entry.get("patient") or "")))
+    return pairs, problems
+
+
+def _inside(folder: Path, text: str) -> Path:
+    path = PurePosixPath(text.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise TrainingError(
+            f"'{text}' in '{folder / MANIFEST}' leads out of the data folder; give paths within it."
+        )
+    return folder / path
+
+
+# Names alike
+
+
+def _in_two_folders(folder: Path) -> tuple[list[Pair], list[str]]:
+    where = [
+        next((folder / name for name in names if (folder / name).is_dir()), None)
+        for names in (IMAGE_FOLDERS, LABEL_FOLDERS)
+    ]
+    if where[0] is None or where[1] is None:
+        return [], []
+    images, labels = (_files(one) for one in where if one is not None)
+    return _matched(
+        {_without_mark(name, IMAGE_MARKS): file for name, file in images.items()},
+        {_without_mark(name, LABEL_MARKS): file for name, file in labels.items()},
+        folder,
+    )
+
+
+def _in_one_folder(folder: Path) -> tuple[list[Pair], list[str]]:
+    images, labels = {}, {}
+    for name, file in _files(folder).items():
+        bare = _without_mark(name, LABEL_MARKS)
+        if bare != name:
+            labels[bare] = file
+        else:
+            images[_without_mark(name, IMAGE_MARKS)] = file
+    # Without a single label the folder is of something else, not of pairs with labels missing.
+    return _matched(images, labels, folder) if labels else ([], [])
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    files = {}
+    for file in sorted(folder.iterdir()):
+        name = stem(file)
+        if name and not name.startswith("."):
+            files[name] = file
+    return files
+
+
+def _without_mark(name: str, marks: Sequence[str]) -> str:
+    lower = name.lower()
+    for mark in marks:
+        if lower.endswith(tuple(separator + mark for separator in "_-.")):
+            return name[: -len(mark) - 1]
+    return name
+
+
+def _matched(
+    images: Mapping[str, Path], labels: Mapping[str, Path], folder: Path
+) -> tuple[list[Pair], list[str]]:
+    pairs = [Pair(name, images[name], labels[name]) for name in sorted(images.keys() & labels)]
+    problems = [
+        f"'{images[name].relative_to(folder)}' has no label file."
+        for name in sorted(images.keys() - labels.keys())
+    ]
+    problems += [
+        f"'{labels[name].relative_to(folder)}' has no image."
+        for name in sorted(labels.keys() - images.keys())
+    ]
+    return pairs, problems
+
+
+# Labels without names
+
+
+def _values_as_names(pairs: Sequence[Pair]) -> dict[int, str]:
+    """Names for the values that the label files hold."""
+    values = {0}
+    for pair in pairs:
+        try:
+            values |= values_in(read_volume(pair.labels).array)
+        except InputError as error:
+            raise TrainingError(f"Case '{pair.name}' cannot be read: {error}") from error
+    wrong = [value for value in values if not 0 <= value <= 254]
+    if wrong:
+        raise TrainingError(f"The label files hold {wrong[0]}, which is outside 0 to 254.")
+    if len(values) < 2:
+        raise TrainingError("The label files hold nothing but background.")
+    return {value: f"label {value}" if value else "background" for value in sorted(values)}
+
+
+def values_in(array: np.ndarray) -> set[int]:
+    """The whole numbers in an array; a fraction counts as the number below."""
+    if array.dtype == np.uint8:
+        return set(np.flatnonzero(np.bincount(array.ravel(), minlength=256)).tolist())
+    return {int(value) for value in np.unique(array)}
+
+
+def _target(wanted: Any, labels: Sequence[str]) -> str:
+    if wanted is not None and wanted not in labels[1:]:
+        raise TrainingError(f"The target '{wanted}' in {MANIFEST} is none of its labels.")
+    return wanted or ("pancreas" if "pancreas" in labels else labels[1])

@@ -1,0 +1,595 @@
+"""Finetuning: what is learnt from and judged by, what is written, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
+from AttentionUNetSegmentLib.models import (
+    Label,
+    Model,
+    ModelCard,
+    Stage,
+    find_model,
+    load_model,
+    save_model,
+)
+from AttentionUNetSegmentLib.networks import build_network
+from AttentionUNetSegmentLib.training import finetuning
+from AttentionUNetSegmentLib.training.cases import LabelledCase
+from AttentionUNetSegmentLib.training.datasets import BTCV_LABELS, PANCREAS
+from AttentionUNetSegmentLib.training.evaluation import Evaluation
+from AttentionUNetSegmentLib.training.finetuning import (
+    FinetuningOptions,
+    choose_held_out,
+    data_for,
+    finetune_model,
+    stage_options,
+)
+from AttentionUNetSegmentLib.training.metrics import score
+from AttentionUNetSegmentLib.training.patches import PatchOptions
+from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
+from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from small_cases import small_case, write_case
+from threshold_model import threshold_model
+
+PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
+
+
+@pytest.fixture(scope="module")
+def card() -> ModelCard:
+    network = {
+        "name": "AttentionUNet",
+        "dimensions": 3,
+        "in_channels": 3,
+        "out_channels": len(BTCV_LABELS),
+        "channels": [4, 4, 4, 4, 4],
+        "norm": "instance",
+        "deep_supervision": True,
+    }
+    return dataclasses.replace(
+        threshold_model().card,
+        name="small",
+        version="1.2",
+        licence="CC BY-NC 4.0",
+        citation=("Somebody 2020",),
+        labels=tuple(Label(value, name) for value, name in enumerate(BTCV_LABELS)),
+        stages={
+            "locator": Stage({**network, "in_channels": 1}, (6.0, 6.0, 6.0)),
+            "refiner": Stage(network, PATCH.spacing_mm),
+        },
+        training={"cases": 11},
+        figures={"validation": 0.7},
+    )
+
+
+@pytest.fixture
+def model(card: ModelCard, tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
+    save_model(tmp_path / "small", card, networks)
+    return tmp_path / "small"
+
+
+def write_corrected(folder: Path, count: int, patients: dict[str, str] | None = None) -> Path:
+    """A data set as the panel collects it: one organ, as label 1."""
+    cases = []
+    for number in range(1, count + 1):
+        name, case = f"case-{number:04d}", small_case()
+        organ = case.labels.with_array((case.labels.array == PANCREAS).astype(np.uint8))
+        ct = case.ct.with_array(case.ct.array + number)
+        write_case(folder / "files", name, dataclasses.replace(case, ct=ct, labels=organ))
+        entry = {"name": name}
+        for key, ending in (("image", "_ct"), ("label", "_organs")):
+            target = folder / f"{key}s" / f"{name}.nii.gz"
+            target.parent.mkdir(exist_ok=True)
+            (folder / "files" / f"{name}{ending}.nii.gz").rename(target)
+            entry[key] = f"{key}s/{name}.nii.gz"
+        if patients and name in patients:
+            entry["patient"] = patients[name]
+        cases.append(entry)
+    (folder / "files").rmdir()
+    manifest = {"format": 1, "labels": {"0": "background", "1": "pancreas"}, "cases": cases}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def corrected(tmp_path: Path) -> Path:
+    return write_corrected(tmp_path / "corrected", 5)
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    for name in ("case0005", "case0007", "case0010"):
+        write_case(tmp_path / "original" / "btcv" / "train", name, small_case())
+    region = small_case("region")
+    write_case(tmp_path / "original" / "panorama-roi", "panorama001", region, "_pancreas")
+    return tmp_path / "original"
+
+
+@pytest.fixture
+def small_patches(monkeypatch: pytest.MonkeyPatch) -> list[StageTrainer]:
+    """Both recipes with small patches, and ever better; the trainers that were made."""
+    made: list[StageTrainer] = []
+
+    def options(name: str, card: ModelCard, given: FinetuningOptions) -> StageOptions:
+        full = stage_options(name, card, given)
+        spacing = full.patch.spacing_mm
+        return dataclasses.replace(full, patch=dataclasses.replace(PATCH, spacing_mm=spacing))
+
+    class Remembered(StageTrainer):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+        def validate(self) -> dict[str, Any]:
+            return {**super().validate(), "validation_dice": {"any": self.state.step / 1000}}
+
+    monkeypatch.setattr(finetuning, "stage_options", options)
+    monkeypatch.setattr(finetuning, "StageTrainer", Remembered)
+    return made
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Stands for the measurement: Dice of each model by its name; others' is that of "small"."""
+    dice = {"small": 0.5, "small-finetuned": 0.6}
+
+    def evaluate(
+        model: Model, cases: list[LabelledCase], split: str, device: str = "auto"
+    ) -> Evaluation:
+        from AttentionUNetSegmentLib.training.evaluation import CaseResult
+
+        results = []
+        for case in cases:
+            truth = case.labels.array == PANCREAS
+            scores = dataclasses.replace(
+                score(truth, truth, case.ct), dice=dice.get(model.card.name, dice["small"])
+            )
+            results.append(CaseResult(case.name, 0, scores, (), (), (), 0.1, "CPU", ()))
+        return Evaluation(model.card.name, model.card.version, "", split, "test", tuple(results))
+
+    monkeypatch.setattr(finetuning, "evaluate_cases", evaluate)
+    return dice
+
+
+def state(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {name: network.state_dict() for name, network in load_model(folder).networks.items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def options(**changes: Any) -> FinetuningOptions:
+    return FinetuningOptions(**{"steps": 2, "device": "cpu", "precision": "float32", **changes})
+
+
+# What is learnt from and judged by
+
+
+def test_corrected_cases_teach_their_organ_only(card: ModelCard, corrected: Path) -> None:
+    """The shipped networks know eight organs; the labels know one, and 0 is not "no organ"."""
+    data = data_for(card, corrected, kind="corrected")
+    assert data.labels == BTCV_LABELS
+    assert {case.kind for case in data.cases} == {"corrected"}
+    assert not any(case.organs_known for case in data.cases)
+    case = finetuning.load_cases(data.cases[:1])[0]
+    assert set(np.unique(case.labels.array)) == {0, PANCREAS}
+
+
+def test_data_without_the_models_organ_is_refused(
+    card: ModelCard, corrected: Path, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(card, target="liver")
+    with pytest.raises(TrainingError, match="segments liver"):
+        data_for(other, corrected)
+    with pytest.raises(TrainingError, match="no data folder"):
+        data_for(card, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("0.2", 1), ("0.4", 2), ("0.01", 1), ("0.99", 4)])
+def test_a_share_of_the_cases_is_held_out(
+    card: ModelCard, corrected: Path, wanted: str, count: int
+) -> None:
+    split = choose_held_out(data_for(card, corrected), wanted)
+    assert len(split.validation) == count
+    assert len(split.train) == 5 - count
+    assert not set(split.train) & set(split.validation)
+
+
+def test_cases_are_held_out_by_name(card: ModelCard, corrected: Path) -> None:
+    data = data_for(card, corrected)
+    split = choose_held_out(data, "case-0002, case-0004")
+    assert split.validation == ("case-0002", "case-0004")
+    assert split.train == ("case-0001", "case-0003", "case-0005")
+    for wrong in ("case-0009", " ,", "1.5", "0", "nan"):
+        with pytest.raises(InputError):
+            choose_held_out(data, wrong)
+    with pytest.raises(TrainingError, match="none is left"):
+        choose_held_out(data, ",".join(case.name for case in data.cases))
+
+
+def test_scans_of_one_patient_are_on_one_side(card: ModelCard, tmp_path: Path) -> None:
+    patients = {"case-0001": "A", "case-0002": "A", "case-0003": "A"}
+    data = data_for(card, write_corrected(tmp_path / "set", 4, patients))
+    for seed in range(4):
+        split = choose_held_out(data, "0.5", seed)
+        for side in (split.train, split.validation):
+            assert len(set(side) & set(patients)) in (0, 3)
+    with pytest.raises(TrainingError, match="hold out both"):
+        choose_held_out(data, "case-0001,case-0002")
+
+
+@pytest.mark.parametrize("patients", [{}, {"case-0001": "A", "case-0002": "A"}])
+def test_too_few_patients_are_refused(
+    card: ModelCard, tmp_path: Path, patients: dict[str, str]
+) -> None:
+    data = data_for(card, write_corrected(tmp_path / "set", 1 + len(patients) // 2, patients))
+    with pytest.raises(TrainingError, match="at least two"):
+        choose_held_out(data, "0.2")
+
+
+def test_half_of_the_samples_come_from_the_corrected_cases(card: ModelCard) -> None:
+    made = stage_options("refiner", card, options(learning_rate=3e-5))
+    assert made.kind_weights["corrected"] == pytest.approx(0.5)
+    assert sum(made.kind_weights.values()) == pytest.approx(1)
+    assert made.learning_rate == LearningRate(peak=3e-5)
+    assert made.target_label == PANCREAS
+    assert made.network == card.stages["refiner"].network
+    assert made.patch.spacing_mm == card.stages["refiner"].spacing_mm
+    assert (made.patience, made.validate_every_steps) == (8, 25)  # it ends early
+
+
+def test_a_model_is_trained_as_its_card_says(card: ModelCard) -> None:
+    labels = (Label(0, "background"), Label(1, "pancreas"), *card.labels[1:-1])
+    labels = tuple(Label(value, label.name) for value, label in enumerate(labels))
+    other = dataclasses.replace(card, labels=labels, intensity_window_hu=(-200, 300))
+    made = stage_options("refiner", other, options())
+    assert (made.target_label, made.window_hu) == (1, (-200, 300))
+    assert made.budget == Budget(steps=2)
+    both = options(stage="all", steps=100)
+    budgets = [stage_options(name, card, both).budget.steps for name in ("locator", "refiner")]
+    assert budgets == [30, 70]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"minutes": 1.0},
+        {"steps": 0},
+        {"steps": None, "minutes": float("nan")},
+        {"stage": "third"},
+        {"precision": "int8"},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+    ],
+)
+def test_wrong_options_get_a_sentence(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        options(**wrong)
+
+
+def test_without_a_budget_it_is_half_an_hour_at_most() -> None:
+    assert FinetuningOptions().budget(0.5) == Budget(minutes=15)
+
+
+# The run
+
+
+@pytest.mark.usefixtures("measured")
+def test_the_refiner_learns_from_where_the_model_was(
+    model: Path, corrected: Path, tmp_path: Path, small_patches: list[StageTrainer]
+) -> None:
+    before = state(model)
+    outcome = finetune_model(str(model), corrected, tmp_path / "run", options())
+    (trainer,) = small_patches
+    assert trainer.options.stage == "refiner"
+    assert outcome.folder == tmp_path / "run" / "model"
+    after = state(outcome.folder)
+    assert same(before["locator"], after["locator"])
+    assert not same(before["refiner"], after["refiner"])
+    # Two gentle steps from there, not from anywhere else.
+    change = max(
+        float((after["refiner"][name] - before["refiner"][name]).abs().max())
+        for name in before["refiner"]
+    )
+    assert change < 0.01
+
+
+@pytest.mark.usefixtures("measured", "small_patches")
+@pytest.mark.parametrize(
+    ("stage", "learns"), [("locator", {"locator"}), ("all", {"locator", "refiner"})]
+)
+def test_other_stages_learn_if_asked_for(
+    model: Path, corrected: Path, tmp_path: Path, stage: str, learns: set[str]
+) -> None:
+    outcome = finetune_model(str(model), corrected, tmp_path / "run", options(stage=stage))
+    assert outcome.folder is not None
+    before, after = state(model), state(outcome.folder)
+    assert {name for name in before if not same(before[name], after[name])} == learns
+
+
+@pytest.mark.usefixtures("measured")
+def test_the_original_data_is_mixed_in_and_judged_by_too(
+    model: Path,
+    corrected: Path,
+    original: Path,
+    tmp_path: Path,
+    small_patches: list[StageTrainer],
+) -> None:
+    outcome = finetune_model(str(model), corrected, tmp_path / "run", options(original=original))
+    (trainer,) = small_patches
+    sources = {
+        kind: [source.case.name for source in sources]
+        for kind, sources in trainer.train_sources.items()
+    }
+    assert len(sources["corrected"]) == 4
+    assert sources["scan"] == ["case0005", "case0007"]
+    assert sources["region"] == ["panorama001"]
+    assert outcome.original_before is not None
+    assert [one.case for one in outcome.original_before.results] == ["case0010"]
+    assert "forgotten" in (tmp_path / "run" / "finetuning.md").read_text()
+
+
+@pytest.mark.usefixtures("measured", "small_patches")
+def test_the_card_says_where_the_model_comes_from(
+    model: Path, corrected: Path, tmp_path: Path, card: ModelCard
+) -> None:
+    first = finetune_model(str(model), corrected, tmp_path / "run", options())
+    assert first.folder is not None
+    made = load_model(first.folder).card
+    assert (made.name, made.version) == ("small-finetuned", "1.2+finetuned.1")
+    assert (made.licence, made.citation) == (card.licence, card.citation)
+    origin = made.training["finetuned_from"]
+    assert (origin["name"], origin["version"]) == ("small", "1.2")
+    assert origin["weights_sha256"] == load_model(model).card.weights.sha256  # type: ignore[union-attr]
+    assert origin["training"] == {"cases": 11}
+    assert made.training["cases"]["corrected"] == 4
+    assert made.training["held_out"]["corrected"] == 1
+    assert set(made.figures) == {"held_out"}
+    assert made.figures["held_out"]["after"]["clicks"]["0"]["mean"]["dice"] == 0.6
+    assert "4 cases" in made.summary
+
+    again = finetune_model(
+        str(first.folder), corrected, tmp_path / "second", options(even_if_worse=True)
+    )
+    assert again.folder is not None
+    made = load_model(again.folder).card
+    assert (made.name, made.version) == ("small-finetuned", "1.2+finetuned.2")
+    assert made.title.count("finetuned") == 1
+
+
+@pytest.mark.usefixtures("small_patches")
+def test_a_model_that_is_not_better_is_not_written(
+    model: Path, corrected: Path, tmp_path: Path, measured: dict[str, float]
+) -> None:
+    measured["small-finetuned"] = 0.5
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"not better.*0\.500 before, 0\.500 after"):
+        finetune_model(str(model), corrected, run, options())
+    assert not (run / "model").exists()
+    assert "**not better**" in (run / "finetuning.md").read_text()
+    assert json.loads((run / "finetuning.json").read_text())["better"] is False
+    # Asked for, it is written, from what was learnt already, and says what it is.
+    outcome = finetune_model(str(model), corrected, run, options(even_if_worse=True))
+    assert outcome.folder is not None
+    figures = load_model(outcome.folder).card.figures["held_out"]
+    assert figures["after"]["clicks"]["0"]["mean"]["dice"] == 0.5
+
+
+def test_a_model_is_measured_as_the_panel_would_segment() -> None:
+    case = small_case()
+    result = finetuning.evaluate_cases(threshold_model(PANCREAS), [case, case], "held out", "cpu")
+    assert [one.clicks for one in result.results] == [0, 0]
+    assert result.mean_dice() > 0.9
+    assert (result.model, result.split) == ("bright", "held out")
+    dark = dataclasses.replace(case, ct=case.ct.with_array(case.ct.array - 100))
+    worse = finetuning.evaluate_cases(threshold_model(PANCREAS), [dark, case], "x", "cpu")
+    rows = finetuning.comparison(result, worse)
+    old, new = result.mean_dice(), worse.mean_dice()
+    assert rows[-1] == f"| **mean** | {old:.3f} | {new:.3f} | {new - old:+.3f} |"
+    assert len(rows) == 5
+
+
+@pytest.mark.usefixtures("measured", "small_patches")
+def test_a_model_is_installed_under_a_name_of_its_own(
+    model: Path, corrected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTENTION_UNET_SEGMENT_MODELS", str(tmp_path / "own"))
+    outcome = finetune_model(
+        str(model), corrected, tmp_path / "run", options(install=True, steps=1)
+    )
+    assert outcome.folder == tmp_path / "own" / "small-finetuned"
+    assert find_model("small-finetuned") == outcome.folder  # what the panel lists and loads
+    assert same(state(outcome.folder)["refiner"], state(tmp_path / "run" / "model")["refiner"])
+    with pytest.raises(ModelError, match="installed already"):
+        finetune_model(str(model), corrected, tmp_path / "again", options(install=True))
+    assert not (tmp_path / "again").exists()  # before any work
+
+
+def test_data_that_is_not_sound_is_refused(model: Path, corrected: Path, tmp_path: Path) -> None:
+    shutil.copy(
+        corrected / "images" / "case-0001.nii.gz", corrected / "images" / "case-0004.nii.gz"
+    )
+    with pytest.raises(TrainingError, match="same image"):
+        finetune_model(str(model), corrected, tmp_path / "run", options())
+
+
+def test_a_model_that_cannot_be_finetuned_is_refused(
+    card: ModelCard, corrected: Path, tmp_path: Path
+) -> None:
+    refiner = card.stages["refiner"]
+    flat = Stage({**refiner.network, "dimensions": 2}, refiner.spacing_mm)
+    for stages, stage, told in (
+        ({"refiner": flat}, "refiner", "slices one by one"),
+        ({"refiner": refiner}, "locator", "no locator"),
+    ):
+        folder = tmp_path / told
+        networks = {name: build_network(dict(one.network)) for name, one in stages.items()}
+        save_model(folder, dataclasses.replace(card, stages=stages), networks)
+        with pytest.raises(ModelError, match=told):
+            finetune_model(str(folder), corrected, tmp_path / "run", options(stage=stage))
+
+
+@pytest.mark.usefixtures("measured", "small_patches")
+def test_a_run_goes_on_with_the_same_model_and_cases_only(
+    model: Path, corrected: Path, tmp_path: Path, card: ModelCard
+) -> None:
+    run = tmp_path / "run"
+    finetune_model(str(model), corrected, run, options(steps=1))
+    finetune_model(str(model), corrected, run, options(steps=2))
+    with pytest.raises(TrainingError, match="held_out"):
+        finetune_model(str(model), corrected, run, options(held_out="0.4"))
+    write_corrected(corrected, 6)
+    with pytest.raises(TrainingError, match="another model or other cases"):
+        finetune_model(str(model), corrected, run, options())
+
+
+@pytest.mark.usefixtures("small_patches")
+def test_the_command_finetunes_and_says_what_came_out(
+    model: Path,
+    corrected: Path,
+    tmp_path: Path,
+    measured: dict[str, float],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["finetune", "--model", str(model), "--data", str(corrected), "--device", "cpu"]
+    assert main([*command, "-o", str(tmp_path / "run"), "--steps", "1", "--name", "mine"]) == 2
+    assert "not better" in capsys.readouterr().err
+    measured["mine"] = 0.7
+    assert main([*command, "-o", str(tmp_path / "run"), "--steps", "1", "--name", "mine"]) == 0
+    told = capsys.readouterr().out
+    assert "| **mean** | 0.500 | 0.700 | +0.200 |" in told
+    assert f"Model: {tmp_path / 'run' / 'model'}" in told
+    assert load_model(tmp_path / "run" / "model").card.name == "mine"
+
+    budgets = ["--steps", "1", "--minutes", "1"]
+    assert main([*command, "-o", str(tmp_path / "other"), *budgets]) == 2
+    assert "minutes or in steps" in capsys.readouterr().err
+
+
+class Killed(BaseException):
+    """Stands for the process's end at any point."""
+
+
+@pytest.mark.usefixtures("measured", "small_patches")
+def test_a_killed_run_goes_on_exactly(
+    model: Path, corrected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = finetune_model(str(model), corrected, tmp_path / "whole", options(steps=4))
+    learn = StageTrainer._learn
+
+    def die_at_third(self: StageTrainer, *args: Any) -> dict[str, Any]:
+        if self.state.step == 2:
+            self._save()
+            raise Killed
+        return learn(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageTrainer, "_learn", die_at_third)
+        with pytest.raises(Killed):
+            finetune_model(str(model), corrected, tmp_path / "killed", options(steps=4))
+    resumed = finetune_model(str(model), corrected, tmp_path / "killed", options(steps=4))
+    assert whole.folder is not None
+    assert resumed.folder is not None
+    assert same(state(whole.folder)["refiner"], state(resumed.folder)["refiner"])
+
+
+# When training ends
+
+
+def continued(folder: Path, dice: list[float], steps: int) -> StageTrainer:
+    """A run whose held-out Dice, look by look, is given; looks are taken at every other step."""
+
+    class Told(StageTrainer):
+        def validate(self) -> dict[str, Any]:
+            look = min(-(-self.state.step // 2), len(dice) - 1)
+            return {"validation_dice": {"one": dice[look], "two": dice[look]}}
+
+    network = {
+        "name": "AttentionUNet",
+        "dimensions": 3,
+        "in_channels": 3,
+        "out_channels": len(BTCV_LABELS),
+        "channels": [4, 4, 4, 4, 4],
+        "norm": "instance",
+        "deep_supervision": True,
+    }
+    stage = StageOptions(
+        "refiner",
+        network,
+        PATCH,
+        Budget(steps=steps),
+        PANCREAS,
+        learning_rate=LearningRate(peak=1e-3),
+        kind_weights={"corrected": 1.0},
+        checkpoint_every_s=0.0,
+        validate_every_steps=2,
+        patience=3,
+    )
+    case = dataclasses.replace(small_case(), kind="corrected", organs_known=False)
+    return Told(stage, [case], [case], folder, initial_weights=start(network))
+
+
+def start(network: dict[str, Any]) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return build_network(network).state_dict()
+
+
+def test_training_ends_when_the_held_out_cases_get_no_better(tmp_path: Path) -> None:
+    # Best after step 2; steps 4, 6 and 8 are no better, and 100 are not taken.
+    run = continued(tmp_path, [0.5, 0.6, 0.55, 0.6, 0.59, 0.9], steps=100)
+    found = run.run()
+    assert run.state.step == 8
+    assert run.state.best is not None
+    assert run.state.best.step == 2
+    assert not found.training
+    assert same(run.state.best.weights, found.state_dict())
+    assert not same(start(run.options.network), found.state_dict())
+    dice = [
+        json.loads(line)["validation_dice"]["one"] for line in run.log_file.read_text().splitlines()
+    ]
+    assert dice == [0.5, 0.6, 0.55, 0.6, 0.59]
+
+
+def test_what_never_got_better_is_what_it_was(tmp_path: Path) -> None:
+    run = continued(tmp_path, [0.5, 0.4, 0.5, 0.3, 0.2], steps=100)
+    found = run.run().state_dict()
+    assert run.state.step == 6
+    assert same(start(run.options.network), found)
+
+
+def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = [0.5, 0.6, 0.7, 0.6, 0.5, 0.5, 0.9]
+    expected = continued(tmp_path / "whole", dice, steps=30).run().state_dict()
+    learn = StageTrainer._learn
+
+    def die_at(step: int) -> Any:
+        def dying(self: StageTrainer, *args: Any) -> dict[str, Any]:
+            if self.state.step == step:
+                raise Killed
+            return learn(self, *args)
+
+        return dying
+
+    for step in (1, 3, 4, 7):
+        folder = tmp_path / f"killed at {step}"
+        with monkeypatch.context() as patch:
+            patch.setattr(StageTrainer, "_learn", die_at(step))
+            with pytest.raises(Killed):
+                continued(folder, dice, steps=30).run()
+        resumed = continued(folder, dice, steps=30)
+        assert resumed.state.step == step
+        assert same(expected, resumed.run().state_dict())
+        assert resumed.state.best is not None
+        assert (resumed.state.best.step, resumed.state.step) == (4, 10)

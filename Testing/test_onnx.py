@@ -1,0 +1,150 @@
+"""Networks as ONNX files: ONNX Runtime and PyTorch agree, at any size that fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from AttentionUNetSegmentLib import models
+from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.errors import ModelError, OutputError
+from AttentionUNetSegmentLib.models import onnx_export
+from AttentionUNetSegmentLib.models.onnx_export import export_onnx
+from AttentionUNetSegmentLib.networks import build_network
+
+REASON = "not installed (extra 'onnx')"
+onnx = pytest.importorskip("onnx", reason=REASON)
+onnxruntime = pytest.importorskip("onnxruntime", reason=REASON)
+pytest.importorskip("onnxscript", reason=REASON)
+
+CONFIG: dict[str, Any] = {
+    "name": "AttentionUNet",
+    "dimensions": 3,
+    "in_channels": 3,
+    "out_channels": 2,
+    "channels": [4, 4, 8],
+    "norm": "instance",
+    "deep_supervision": True,
+}
+
+
+def model_of(**stages: dict[str, Any]) -> models.Model:
+    """A model with random networks, one for each config."""
+    torch.manual_seed(0)
+    networks = {
+        name: build_network(config).eval().requires_grad_(False) for name, config in stages.items()
+    }
+    card = models.ModelCard(
+        name="random",
+        version="7",
+        title="Random",
+        summary="For tests.",
+        intended_use="Tests.",
+        licence="CC0",
+        citation=(),
+        intensity_window_hu=(-125, 275),
+        labels=(models.Label(0, "background"), models.Label(1, "pancreas")),
+        target="pancreas",
+        stages={name: models.Stage(config, (2.0, 2.0, 3.0)) for name, config in stages.items()},
+    )
+    return models.Model(card, networks, Path())
+
+
+def assert_agrees(file: Path, network: torch.nn.Module, shape: tuple[int, ...]) -> None:
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    image = torch.rand(1, network.config.in_channels, *shape)  # type: ignore[union-attr]
+    names = [output.name for output in session.get_outputs()]
+    results = session.run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        expected = network(image, return_attention=True)
+    levels = network.gated_levels  # type: ignore[union-attr]
+    assert names == ["logits", *(f"attention_level_{level}" for level in levels)]
+    for ours, theirs in zip([expected.logits, *expected.attention], results, strict=True):
+        assert theirs.shape == tuple(ours.shape)
+        np.testing.assert_allclose(theirs, ours.numpy(), atol=2e-4)
+
+
+def test_both_stages_are_exported_with_attention_and_open_sizes(tmp_path: Path) -> None:
+    model = model_of(
+        locator={**CONFIG, "in_channels": 1, "gate": "stable"},
+        refiner={**CONFIG, "gate": "multi-head", "heads": 2, "channels": [4, 4, 4]},
+    )
+    files = export_onnx(model, tmp_path / "onnx")
+    assert [file.name for file in files] == ["locator.onnx", "refiner.onnx"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["onnx"]
+    for file in files:
+        for shape in ((8, 8, 8), (12, 20, 16)):
+            assert_agrees(file, model.networks[file.stem], shape)
+    about = onnxruntime.InferenceSession(
+        str(files[1]), providers=["CPUExecutionProvider"]
+    ).get_modelmeta()
+    told = about.custom_metadata_map
+    assert told["model"] == "random 7"
+    assert told["stride"] == "4"
+    assert json.loads(told["spacing_mm"]) == [2.0, 2.0, 3.0]
+    assert json.loads(told["labels"]) == ["background", "pancreas"]
+    assert "clicks inside and outside" in told["input"]
+
+
+def test_two_dimensions_and_other_networks(tmp_path: Path) -> None:
+    model = model_of(refiner={**CONFIG, "name": "ResUNet", "dimensions": 2, "norm": "batch"})
+    (file,) = export_onnx(model, tmp_path)
+    assert_agrees(file, model.networks["refiner"], (12, 16))
+
+
+def test_a_multi_scale_gate_has_a_fixed_size(tmp_path: Path) -> None:
+    model = model_of(refiner={**CONFIG, "gate": "multi-scale", "channels": [4, 4], "dimensions": 2})
+    (file,) = export_onnx(model, tmp_path)
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
+    assert all(isinstance(size, int) for size in shape)
+    assert_agrees(file, model.networks["refiner"], tuple(shape[2:]))
+
+
+def test_a_file_that_answers_otherwise_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def zeroed(file: Path) -> None:
+        content = onnx.load(str(file))
+        for weight in content.graph.initializer:
+            if weight.data_type == onnx.TensorProto.FLOAT:
+                weight.raw_data = bytes(len(weight.raw_data))
+        onnx.save(content, str(file))
+
+    compare = onnx_export._compare
+
+    def tampered(exported: torch.nn.Module, file: Path, image: torch.Tensor) -> None:
+        zeroed(file)
+        compare(exported, file, image)
+
+    monkeypatch.setattr(onnx_export, "_compare", tampered)
+    model = model_of(refiner={**CONFIG, "channels": [4, 4], "dimensions": 2})
+    with pytest.raises(ModelError, match="other results in ONNX Runtime"):
+        export_onnx(model, tmp_path / "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(refiner={**CONFIG, "channels": [4, 4], "dimensions": 2})
+    models.save_model(tmp_path / "model", model.card, model.networks)
+    out = tmp_path / "out"
+    assert main(["models", "export-onnx", str(tmp_path / "model"), "-o", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "refiner.onnx" in captured.out
+    assert captured.err == ""
+    saved = models.load_model(tmp_path / "model")  # in half precision
+    assert_agrees(out / "refiner.onnx", saved.networks["refiner"], (6, 8))
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.onnx.export", full)
+    with pytest.raises(OutputError, match="No space left"):
+        export_onnx(model, tmp_path / "more")
+    assert not (tmp_path / "more").exists()
