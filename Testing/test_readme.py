@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from AttentionUNetSegmentLib.models import find_model
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
 
 ROOT = Path(__file__).resolve().parents[1]
+CARD = "AttentionUNetSegment/Resources/Models/pancreas-ct/model.json"
 PAGES = sorted((ROOT / "Resources" / "Documentation").glob("*.md"))
 TEXTS = [ROOT / "README.md", ROOT / ".github" / "CONTRIBUTING.md", *PAGES]
 SPACING_MM = (4.0, 4.0, 6.0)
@@ -115,3 +117,19 @@ def test_the_code_for_nodes_outside_slicer_works(volumeNode):  # noqa: N803
     assert len(result.attentionNodes) == 4
     assert result.probabilityNode is not None
     assert result.tableNode is not None
+
+
+def test_the_readme_gives_the_figures_of_the_card():
+    card = json.loads((ROOT / CARD).read_text(encoding="utf-8"))["figures"]["validation"]["clicks"]
+    row = r"^\| \**(case \d+|mean), (no|one|three) clicks?\** \| (.*) \|$"
+    rows = re.findall(row, shown(ROOT / "README.md"), re.MULTILINE)
+    assert len(rows) == 6
+    for name, clicks, cells in rows:
+        of_clicks = card[{"no": "0", "one": "1", "three": "3"}[clicks]]
+        figures = of_clicks["mean"] if name == "mean" else of_clicks["cases"][name.replace(" ", "")]
+        assert cells.replace("*", "").split(" | ") == [
+            f"{figures['dice']:.3f}",
+            f"{figures['sensitivity']:.3f}",
+            f"{figures['specificity'] + 1e-9:.4f}",
+            f"{figures['hausdorff95_mm']:.1f} mm",
+        ], name
