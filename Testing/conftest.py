@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from pathlib import Path
 
@@ -14,6 +16,11 @@ settings.load_profile("project")
 
 # The models that somebody has installed are not what is tested.
 os.environ["ATTENTION_UNET_SEGMENT_MODELS"] = os.devnull
+
+# PyTorch's CUDA builds for Linux bring Triton, which crashes when it is loaded after the software
+# OpenGL of the tests with pictures: each has an LLVM of its own. The other way round works.
+with contextlib.suppress(ImportError):
+    importlib.import_module("triton._C.libtriton")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
