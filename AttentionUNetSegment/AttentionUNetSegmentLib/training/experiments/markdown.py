@@ -14,7 +14,8 @@ NOTES = (
     "Student's t. Spread: standard deviation of the mean Dice between runs (folds and seeds). "
     "Difference: Dice less that of the reference, paired by patient; better: in how many patients; "
     "p: Wilcoxon's signed-rank test over patients, two-sided, corrected for the number of rows "
-    "(Holm). Gates: focus ratio is the share of voxels with alpha above 0.5, beside that published "
+    "(Holm); it is about other patients, not about other runs of the training, for which there are "
+    "seeds. Gates: focus ratio is the share of voxels with alpha above 0.5, beside that published "
     "for Attention U-Net; alpha inside is the share of the sum of alpha that lies in the organ. "
     "They are means over cases, least and most are of all cases."
 )
