@@ -13,6 +13,8 @@ from pathlib import Path
 from ..errors import OutputError
 from .stopping import stops_postponed
 
+STAGING_PREFIX = ".attention-unet-segment-"
+
 
 @dataclass(frozen=True)
 class OutputFolder:
@@ -36,7 +38,10 @@ class OutputFolder:
         Raises:
             OutputError: the directory no longer takes them.
         """
+        names = list(names)
         with stops_postponed(), explained(self.directory):
+            if len(names) > 1:  # a process that is killed here leaves nothing that vouches
+                (self.directory / names[-1]).unlink(missing_ok=True)
             for name in names:
                 os.replace(self.staging / name, self.directory / name)
             for name in outdated:
@@ -70,7 +75,7 @@ def output_folder(directory: Path, names: Iterable[str]) -> Iterator[OutputFolde
                         "output folder."
                     )
             # Beside the results, so that to move them is to rename them.
-            staging = Path(tempfile.mkdtemp(prefix=".attention-unet-segment-", dir=directory))
+            staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=directory))
             # A full disk still takes the name of a folder.
             (staging / "room").write_bytes(bytes(4096))
             (staging / "room").unlink()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,12 +25,19 @@ from .requirements import extra_needed, require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..inference.predictor import Predictor
     from ..models import Model
     from ..scene import SceneResult
 
 OVERLAY_FILE = "overlay.png"
 REPORT_FILE = "report.json"
 SYNTHETIC_CT_FILE = "synthetic-ct.nrrd"
+ALSO_FILES = {
+    "nifti": "segmentation.nii.gz",
+    "stl": "segmentation.stl",
+    "dicom-seg": "segmentation.dcm",
+}
+"""What a batch writes beside the rest where it is asked to."""
 
 _ATTENTION_FILE = re.compile(r"attention-level-\d+\.nrrd")
 
@@ -83,6 +90,19 @@ class Outcome:
 ReadScan = Callable[[], Scan]
 
 
+class Also(Protocol):
+    """Files that are written beside those of the contract."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the files that may be written."""
+        ...
+
+    def write(self, result: SceneResult, staging: Path) -> Sequence[str]:
+        """Write them, and give the names of those that were."""
+        ...
+
+
 def read_scan(path: Path) -> Scan:
     """A scan from a file or a DICOM folder.
 
@@ -122,6 +142,9 @@ def segment_into(
     model: str = DEFAULT_MODEL,
     device: str = "auto",
     progress: ProgressCallback = ignore_progress,
+    predictor: Predictor | None = None,
+    also: Also | None = None,
+    more_for_report: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Outcome:
     """Segment a scan and write all files of the result, or none.
 
@@ -136,6 +159,9 @@ def segment_into(
         model: name of an installed model, or a folder.
         device: "auto", "cpu", "cuda" or "mps".
         progress: told what is being done.
+        predictor: one that has the model already; model and device are not looked at then.
+        also: writes further files.
+        more_for_report: gives further entries of ``report.json``, told where all files lie.
 
     Raises:
         AttentionUNetSegmentError: it cannot be done; the directory is as it was.
@@ -144,8 +170,10 @@ def segment_into(
 
     clock = _Clock()
     require("standalone", "torch", "slicer", "matplotlib")
-    model_folder = find_model(model)
-    fixed = [*resultFileNames(0), OVERLAY_FILE, REPORT_FILE]
+    from ..inference.predictor import Predictor
+
+    model_folder = find_model(model) if predictor is None else predictor.model.folder
+    fixed = [*resultFileNames(0), OVERLAY_FILE, *(also.names if also else ()), REPORT_FILE]
     _keep_source(source, directory, fixed)
     with output_folder(directory, fixed) as output:
         progress(0.0, "Reading the scan")
@@ -153,8 +181,10 @@ def segment_into(
             scan = read()
         progress(0.1, "Loading the model")
         with clock.stage("model"):
-            loaded = load_model(model_folder)
-        with _scene_result(scan, loaded, clicks, device, part_of(progress, 0.2, 0.8)) as result:
+            if predictor is None:
+                predictor = Predictor(load_model(model_folder), device)
+            loaded = predictor.model
+        with _scene_result(scan, predictor, clicks, part_of(progress, 0.2, 0.8)) as result:
             prediction = result.prediction
             clock.add_steps(prediction.timings_s)
             progress(0.8, "Writing the results")
@@ -162,6 +192,7 @@ def segment_into(
                 names = [path.name for path in saveResult(result, output.staging)]
                 progress(0.93, "Drawing the picture")
                 names += _write_pictures(result, scan, loaded, output)
+                names += also.write(result, output.staging) if also else ()
         clock.timings_s["total"] = clock.elapsed_s()
         warnings = [*scan.warnings, *prediction.warnings]
         report = make_report(prediction, loaded.card, scan.name, clicks, warnings, clock.timings_s)
@@ -171,6 +202,7 @@ def segment_into(
                 "dice": round(dice(prediction.mask != 0, scan.truth), 4),
             }
         with explained(directory):
+            report |= more_for_report(output.staging) if more_for_report else {}
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         output.publish([*names, REPORT_FILE], _outdated(directory, names))
     progress(1.0, "Done")
@@ -186,16 +218,13 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 @contextmanager
 def _scene_result(
     scan: Scan,
-    model: Model,
+    predictor: Predictor,
     clicks: Sequence[Click],
-    device: str,
     progress: ProgressCallback,
 ) -> Iterator[SceneResult]:
     """The prediction in a scene of its own, as Slicer would have it, for as long as it is used."""
     from .. import scene
-    from ..inference.predictor import Predictor
 
-    predictor = Predictor(model, device)
     with scene.headlessScene():
         node = scene.addVolumeNode(scan.volume, scan.name)
         # Probability and attention go to disk one after the other, never into the scene together.
@@ -219,19 +248,26 @@ def _write_pictures(
             organ=model.card.target,
         )
         if isinstance(scan, SyntheticScan):
-            _write_ct(scan.volume, output.staging / SYNTHETIC_CT_FILE)
+            volume = scan.volume
+            write_image(volume.array, volume.ijk_to_ras, output.staging / SYNTHETIC_CT_FILE)
             names.append(SYNTHETIC_CT_FILE)
     return names
 
 
-def _write_ct(volume: Volume, path: Path) -> None:
+def write_image(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
+    """Write voxels (k, j, i) as a compressed file of the format that its name says.
+
+    Raises:
+        OutputError: it could not be written.
+    """
     import SimpleITK as sitk
 
-    ijk_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
-    image = sitk.GetImageFromArray(volume.array)
-    image.SetSpacing(volume.spacing_mm)
+    ijk_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
+    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing.tolist())
     image.SetOrigin([float(value) for value in ijk_to_lps[:3, 3]])
-    image.SetDirection((ijk_to_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
+    image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:  # all that SimpleITK raises
@@ -260,7 +296,10 @@ def _outdated(directory: Path, names: Sequence[str]) -> list[str]:
         path.name
         for path in directory.iterdir()
         if path.name not in names
-        and (_ATTENTION_FILE.fullmatch(path.name) or path.name == SYNTHETIC_CT_FILE)
+        and (
+            _ATTENTION_FILE.fullmatch(path.name)
+            or path.name in (SYNTHETIC_CT_FILE, *ALSO_FILES.values())
+        )
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +77,27 @@ class _Series:
     @property
     def text(self) -> str:
         number = self.first.series_number or "without a number"
-        return f"series {number} ({self.slices} slices, such as '{Path(self.first.path).name}')"
+        return f"series {number} ({self.slices} slices)"
+
+    @property
+    def text_with_file(self) -> str:
+        """For a choice between series. The name of a file may name a patient."""
+        return f"{self.text[:-1]}, such as '{Path(self.first.path).name}')"
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """A series in a tree of DICOM files.
+
+    Args:
+        files: of its slices, in spatial order.
+        reason: why it cannot be segmented; empty where it can.
+        uid: of the series.
+    """
+
+    files: tuple[str, ...]
+    reason: str = ""
+    uid: str = ""
 
 
 def read_dicom_folder(folder: Path, on_warning: WarningCallback) -> Volume:
@@ -96,7 +116,8 @@ def read_dicom_folder(folder: Path, on_warning: WarningCallback) -> Volume:
     aside += sum(len(one.images) for one in few)
     series = [one for one in series if one not in few]
     if len(series) > 1:
-        listed = "; ".join(one.text for one in series[:8]) + ("; ..." if len(series) > 8 else "")
+        listed = "; ".join(one.text_with_file for one in series[:8])
+        listed += "; ..." if len(series) > 8 else ""
         raise InputError(
             f"The folder '{name}' holds {len(series)} CT volumes: {listed}. Choose one by giving "
             "any file of it, or a folder with that one only."
@@ -138,6 +159,65 @@ def read_dicom_file(path: Path, on_warning: WarningCallback) -> Volume:
     raise InputError(f"'{name}' is not part of a CT volume: it is a single image or a localizer.")
 
 
+def find_dicom_series(paths: Iterable[str]) -> list[FoundSeries]:
+    """The axial CT volumes among any number of DICOM files, and the series that are none.
+
+    Args:
+        paths: of files; those that do not look like DICOM are passed over.
+    """
+    images, unreadable = _headers(_candidates(iter(paths), "", most=None))
+    by_series: dict[str, list[_Image]] = {}
+    for image in images:
+        by_series.setdefault(image.series, []).append(image)
+    found = [one for series in by_series.values() for one in _found(series)]
+    if unreadable:
+        found.append(FoundSeries((), _left_out(unreadable)))
+    return found
+
+
+def read_dicom_files(paths: Sequence[str], name: str, on_warning: WarningCallback) -> Volume:
+    """The CT volume that all these files make up.
+
+    Args:
+        paths: of the slices, as :func:`find_dicom_series` gives them.
+        name: what to call it in messages.
+
+    Raises:
+        InputError: as :func:`read_dicom_folder`.
+    """
+    images, unreadable = _headers(paths)
+    if unreadable or not images:
+        raise InputError(f"{_images(unreadable)} of '{name}' cannot be read.")
+    series, _ = _ct_series(images, name)
+    if len(series) > 1:
+        raise InputError(f"'{name}' holds {len(series)} CT volumes.")
+    return _read(series[0], name, on_warning)
+
+
+def _found(images: Sequence[_Image]) -> Iterator[FoundSeries]:
+    """The volumes of one series, or why it has none."""
+    number = images[0].series_number or "without a number"
+    try:
+        volumes, _ = _ct_series(images, f"series {number}")
+    except InputError as error:
+        yield FoundSeries(tuple(sorted(image.path for image in images)), str(error))
+        return
+    for volume in volumes:
+        files = tuple(image.path for image in volume.images)
+        yield FoundSeries(files, _not_axial(volume.first, number), images[0].series)
+
+
+def _not_axial(image: _Image, number: str) -> str:
+    """Why a series is not axial; nothing where it is, or where nobody can tell."""
+    if image.axes is None:  # a multi-frame file tells it frame by frame; reading finds out
+        return ""
+    normal = np.abs(np.cross(*image.axes))
+    plane = ("sagittal", "coronal", "axial")[int(np.argmax(normal))]
+    if plane == "axial":
+        return ""
+    return f"The slices of series {number} are {plane}; only axial CT is segmented."
+
+
 def _files(folder: Path, name: str) -> Iterator[str]:
     def every_file() -> Iterator[str]:
         for parent, folders, files in os.walk(folder):
@@ -147,13 +227,12 @@ def _files(folder: Path, name: str) -> Iterator[str]:
     return _candidates(every_file(), name)
 
 
-def _candidates(paths: Iterator[str], name: str) -> Iterator[str]:
+def _candidates(paths: Iterator[str], name: str, most: int | None = _MOST_FILES) -> Iterator[str]:
     """Those of the files that look like DICOM."""
     for count, path in enumerate(paths):
-        if count >= _MOST_FILES:
+        if most is not None and count >= most:
             raise InputError(
-                f"There are more than {_MOST_FILES} files in '{name}'; give the folder of one "
-                "series."
+                f"There are more than {most} files in '{name}'; give the folder of one series."
             )
         base = os.path.basename(path)
         if base.startswith(".") or base.upper() == "DICOMDIR" or not os.path.isfile(path):
@@ -404,10 +483,11 @@ def _no_images(folder: Path, name: str, unreadable: int) -> str:
     return f"The folder '{name}' holds no DICOM images."
 
 
-def _left_out(unreadable: int, name: str) -> str:
+def _left_out(unreadable: int, name: str = "") -> str:
     files = "1 DICOM file" if unreadable == 1 else f"{unreadable} DICOM files"
     verb = "holds" if unreadable == 1 else "hold"
-    return f"{files} in '{name}' {verb} no readable image; left out."
+    where = f" in '{name}'" if name else ""
+    return f"{files}{where} {verb} no readable image; left out."
 
 
 def _images(count: int) -> str:

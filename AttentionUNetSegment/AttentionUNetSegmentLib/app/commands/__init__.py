@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ... import __version__
+from .batch import batch
 from .benchmark import benchmark
 from .checking import check_data
 from .evaluating import evaluate
@@ -27,7 +28,17 @@ HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that show
 Research use only; not for diagnosis or treatment."""
 
 application = typer.Typer(help=HELP, no_args_is_help=True, **SETTINGS)
-for _command in (segment, demo, check_data, train, finetune, evaluate, evidence, benchmark):
+for _command in (
+    segment,
+    demo,
+    batch,
+    check_data,
+    train,
+    finetune,
+    evaluate,
+    evidence,
+    benchmark,
+):
     application.command()(_command)
 application.add_typer(experiments_application, name="experiments")
 application.add_typer(models_application, name="models")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import InputError, OutputError, TrainingError
 from ...inference.progress import ProgressCallback, ignore_progress
+from ...locking import alone_in
 from ..cases import DataSet
 from ..splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from ..writing import replace_text
@@ -92,7 +93,7 @@ def run_experiment(
     settings.check(found)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with alone_in(folder):
             splits = _prepared(found, folder, settings, folds)
             runs = _runs(comparisons, seeds, len(splits))
             job = TrainingJob(settings, data, tuple(splits), folder / RUNS_FOLDER, device)
@@ -245,20 +246,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "-".join(str(one) for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One command at a time works in a folder."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(
-            f"Another command is working in '{folder}'; wait for it or choose another folder."
-        ) from error
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Many studies, on this machine or on a cluster: what ``batch`` does."""

@@ -1,0 +1,166 @@
+"""A batch from its sources to its table and its page."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ...errors import InputError
+from ...inference.progress import ProgressCallback
+from ...locking import alone_in
+from ..output_folder import STAGING_PREFIX, explained
+from ..requirements import require
+from ..segmenting import ALSO_FILES
+from .rows import SOURCES_FILE, Answer, ResultsFile, Row, write_table
+from .running import connected, run_here, run_on_ray
+from .sources import Plan, Study
+from .summary import write_summary
+from .worker import STUDIES_FOLDER, BatchWorker
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is run.
+
+    Args:
+        directory: gets everything.
+        device: "auto", "cpu", "cuda" or "mps".
+        also: keys of ``ALSO_FILES``.
+        ray: None for the plain loop, "local", or a cluster's address.
+        workers: how many Ray workers; None for as many as there is room for.
+        gpus_per_worker: None for 1, or 0 where there is no GPU.
+    """
+
+    directory: Path
+    device: str = "auto"
+    also: tuple[str, ...] = ()
+    ray: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float | None = None
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """A row for each study, in the order of the sources, and how many were finished before."""
+
+    rows: list[Row]
+    kept: int
+
+    @property
+    def failed(self) -> list[Row]:
+        return [row for row in self.rows if row.status == "failed"]
+
+
+def check(options: BatchOptions) -> None:
+    """Refuse what can be refused before the sources are searched.
+
+    Raises:
+        AttentionUNetSegmentError: an option is wrong, or a package is missing.
+    """
+    unknown = [name for name in options.also if name not in ALSO_FILES]
+    if unknown:
+        raise InputError(f"'{unknown[0]}' is no further format; there are {', '.join(ALSO_FILES)}.")
+    require("standalone", "torch", "slicer", "matplotlib", "PIL")
+    if "dicom-seg" in options.also:
+        require("batch", "highdicom", "pydicom")
+    if options.ray is not None:
+        require("batch", "ray")
+
+
+def run_batch(plan: Plan, options: BatchOptions, progress: ProgressCallback) -> BatchOutcome:
+    """Run all studies of a plan and write the table and the page.
+
+    Raises:
+        AttentionUNetSegmentError: nothing can be written, another batch is writing there, or Ray is
+            not there. What goes wrong
+            with a single study is in its row.
+    """
+    directory = options.directory.resolve()
+    studies_folder = directory / STUDIES_FOLDER
+    with explained(directory):
+        studies_folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with explained(directory):
+            stack.enter_context(alone_in(directory))
+        _write_sources(plan, directory)
+        results = ResultsFile(directory)
+        tally = _Tally(len(plan.studies), progress)
+        answers = stack.enter_context(closing(_answers(plan.studies, options, directory, tally)))
+        for answer in answers:
+            results.add(answer.row)
+            tally.add(answer)
+        rows = [tally.rows[study.name] for study in plan.studies]
+        results.finish(rows)
+        _sweep(studies_folder)
+        tally.tell("Writing the summary")
+        write_summary(directory, rows)
+    return BatchOutcome(rows, tally.kept)
+
+
+def _answers(
+    studies: Sequence[Study], options: BatchOptions, directory: Path, tally: _Tally
+) -> Generator[Answer, None, None]:
+    make_worker = partial(BatchWorker, directory, options.device, options.also)
+    if options.ray is None:
+        yield from run_here(studies, make_worker(), tally.tell_part)
+        return
+    with connected(options.ray):
+        yield from run_on_ray(
+            studies, make_worker, workers=options.workers, gpus_per_worker=options.gpus_per_worker
+        )
+
+
+class _Tally:
+    """Counts the answers, and says how it goes."""
+
+    def __init__(self, count: int, progress: ProgressCallback) -> None:
+        self.count = count
+        self.progress = progress
+        self.rows: dict[str, Row] = {}
+        self.kept = self.failed = 0
+        self.began = time.monotonic()
+        progress(0.0, self.text)
+
+    @property
+    def text(self) -> str:
+        """Studies that were finished before say nothing of how fast it goes."""
+        ran = len(self.rows) - self.kept
+        per_minute = 60 * ran / max(time.monotonic() - self.began, 1e-3)
+        return (
+            f"{len(self.rows)} of {self.count} studies, {per_minute:.1f} a minute, "
+            f"{self.failed} failed"
+        )
+
+    def add(self, answer: Answer) -> None:
+        self.rows[answer.row.study] = answer.row
+        self.kept += answer.kept
+        self.failed += answer.row.status == "failed"
+        self.tell_part(0.0, "")
+
+    def tell_part(self, of_study: float, step: str) -> None:
+        """How far it is, with the study that is being run."""
+        ran, to_run = len(self.rows) - self.kept, self.count - self.kept
+        self.progress(min((ran + of_study) / max(to_run, 1), 0.999), self.text)
+
+    def tell(self, text: str) -> None:
+        self.progress(0.999, text)
+
+
+def _write_sources(plan: Plan, directory: Path) -> None:
+    """Which scan is which study. Paths may name patients, so they are in no other file."""
+    rows = [(study.name, study.path, "") for study in plan.studies]
+    rows += [("", one.path, one.reason) for one in plan.left_out]
+    write_table(directory / SOURCES_FILE, ("study", "source", "left_out_because"), rows)
+
+
+def _sweep(studies_folder: Path) -> None:
+    """Remove what killed processes left."""
+    for staging in studies_folder.glob(f"*/{STAGING_PREFIX}*"):
+        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # results lie in it
+            staging.parent.rmdir()

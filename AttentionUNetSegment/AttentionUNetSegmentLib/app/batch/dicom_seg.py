@@ -1,0 +1,113 @@
+"""The segment as a DICOM Segmentation that refers to the slices it was drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ... import __version__
+from ...errors import InputError
+from ..requirements import extra_needed
+
+if TYPE_CHECKING:
+    from ...inference.prediction import Prediction
+    from ...models import Label
+
+_MAKER = "AttentionUNetSegment"
+
+
+def write_dicom_seg(
+    prediction: Prediction, label: Label, dicom_files: Sequence[str], path: Path
+) -> None:
+    """Write a binary DICOM Segmentation.
+
+    Patient, study and frame of reference are those of the source, as the standard has it: the file
+    is as identifying as the source is. Its UIDs follow from the source, the model and the mask, so
+    that only the time at which it was made differs from run to run.
+
+    Args:
+        prediction: on the series.
+        label: what was segmented, with its codes.
+        dicom_files: of the series, in the order of the prediction's slices.
+        path: file to write.
+
+    Raises:
+        InputError: the source lacks what a DICOM Segmentation must refer to.
+        OSError: the file cannot be written.
+    """
+    with extra_needed("batch"):
+        import highdicom as hd
+        import pydicom
+        from pydicom.sr.coding import Code
+
+    sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in dicom_files]
+    mask = np.ascontiguousarray(prediction.mask != 0, dtype=np.uint8)
+
+    def uid(kind: str) -> str:
+        made_of = [kind, sources[0].SOPInstanceUID, prediction.model_name, prediction.model_version]
+        return pydicom.uid.generate_uid(entropy_srcs=[*made_of, np.packbits(mask).tobytes().hex()])
+
+    def code(parts: Sequence[str]) -> Any:
+        scheme, value, meaning = parts
+        return Code(value, scheme, meaning)
+
+    if label.terminology is None:
+        raise InputError(
+            f"The model's card has no codes for '{label.name}', which a DICOM Segmentation needs."
+        )
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=prediction.model_name,
+        family=Code("123110", "DCM", "Artificial Intelligence"),
+        version=prediction.model_version,
+    )
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label=label.name,
+        segmented_property_category=code(label.terminology.category),
+        segmented_property_type=code(label.terminology.type),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        tracking_uid=uid("tracking"),
+        tracking_id=label.name,
+    )
+    slices_mm = _between_slices(prediction.volume.ijk_to_ras)
+    for source in sources:
+        # A CT need not have these, and a reader of some of its slices wants them.
+        source.SliceThickness = source.get("SliceThickness") or slices_mm
+        source.SpacingBetweenSlices = slices_mm
+    try:
+        dataset = hd.seg.Segmentation(
+            source_images=sources,
+            pixel_array=mask,
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[segment],
+            series_instance_uid=uid("series"),
+            series_number=900,
+            sop_instance_uid=uid("instance"),
+            instance_number=1,
+            manufacturer=_MAKER,
+            manufacturer_model_name=prediction.model_name,
+            software_versions=__version__,
+            device_serial_number="none",
+            content_label="SEGMENTATION",
+            content_description=f"{label.name}; research use only",
+            series_description=f"{label.name} by {_MAKER}"[:64],
+            omit_empty_frames=prediction.found,
+        )
+    except (AttributeError, ValueError) as error:
+        raise InputError(
+            f"No DICOM Segmentation can refer to this series ({error}); leave out 'dicom-seg'."
+        ) from error
+    for sequence in (dataset.DimensionOrganizationSequence, dataset.DimensionIndexSequence):
+        for item in sequence:  # which come with a UID by chance
+            item.DimensionOrganizationUID = uid("dimensions")
+    dataset.save_as(path)
+
+
+def _between_slices(ijk_to_ras: np.ndarray) -> float:
+    """Distance of neighbouring slices along their normal, mm: less than a step where tilted."""
+    normal = np.cross(ijk_to_ras[:3, 0], ijk_to_ras[:3, 1])
+    return float(abs(ijk_to_ras[:3, 2] @ normal) / np.linalg.norm(normal))

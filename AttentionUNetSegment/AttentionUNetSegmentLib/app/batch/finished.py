@@ -1,0 +1,86 @@
+"""How a finished study is recognised: by its scan's checksum, its model and its options."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...inference.clicks import Click
+from ..segmenting import REPORT_FILE
+from .sources import Study
+
+ENTRY = "batch"
+"""Of ``report.json``: what the study was made of, and the sizes of its files."""
+
+_PIECE = 1 << 22
+
+
+def checksum(study: Study) -> str:
+    """SHA-256 of the files of a scan, whatever they are called and wherever they lie.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    together = hashlib.sha256()
+    for path in study.files or _with_voxels(study.path):
+        together.update(_of_file(path))
+    return together.hexdigest()
+
+
+def entry(
+    study: Study, input_sha256: str, model_sha256: str, also: Sequence[str]
+) -> dict[str, Any]:
+    """What makes a study's results what they are, ready for JSON."""
+    return {
+        "input_sha256": input_sha256,
+        "model_sha256": model_sha256,
+        "clicks": [_text(click) for click in study.clicks],
+        "also": sorted(also),
+    }
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file in a folder, by name."""
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def finished_report(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The report in a folder if it is whole and of what is wanted, else None."""
+    try:
+        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        made_of, files = report[ENTRY], report[ENTRY]["files"]
+        if {name: made_of.get(name) for name in wanted} != wanted:
+            return None
+        whole = all((folder / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return report if whole else None
+
+
+def _with_voxels(path: str) -> Iterator[str]:
+    """An image file, and those that its header names."""
+    yield path
+    if not path.lower().endswith((".mhd", ".nhdr")):
+        return
+    with open(path, encoding="utf-8", errors="replace") as header:
+        for line in header:
+            for part in (line, line.partition("=")[2], line.partition(":")[2]):
+                beside = os.path.join(os.path.dirname(path), part.strip())
+                if part.strip() and os.path.isfile(beside):
+                    yield beside
+
+
+def _of_file(path: str) -> bytes:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.digest()
+
+
+def _text(click: Click) -> str:
+    return ",".join(map(repr, click.position_ras)) + ("+" if click.inside else "-")

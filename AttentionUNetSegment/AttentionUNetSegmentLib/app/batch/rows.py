@@ -1,0 +1,145 @@
+"""``results.csv``: a row for each study."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..output_folder import explained
+from .finished import ENTRY
+
+RESULTS_FILE = "results.csv"
+SOURCES_FILE = "sources.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a study; the fields are the columns of ``results.csv``.
+
+    Args:
+        study: name of its folder.
+        status: "done" or "failed".
+        found: "yes" or "no"; empty where it failed.
+        warnings: sentences, one after the other.
+        checksum_s: seconds for reading the files once to recognise them.
+        error: a sentence; empty where it is done.
+    """
+
+    study: str
+    status: str
+    found: str = ""
+    volume_ml: float | None = None
+    warnings: str = ""
+    checksum_s: float | None = None
+    reading_s: float | None = None
+    network_s: float | None = None
+    writing_s: float | None = None
+    total_s: float | None = None
+    device: str = ""
+    model: str = ""
+    target: str = ""
+    input_sha256: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker gives back.
+
+    Args:
+        row: for the table.
+        kept: the study was finished before.
+        elsewhere: it failed for what may be the worker's own machine: its disk, memory or device.
+    """
+
+    row: Row
+    kept: bool = False
+    elsewhere: bool = False
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def done_row(study: str, report: dict[str, Any]) -> Row:
+    """The row of a study, from its report alone: a finished one always has the same."""
+    timings = report["timings_s"]
+    return Row(
+        study,
+        "done",
+        "yes" if report["found"] else "no",
+        report["volume_ml"],
+        " ".join(report["warnings"]),
+        report[ENTRY].get("checksum_s"),
+        timings["reading"],
+        timings["network"],
+        timings["writing"],
+        timings["total"],
+        report["device"],
+        f"{report['model']['name']} {report['model']['version']}",
+        report["model"]["target"],
+        report[ENTRY]["input_sha256"],
+    )
+
+
+class ResultsFile:
+    """Grows by a row at a time, and is put into the order of the sources in the end.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / RESULTS_FILE
+        self._replace([])
+
+    def add(self, row: Row) -> None:
+        # In one piece, so that who reads the file meanwhile sees whole rows.
+        with explained(self.directory), self.path.open("ab", buffering=0) as file:
+            file.write(_text([_cells(row)]))
+
+    def finish(self, rows: Sequence[Row]) -> None:
+        self._replace(rows)
+
+    def _replace(self, rows: Sequence[Row]) -> None:
+        write_table(self.path, COLUMNS, [_cells(row) for row in rows])
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV file whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    replace_file(path, _text([columns, *rows]))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    with explained(path.parent):
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _cells(row: Row) -> list[object]:
+    values = (getattr(row, column) for column in COLUMNS)
+    return ["" if value is None else value for value in values]
+
+
+def _text(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8")

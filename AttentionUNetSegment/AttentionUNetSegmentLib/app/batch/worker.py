@@ -1,0 +1,114 @@
+"""What does the work: holds its models, and runs one study after the other."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import (
+    AttentionUNetSegmentError,
+    DeviceError,
+    InputError,
+    OutputError,
+)
+from ...inference.predictor_cache import PredictorCache, PredictorOptions
+from ...inference.progress import ProgressCallback, ignore_progress
+from ...models import find_model, read_card
+from ..segmenting import Scan, read_scan, segment_into
+from .finished import ENTRY, checksum, entry, finished_report, sizes
+from .further_files import FurtherFiles
+from .rows import Answer, Row, done_row
+from .sources import Study
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STUDIES_FOLDER = "studies"
+
+_log = logging.getLogger(__name__)
+
+
+class BatchWorker:
+    """Runs studies; each model is loaded once.
+
+    Args:
+        directory: of the batch; each study gets a folder of its own in it.
+        device: "auto", "cpu", "cuda" or "mps".
+        also: further formats, keys of ``ALSO_FILES``.
+    """
+
+    def __init__(self, directory: Path, device: str = "auto", also: Sequence[str] = ()) -> None:
+        self.directory = directory
+        self.device = device
+        self.also = tuple(also)
+        self._models: dict[Path, PredictorCache] = {}
+
+    def run(self, study: Study, progress: ProgressCallback = ignore_progress) -> Answer:
+        """Segment a study unless it is finished. Whatever goes wrong with it is in the answer."""
+        try:
+            return self._run(study, progress)
+        except MemoryError:
+            return _failed(study, "This computer's memory does not suffice for it.", True)
+        except AttentionUNetSegmentError as error:
+            return _failed(study, str(error), isinstance(error, (DeviceError, OutputError)))
+        except OSError as error:
+            return _failed(study, f"It cannot be read: {error.strerror or error}.", False)
+        except Exception as error:  # a bug that one scan in a thousand meets costs that scan only
+            _log.exception("Study %s", study.name)
+            return _failed(study, f"Unexpected {type(error).__name__}: {error}", False)
+
+    def _run(self, study: Study, progress: ProgressCallback) -> Answer:
+        folder = self.directory / STUDIES_FOLDER / study.name
+        if not Path(study.path).exists():
+            raise InputError("There is no such file or folder.")
+        model_folder = find_model(study.model)
+        card = read_card(model_folder)
+        began = time.perf_counter()
+        wanted = entry(
+            study, checksum(study), card.weights.sha256 if card.weights else "", self.also
+        )
+        checksum_s = round(time.perf_counter() - began, 3)
+        report = finished_report(folder, wanted)
+        if report is not None:
+            return Answer(done_row(study.name, report), kept=True)
+
+        def made_of(staging: Path) -> Mapping[str, Any]:
+            return {ENTRY: {**wanted, "checksum_s": checksum_s, "files": sizes(staging)}}
+
+        also = FurtherFiles(self.also, card.target_label, study.files) if self.also else None
+        models = self._models.setdefault(model_folder, PredictorCache())
+        with models.predictor(PredictorOptions(model_folder, self.device)) as predictor:
+            outcome = segment_into(
+                folder,
+                reader(study),
+                source=Path(study.path),
+                clicks=study.clicks,
+                progress=progress,
+                predictor=predictor,
+                also=also,
+                more_for_report=made_of,
+            )
+        return Answer(done_row(study.name, outcome.report))
+
+
+def reader(study: Study) -> Callable[[], Scan]:
+    """What reads the scan of a study; nothing in it is named after the patient."""
+    if not study.files:
+        return functools.partial(read_scan, Path(study.path))
+    return functools.partial(_read_series, study)
+
+
+def _read_series(study: Study) -> Scan:
+    from ...inference.dicom_series import read_dicom_files
+
+    warnings: list[str] = []
+    volume = read_dicom_files(study.files, study.name, warnings.append)
+    return Scan(volume, study.name, tuple(warnings))
+
+
+def _failed(study: Study, reason: str, elsewhere: bool) -> Answer:
+    return Answer(Row(study.name, "failed", error=" ".join(reason.split())), elsewhere=elsewhere)

@@ -1,0 +1,157 @@
+"""The DICOM Segmentation of a batch, read by readers that are not its writer's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from AttentionUNetSegmentLib.app.batch.rows import Row
+from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
+from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
+from batch_cases import hounsfield, save_model, write_scan
+from test_reading import AXIAL, stack, write_slices
+
+pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("models") / "chance")
+
+
+@pytest.fixture(autouse=True)
+def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "AttentionUNetSegmentLib.app.overlay.render_overlay",
+        lambda prediction, file, *arguments, **options: file.write_bytes(b"a picture"),
+    )
+
+
+def series(folder: Path, axes: tuple[tuple[float, ...], ...] = AXIAL, **tags: str) -> Path:
+    """An axial CT whose files have what a scanner's have; the stack runs along its normal."""
+    array = hounsfield()
+    positions = stack(len(array), np.cross(*axes) * 2.5)
+    for path in write_slices(folder, array, positions, axes):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = "4711"
+        dataset.FrameOfReferenceUID = "1.2.826.0.1.3680043.2.1125.77"
+        for name in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):
+            setattr(dataset, name, "")
+        dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
+        for name, value in tags.items():
+            setattr(dataset, name, value)
+        dataset.save_as(path)
+    return folder
+
+
+def run(source: Path, out: Path, model: Path) -> tuple[Study, Row, Path]:
+    (study,) = find_studies([source], str(model)).studies
+    answer = BatchWorker(out, "cpu", ["dicom-seg", "nifti"]).run(study)
+    return study, answer.row, out / "studies" / study.name
+
+
+TURNED = ((np.cos(0.2), np.sin(0.2), 0.0), (-np.sin(0.2), np.cos(0.2), 0.0))
+
+
+@pytest.mark.parametrize("axes", [AXIAL, TURNED], ids=["straight", "turned"])
+def test_it_lies_where_the_mask_lies(
+    axes: tuple[tuple[float, ...], ...], tmp_path: Path, model: Path
+) -> None:
+    """By the places that each frame names, and by the volume that two readers make of it."""
+    study, row, folder = run(series(tmp_path / "in", axes), tmp_path / "out", model)
+    assert (row.status, row.found) == ("done", "yes"), row.error
+    mask = sitk.ReadImage(str(folder / "segmentation.nii.gz"))
+    voxels = sitk.GetArrayFromImage(mask)
+    assert 0 < voxels.sum() < voxels.size
+
+    dataset = pydicom.dcmread(folder / "segmentation.dcm")
+    frames = dataset.pixel_array.reshape(-1, *voxels.shape[1:])
+    placed = np.zeros_like(voxels)
+    for frame, place in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        position = [float(value) for value in place.PlanePositionSequence[0].ImagePositionPatient]
+        i, j, k = mask.TransformPhysicalPointToContinuousIndex(position)
+        assert (i, j) == pytest.approx((0, 0), abs=1e-3)
+        assert k == pytest.approx(round(k), abs=1e-3)
+        placed[round(k)] = frame
+    assert (placed == voxels).all()
+
+    volume = highdicom.seg.segread(folder / "segmentation.dcm").get_volume(
+        combine_segments=True, rescale_fractional=False
+    )
+    read = np.argwhere(volume.array)
+    lps = read @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    expected = [
+        mask.TransformIndexToPhysicalPoint([int(at) for at in kji[::-1]])
+        for kji in np.argwhere(voxels)
+    ]
+    assert np.allclose(np.sort(lps, axis=0), np.sort(np.array(expected), axis=0), atol=1e-3)
+
+    image = sitk.ReadImage(str(folder / "segmentation.dcm"))
+    assert np.count_nonzero(sitk.GetArrayFromImage(image)) == voxels.sum()
+    assert len(study.files) == len(voxels)
+
+
+def test_it_refers_to_its_slices_and_has_the_right_codes(tmp_path: Path, model: Path) -> None:
+    study, _, folder = run(series(tmp_path / "in"), tmp_path / "out", model)
+    dataset = pydicom.dcmread(folder / "segmentation.dcm")
+    sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in study.files]
+    assert dataset.SOPClassUID == SEGMENTATION_STORAGE
+    assert dataset.Modality == "SEG"
+    assert dataset.SegmentationType == "BINARY"
+    for name in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert dataset[name].value == sources[0][name].value
+    assert dataset.SeriesInstanceUID != sources[0].SeriesInstanceUID
+    assert dataset.ReferencedSeriesSequence[0].SeriesInstanceUID == sources[0].SeriesInstanceUID
+
+    by_position = {
+        tuple(round(float(value), 3) for value in one.ImagePositionPatient): one.SOPInstanceUID
+        for one in sources
+    }
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        position = frame.PlanePositionSequence[0].ImagePositionPatient
+        image = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        expected = by_position[tuple(round(float(value), 3) for value in position)]
+        assert image.ReferencedSOPInstanceUID == expected
+
+    (segment,) = dataset.SegmentSequence
+    assert segment.SegmentLabel == "pancreas"
+    assert segment.SegmentAlgorithmType == "AUTOMATIC"
+    for sequence, value, meaning in (
+        (segment.SegmentedPropertyCategoryCodeSequence, "123037004", "Anatomical Structure"),
+        (segment.SegmentedPropertyTypeCodeSequence, "15776009", "Pancreas"),
+    ):
+        assert sequence[0].CodingSchemeDesignator == "SCT"
+        assert (sequence[0].CodeValue, sequence[0].CodeMeaning) == (value, meaning)
+    (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("chance", "7")
+
+
+def test_it_is_the_same_but_for_the_time_when_it_was_made(tmp_path: Path, model: Path) -> None:
+    source = series(tmp_path / "in")
+    both = []
+    for out in ("one", "two"):
+        _, _, folder = run(source, tmp_path / out, model)
+        dataset = pydicom.dcmread(folder / "segmentation.dcm")
+        for name in (
+            "ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime",
+            "SeriesDate", "SeriesTime",
+        ):  # fmt: skip
+            if name in dataset:
+                del dataset[name]
+        for maker in dataset.ContributingEquipmentSequence:
+            del maker.ContributionDateTime
+        both.append(dataset)
+    assert both[0].to_json() == both[1].to_json()
+
+
+def test_a_scan_that_was_no_dicom_has_none(tmp_path: Path, model: Path) -> None:
+    _, row, folder = run(write_scan(tmp_path / "a.nrrd"), tmp_path / "out", model)
+    assert row.status == "done"
+    assert not (folder / "segmentation.dcm").exists()
+    assert (folder / "segmentation.nii.gz").exists()
