@@ -166,6 +166,24 @@ def test_no_copy_of_the_scan_is_made(cost: Cost) -> None:
     assert mask + 2 * slab + 8e6 < 2 * cost.volume.array.nbytes
 
 
+def test_a_long_scan_is_read_through_one_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A buffer for each slab, with what came of it in between, would scatter over the memory."""
+    volume = Volume(np.zeros((120, 40, 40), np.int16), np.diag([1.0, 1.0, 1.0, 1.0]))
+    target = resampling.aligned_grid(*resampling.bounds_ras(resampling.grid_of(volume)), (6, 6, 6))
+    monkeypatch.setattr(resampling, "SLAB_VOXELS", 12 * 40 * 40)
+    pool, slabs = resampling.F.avg_pool3d, []
+
+    def spy(values: torch.Tensor, *sizes: Any, **options: Any) -> torch.Tensor:
+        slabs.append((values.shape[2], values.data_ptr()))
+        return pool(values, *sizes, **options)
+
+    monkeypatch.setattr(resampling.F, "avg_pool3d", spy)
+    source = resampling.windowed_source(volume, target, (-100, 240))
+    assert [slices for slices, _ in slabs] == [12] * 10
+    assert len({place for _, place in slabs}) == 1
+    assert source.grid.shape == (20, 7, 7)
+
+
 def test_a_prediction_keeps_only_what_lies_in_its_region(cost: Cost) -> None:
     session = Session(cost.predictor, cost.volume)
     prediction = session.predict()

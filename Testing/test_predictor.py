@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
-from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
+from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume, look
 from AttentionUNetSegmentLib.inference.click_update import window_around
 from AttentionUNetSegmentLib.inference.resampling import subgrid
 from geometry import centre_ras, placed, reordered, rotation
@@ -65,6 +65,15 @@ def test_the_organ_is_found_where_it_is(predictor: Predictor) -> None:
     assert prediction.mask.shape == volume.array.shape
     assert prediction.mask.dtype == np.uint8
     assert_organ_found(prediction, volume, organ, within_mm=1.0)
+
+
+def test_memory_slabs_do_not_show_in_the_mask(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, _ = axial_scan()
+    whole = predictor.predict(volume).mask
+    monkeypatch.setattr(look, "SLAB_VOXELS", 5000)  # a slice or two
+    np.testing.assert_array_equal(predictor.predict(volume).mask, whole)
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (2, 1, 0), (0, 2, 1)])

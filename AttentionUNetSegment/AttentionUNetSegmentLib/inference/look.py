@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .prediction import THRESHOLD, FeatureMap, Region
-from .resampling import Grid, bounds_ras, grid_of, index_box, resample, subgrid
+from .resampling import SLAB_VOXELS, Grid, bounds_ras, grid_of, index_box, resample, subgrid
 from .volume import Volume
 
 
@@ -149,14 +149,20 @@ def mask_on_scan(volume: Volume, look: Look, kept: np.ndarray, region: Region) -
         kept: boolean, on the look's grid.
         region: k, j, i of the scan.
     """
-    target = subgrid(grid_of(volume), region)
     probability = look.probability.values
     pieces = torch.from_numpy(kept).to(probability.device)[None, None]
-    filled = pieces & (probability <= THRESHOLD)
+    filled = (pieces & (probability <= THRESHOLD)).float()
     # A voxel wider, so that the coarser grid's steps do not cut the outline.
     pieces = F.max_pool3d(pieces.float(), 3, 1, 1)
-    foreground = (
-        (resample(probability, look.grid, target) > THRESHOLD)
-        & (resample(pieces, look.grid, target, "nearest") > 0.5)
-    ) | (resample(filled.float(), look.grid, target, "nearest") > 0.5)
-    return foreground[0, 0].to(torch.uint8).cpu().numpy()
+    target = subgrid(grid_of(volume), region)
+    mask = np.empty(target.shape, np.uint8)
+    slices = max(1, SLAB_VOXELS // max(1, target.shape[1] * target.shape[2]))
+    for start in range(0, target.shape[0], slices):
+        slab = slice(start, min(start + slices, target.shape[0]))
+        part = subgrid(target, (slab, slice(0, target.shape[1]), slice(0, target.shape[2])))
+        foreground = (
+            (resample(probability, look.grid, part) > THRESHOLD)
+            & (resample(pieces, look.grid, part, "nearest") > 0.5)
+        ) | (resample(filled, look.grid, part, "nearest") > 0.5)
+        mask[slab] = foreground[0, 0].cpu().numpy()
+    return mask

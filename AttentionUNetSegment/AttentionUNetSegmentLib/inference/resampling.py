@@ -169,23 +169,27 @@ def windowed_source(
         return Source(torch.zeros((1, 1, *piece.shape), device=device), piece)
 
     low_hu, high_hu = window_hu
+    factors = (fk, fj, fi)
+    shape = tuple(-(-size // f) for size, f in zip(piece.shape, factors, strict=True))
+    image = torch.empty((1, 1, *shape), dtype=torch.float32, device=device)
     rows = max(1, SLAB_VOXELS // (piece.shape[1] * piece.shape[2] * fk)) * fk
-    slabs = []
-    for start in range(k.start, k.stop, rows):
-        slab = volume.array[start : min(start + rows, k.stop), j, i]
-        values = torch.from_numpy(np.array(slab, dtype=np.float32)).to(device)[None, None]
-        values = values.clamp_(low_hu, high_hu).sub_(low_hu).div_(high_hu - low_hu)
-        if (fi, fj, fk) != (1, 1, 1):
+    # One buffer for all slabs. A new one for each would leave holes between the results that the
+    # allocator cannot give back: gigabytes for a long scan.
+    buffer = np.empty((min(rows, piece.shape[0]), *piece.shape[1:]), np.float32)
+    for start in range(0, piece.shape[0], rows):
+        slab = volume.array[k, j, i][start : start + rows]
+        np.copyto(buffer[: len(slab)], slab, casting="unsafe")
+        values = torch.from_numpy(buffer[: len(slab)]).to(device)[None, None]
+        values.clamp_(low_hu, high_hu).sub_(low_hu).div_(high_hu - low_hu)
+        if factors != (1, 1, 1):
             # ceil_mode averages the partial cells at the far edge over what they do hold, unless
             # there is nothing but a partial cell.
-            cell = [min(size, f) for size, f in zip(values.shape[2:], (fk, fj, fi), strict=True)]
+            cell = [min(size, f) for size, f in zip(values.shape[2:], factors, strict=True)]
             values = F.avg_pool3d(values, cell, ceil_mode=True, count_include_pad=False)
-        slabs.append(values)
-    image = torch.cat(slabs, dim=2) if len(slabs) > 1 else slabs[0]
+        image[:, :, start // fk : start // fk + values.shape[2]] = values
     scale = np.diag([fi, fj, fk, 1.0])
     scale[:3, 3] = ((fi - 1) / 2, (fj - 1) / 2, (fk - 1) / 2)
-    shape = (image.shape[2], image.shape[3], image.shape[4])
-    return Source(image, Grid(shape, piece.ijk_to_ras @ scale))
+    return Source(image, Grid((shape[0], shape[1], shape[2]), piece.ijk_to_ras @ scale))
 
 
 def normalised_coordinates(
