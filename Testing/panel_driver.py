@@ -25,6 +25,8 @@ def start_module() -> Any:
         SlicerStandIn.loadModule(MODULE_FILE)
         _, effect_module = SlicerStandIn.loadModule(EFFECT_MODULE_FILE)
         effect_module.registerEffect()
+        # Before a test changes the environment that the panel speaks of.
+        slicer.modules.attentionunetsegment.widgetRepresentation()
     return slicer.modules.attentionunetsegment
 
 
