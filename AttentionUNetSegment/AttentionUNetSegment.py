@@ -14,7 +14,7 @@ from AttentionUNetSegmentLib.inference.progress import (
     ignore_progress,
 )
 from AttentionUNetSegmentLib.inference.worker import Job
-from AttentionUNetSegmentLib.panel.binding import connectByName
+from AttentionUNetSegmentLib.panel.binding import Binding
 from AttentionUNetSegmentLib.panel.parameter_node import AttentionUNetSegmentParameterNode
 from AttentionUNetSegmentLib.panel.session_hub import sessionHub
 from AttentionUNetSegmentLib.scene.results import SceneResult
@@ -65,8 +65,7 @@ class AttentionUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         VTKObservationMixin.__init__(self)
         self.logic: AttentionUNetSegmentLogic | None = None
         self.panel: Any = None
-        self._connected: AttentionUNetSegmentParameterNode | None = None
-        self._guiTag: Any = None
+        self._binding: Binding | None = None
 
     def setup(self) -> None:
         """Make the panel; called when it is opened for the first time."""
@@ -119,17 +118,16 @@ class AttentionUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         if self.panel is None:  # the module was reloaded meanwhile
             return
         parameters = self.logic.getParameterNode()
-        if parameters is not self._connected:
+        if self._binding is None or self._binding.parameters is not parameters:
             self._disconnectControls()
-            self._guiTag = connectByName(parameters, self.ui)
-            self._connected = parameters
+            self._binding = Binding(parameters, self.ui)
         if self.panel.parameters is not parameters:
             self.panel.setParameters(parameters)
 
     def _disconnectControls(self) -> None:
-        if self._connected is not None:
-            self._connected.disconnectGui(self._guiTag)
-            self._connected = None
+        if self._binding is not None:
+            self._binding.release()
+            self._binding = None
 
 
 class AttentionUNetSegmentLogic(ScriptedLoadableModuleLogic):

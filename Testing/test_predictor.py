@@ -270,7 +270,7 @@ def test_a_cancelled_run_stops_at_the_next_step(predictor: Predictor, stop_at: s
 def test_too_little_gpu_memory_means_smaller_tiles_then_the_cpu_and_is_said() -> None:
     model = threshold_model()
     refiner = model.networks["refiner"]
-    most = 100_000
+    most = 200_000
 
     def allocate(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         if inputs[0][0, 0].numel() > most:

@@ -6,7 +6,9 @@ rendering, the managers of modules, layout and files, the application logic of s
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from typing import Any
 
@@ -30,12 +32,18 @@ class qSlicerApplication(QApplication):
         QCoreApplication.setOrganizationName("SlicerStandIn")
         QCoreApplication.setApplicationName("Slicer")
         self._settings = QSettings()
+        atexit.register(self._removeTemporary)
         self._applicationLogic = slicer.vtkSlicerApplicationLogic()
         self._moduleManager: Any = None
         self._layoutManager: Any = None
         self._ioManager: Any = None
         self._mainWindow: Any = None
         self._pauses = 0
+
+    def _removeTemporary(self) -> None:
+        """As the process ends; what the settings have not written by then would come after it."""
+        self._settings.sync()
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _setCache(self, scene: Any) -> None:
         """Where scene bundles are unpacked."""

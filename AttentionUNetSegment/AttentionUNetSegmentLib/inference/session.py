@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +46,8 @@ from .volume import Volume
 
 KEPT_STATES = 32
 """States that are held, a few megabytes each; older ones are computed again where needed."""
+UNDO_STEPS = 200
+"""Changes of the clicks that can be undone: each holds all the clicks that there were."""
 NOWHERE: Region = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
@@ -118,7 +120,7 @@ class Session:
         self.automatic = False
         self._clicks: tuple[Click, ...] = ()
         self._shown = _State.nothing()
-        self._done: list[tuple[Click, ...]] = []
+        self._done: deque[tuple[Click, ...]] = deque(maxlen=UNDO_STEPS)
         self._undone: list[tuple[Click, ...]] = []
 
     @property
@@ -157,7 +159,8 @@ class Session:
         return self._change(())
 
     def undo(self) -> Update:
-        """The clicks before the last change; nothing where there was none."""
+        """The clicks before the last change, up to :data:`UNDO_STEPS` of them; nothing where there
+        was none."""
         if not self._done:
             return self._show(self._clicks)
         before = self._clicks

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
+
 PROPERTY = "SlicerParameterName"
 
 
-def connectByName(parameters: Any, ui: Any) -> int:
-    """Bind each control that names a parameter.
+class Binding:
+    """Each control that names a parameter, bound to it until :meth:`release`.
 
-    ``parameters.connectGui(ui)`` does the same, but does not return the tag by which the controls
-    can be let go again; without that they are written to after the module was reloaded.
+    ``parameters.connectGui(ui)`` binds them too, but does not return the tag by which the controls
+    can be let go again. What ``disconnectGui`` forgets is the observer of the parameters' node that
+    writes to the controls: Slicer keeps the node when the scene is closed, and with it one more
+    wrapper each time.
 
-    Returns:
-        A tag for ``parameters.disconnectGui``.
+    Args:
+        parameters: a parameter node wrapper.
+        ui: has the controls as attributes.
     """
-    controls = {}
-    for widget in vars(ui).values():
-        name = widget.property(PROPERTY)
-        if name:
-            controls[name] = widget
-    return parameters.connectParametersToGui(controls)
+
+    def __init__(self, parameters: Any, ui: Any) -> None:
+        controls = {}
+        for widget in vars(ui).values():
+            name = widget.property(PROPERTY)
+            if name:
+                controls[name] = widget
+        self.parameters = parameters
+        node = parameters.parameterNode
+        first = _nextTag(node)
+        self._guiTag = parameters.connectParametersToGui(controls)
+        self._observers = range(first + 1, _nextTag(node))
+
+    def release(self) -> None:
+        """Neither the controls nor the parameters hear of each other any more."""
+        self.parameters.disconnectGui(self._guiTag)
+        for observer in self._observers:
+            self.parameters.parameterNode.RemoveObserver(observer)
+
+
+def _nextTag(node: vtk.vtkObject) -> int:
+    """VTK counts an object's observers up."""
+    tag = node.AddObserver(vtk.vtkCommand.UserEvent, lambda *_: None)
+    node.RemoveObserver(tag)
+    return tag
