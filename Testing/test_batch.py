@@ -528,16 +528,16 @@ def row(study: str, **values: Any) -> Row:
 def test_doubtful_studies_come_first() -> None:
     rows = [
         row("usual"),
-        row("small", volume_ml=5.0),
+        row("small", volume_ml=5.0, warnings="The pancreas measures 5.0 mL."),
         row("warned", warnings="The slices are thick."),
         row("nothing", found="no", volume_ml=0.0),
-        row("huge", volume_ml=300.0),
+        row("huge", volume_ml=300.0, warnings="The pancreas measures 300.0 mL."),
         row("bad", status="failed", found="", volume_ml=None, error="It is damaged."),
     ]
     ordered = [one.study for one in doubtful_first(rows)]
     assert ordered == ["bad", "nothing", "small", "warned", "huge", "usual"]
     assert doubts(rows[0]) == []
-    assert doubts(row("other organ", target="liver", volume_ml=1500.0)) == []
+    assert doubts(rows[1]) == ["The pancreas measures 5.0 mL."]
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path, model: Path) -> None:

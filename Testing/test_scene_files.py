@@ -256,18 +256,18 @@ def test_failure_in_the_middle_leaves_older_files(ct: Any, tmp_path: Path) -> No
 def test_truncated_file_is_noticed(ct: Any, tmp_path: Path, cut: int) -> None:
     paths = scene_package.saveResult(scene_package.writePrediction(prediction_on(ct), ct), tmp_path)
     for path in paths:
-        assert files._isComplete(path)
+        assert files.isComplete(path)
         content = path.read_bytes()
         path.write_bytes(content[:-cut] if cut > 0 else b"")
-        assert not files._isComplete(path)
-    assert not files._isComplete(tmp_path / "none.nrrd")
+        assert not files.isComplete(path)
+    assert not files.isComplete(tmp_path / "none.nrrd")
 
 
 def test_incomplete_file_is_an_error_even_if_the_writer_is_content(
     ct: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = scene_package.writePrediction(prediction_on(ct), ct)
-    monkeypatch.setattr(files, "_isComplete", lambda path: path.name != NAMES[3])
+    monkeypatch.setattr(files, "isComplete", lambda path: path.name != NAMES[3])
     with pytest.raises(OutputError, match=NAMES[3]):
         scene_package.saveResult(result, tmp_path)
     assert list(tmp_path.iterdir()) == []

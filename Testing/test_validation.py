@@ -191,8 +191,7 @@ def test_any_usual_window_of_a_ct_passes(seed: int, radius: float, low: int, hig
     [
         ((40, 64, 64), (3, 3, 5), None),
         ((40, 64, 64), (3, 3, 6), None),
-        ((40, 64, 64), (3, 3, 7.5), "7.5 mm apart"),
-        ((40, 64, 64), (3, 3, 20), "20 mm apart"),
+        ((40, 64, 64), (3, 3, 20), None),  # thick for some models: test_trust.py
         ((5, 64, 64), (3, 3, 5), "only 192 x 192 x 25 mm"),
         ((40, 64, 64), (0.15, 3, 5), "only 0.15 mm apart"),
         ((40, 64, 64), (3, 3, 70), "more than a person"),

@@ -66,3 +66,31 @@ def test_a_tag_makes_a_release_with_the_packages():
     assert "gh release create" in commands
     assert release["permissions"] == {"contents": "write"}
     assert read("tests.yml")["permissions"] == {"contents": "read"}
+
+
+def test_the_oldest_versions_that_are_tested_are_the_lower_bounds():
+    """And the newest are whatever the index has, in a job of their own."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    oldest = (ROOT / "Testing" / "oldest.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w-]+)==([\d.]+)$", oldest, re.MULTILINE))
+    bounds = dict(re.findall(r'^ {4}"([\w-]+)>=([\d.]+)', project, re.MULTILINE))
+    main = {"filelock", "numpy", "safetensors", "SimpleITK", "torch"}
+    assert set(pinned) == main | {"matplotlib", "rich", "slicer-core", "typer"}
+    for name, version in pinned.items():
+        assert f"{version}.".startswith(f"{bounds[name]}."), name
+    steps = read("tests.yml")["jobs"]["versions"]["steps"]
+    installs = [
+        step for step in steps if step.get("name", "").startswith("Install ") and "if" in step
+    ]
+    assert "-c Testing/oldest.txt" in installs[0]["run"]
+    assert "--upgrade-strategy eager" in installs[1]["run"]
+    assert steps[-1]["run"] == "python -m pytest -q"
+
+
+def test_slicer_installs_what_the_package_asks_for():
+    requirements = ROOT / "AttentionUNetSegment" / "Resources" / "requirements.txt"
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        if line and not line.startswith("#"):
+            assert f'"{line}"' in project, line

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage
+from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Usual
 from AttentionUNetSegmentLib.networks import NetworkOutput
 from torch import nn
 from torch.nn import functional as F
@@ -72,6 +72,7 @@ def threshold_model(label: int = 1) -> Model:
         intensity_window_hu=(-125, 275),
         labels=(Label(0, "background"), *others, Label(label, "pancreas")),
         target="pancreas",
+        usual=Usual(intensity_hu=(0, 600)),  # the organs that it is shown are bright
         stages={
             "locator": Stage({**network, "in_channels": 1}, (6.0, 6.0, 6.0)),
             "refiner": Stage(network, (2.0, 2.0, 3.0)),

@@ -65,3 +65,25 @@ def computes_bfloat16(device: torch.device) -> bool:
         capabilities = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch says so of a GPU or, in words of its own, of the CPU."""
+    import torch
+
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(one in str(error) for one in words)
+    )
+
+
+def is_lost_device(error: BaseException) -> bool:
+    """Whether PyTorch says that a GPU does not answer any more: unplugged, reset or hung."""
+    import torch
+
+    # An error of its own since PyTorch 2.8.
+    kind = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
+    if isinstance(error, kind) and not isinstance(error, torch.OutOfMemoryError):
+        return True
+    words = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "HIP error", "MPS")
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)

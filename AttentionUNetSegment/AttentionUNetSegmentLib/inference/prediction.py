@@ -49,6 +49,8 @@ class Prediction:
         warnings: sentences for the user.
         model_name, model_version: of the card.
         clicks: those that led to it, in their order.
+        pieces: how many separate ones the mask has.
+        mean_probability: over the mask, on the network's grid; None where nothing was found.
     """
 
     volume: Volume
@@ -65,6 +67,8 @@ class Prediction:
     probability_map: FeatureMap | None = None
     attention_maps: tuple[FeatureMap, ...] = field(default=())
     clicks: tuple[Click, ...] = ()
+    pieces: int = 0
+    mean_probability: float | None = None
 
     @property
     def levels(self) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..errors import DeviceError, InputError
+from ..models import load_model
 from .click_maps import click_channels
 from .clicks import Click
 from .device import choose_device, computes_bfloat16
@@ -126,6 +127,22 @@ class Predictor:
         """Whether the refiner is a 2D network."""
         return isinstance(self.networks["refiner"], Slicewise)
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type != "cpu"
+
+    def go_on_with_cpu(self) -> None:
+        """Leave a GPU that fails. Where it no longer gives the weights back, they are loaded anew.
+
+        Raises:
+            ModelError: they are no longer where they were.
+        """
+        try:
+            self._move_to(torch.device("cpu"))
+        except RuntimeError:
+            self.model = load_model(self.model.folder)
+            self._move_to(torch.device("cpu"))
+
     def predict(
         self,
         volume: Volume,
@@ -142,12 +159,12 @@ class Predictor:
             clicks: points inside and outside the organ, in the same world as the volume.
             progress: told what is being done.
             cancel: checked between steps and between tiles.
-            checked: ``check_ct`` has passed the scan already, of which this may be a part too small
-                to be recognised as a CT by itself.
+            checked: ``scan_doubts`` has passed the scan already, of which this may be a part too
+                small to be recognised as a CT by itself.
 
         Raises:
             InputError: the scan or a click cannot be used.
-            DeviceError: not even the CPU's memory suffices.
+            MemoryError: not even the CPU's memory suffices.
             Cancelled: the token was set.
         """
         from .session import Session
@@ -178,7 +195,7 @@ class Predictor:
                 function, image, self.tile_voxels, MULTIPLE, warn, cancel, progress, slicewise
             )
         except DeviceError:
-            if self.device.type == "cpu":
+            if not self.on_gpu:
                 raise
         warn("The GPU's memory did not suffice; the CPU was used instead, which takes longer.")
         self._move_to(torch.device("cpu"))

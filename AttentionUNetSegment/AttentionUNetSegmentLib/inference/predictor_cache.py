@@ -88,12 +88,14 @@ class PredictorCache:
         progress: ProgressCallback = ignore_progress,
         *,
         anew: bool = False,
+        whole: bool = True,
     ) -> Iterator[Session]:
-        """The session of a scan that ``check_ct`` has passed, as an earlier click on it left it.
+        """The session of a scan that was checked already, as an earlier click on it left it.
 
         Args:
             key: what the scan is known by; another one where its voxels or its place change.
             anew: forget what was computed on it.
+            whole: this is the whole scan, not the part of it in a region of interest.
 
         Raises:
             ModelError: the model cannot be used.
@@ -104,7 +106,7 @@ class PredictorCache:
         with self.predictor(options, progress) as predictor:
             session = self._sessions.pop(key, None)
             if session is None or anew:
-                session = Session(predictor, volume, checked=True)
+                session = Session(predictor, volume, checked=True, whole=whole)
             self._sessions[key] = session
             while len(self._sessions) > KEPT_SESSIONS:
                 self._sessions.popitem(last=False)

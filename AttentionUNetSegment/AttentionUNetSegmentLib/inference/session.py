@@ -34,14 +34,15 @@ from .click_update import (
     window_around,
 )
 from .clicks import Click, satisfy_clicks
-from .device import describe_device
+from .device import describe_device, is_lost_device, is_out_of_memory
+from .doubts import result_doubts, scan_doubts
 from .look import Look, mask_on_scan, region_on_scan
 from .prediction import THRESHOLD, Prediction, Region
 from .predictor import Predictor, Steps, check_extent
 from .progress import CancelToken, ProgressCallback, ignore_progress
-from .regions import Box, kept_pieces
+from .regions import Box, connected_components, kept_pieces
 from .resampling import Grid, bounds_ras, grid_of, index_box, subgrid
-from .validation import check_clicks, check_ct
+from .validation import check_clicks
 from .volume import Volume
 
 KEPT_STATES = 32
@@ -77,6 +78,7 @@ class _State:
         region: of the scan.
         mask: uint8, of the region only.
         pieces: how many.
+        warnings: about how it was computed.
     """
 
     look: Look | None
@@ -91,6 +93,15 @@ class _State:
         empty = np.zeros((0, 0, 0), np.uint8)
         return cls(None, empty.astype(bool), NOWHERE, empty, 0, tuple(warnings))
 
+    @property
+    def mean_probability(self) -> float | None:
+        """Over the organ on the look's grid; None where there is none."""
+        if self.look is None:
+            return None
+        values = self.look.values
+        inside = values[self.kept & (values > THRESHOLD)]
+        return float(inside.mean()) if inside.size else None
+
 
 class Session:
     """Answers clicks on one scan.
@@ -100,8 +111,9 @@ class Session:
     Args:
         predictor: the model, on its device.
         volume: CT in Hounsfield units.
-        checked: ``check_ct`` has passed the scan already, of which this may be a part too small to
-            be recognised as a CT by itself.
+        checked: :func:`~.doubts.scan_doubts` has passed the scan already, of which this may be a
+            part too small to be recognised as a CT by itself.
+        whole: this is the whole scan, not the part of it in a region of interest.
 
     Attributes:
         automatic: whether the mask began with a look at the whole scan.
@@ -110,11 +122,15 @@ class Session:
         InputError: the scan cannot be used.
     """
 
-    def __init__(self, predictor: Predictor, volume: Volume, *, checked: bool = False) -> None:
+    def __init__(
+        self, predictor: Predictor, volume: Volume, *, checked: bool = False, whole: bool = True
+    ) -> None:
         self.predictor = predictor
         self.volume = volume
         self._checked = checked
+        self._whole = whole
         self._scan_warnings: tuple[str, ...] = ()
+        self._device_warnings: tuple[str, ...] = ()
         self._states: OrderedDict[tuple[bool, tuple[Click, ...]], _State] = OrderedDict()
         self._sample: tuple[Grid, torch.Tensor] | None = None
         self.automatic = False
@@ -212,24 +228,45 @@ class Session:
 
         Raises:
             InputError: the scan or a click cannot be used.
-            DeviceError: not even the CPU's memory suffices.
+            MemoryError: not even the CPU's memory suffices.
             Cancelled: the token was set.
         """
         steps = Steps(progress or ignore_progress, cancel)
         began = time.perf_counter()
         with steps.step("check", 0.0, "Checking the scan"):
             if not self._checked:
-                self._scan_warnings = tuple(check_ct(self.volume))
+                self._scan_warnings = tuple(scan_doubts(self.volume, self.predictor.card))
                 self._checked = True
             check_extent(self.volume)
             check_clicks(self.volume, clicks)
         with torch.inference_mode():
-            state = self._state(automatic, tuple(clicks), steps)
-        prediction = self._prediction(state, tuple(clicks), steps)
+            state, prediction = self._answer(automatic, tuple(clicks), steps)
         self.automatic, self._clicks, self._shown = automatic, tuple(clicks), state
         steps.timings_s["total"] = time.perf_counter() - began
         steps.progress(1.0, "Done")
         return dataclasses.replace(prediction, timings_s=steps.timings_s)
+
+    def _answer(
+        self, automatic: bool, clicks: tuple[Click, ...], steps: Steps
+    ) -> tuple[_State, Prediction]:
+        """State and prediction; on the CPU from the beginning where the GPU fails."""
+        try:
+            state = self._state(automatic, clicks, steps)
+            return state, self._prediction(state, clicks, steps)
+        except RuntimeError as error:
+            if self.predictor.on_gpu and (is_out_of_memory(error) or is_lost_device(error)):
+                lacking = is_out_of_memory(error)
+                failure = "GPU's memory did not suffice" if lacking else "GPU stopped working"
+            elif is_out_of_memory(error):
+                raise MemoryError(str(error)) from error
+            else:
+                raise
+        # What lies on the GPU may be out of reach.
+        self._states.clear()
+        self._sample = None
+        self.predictor.go_on_with_cpu()
+        self._device_warnings = (f"The {failure}; the CPU was used instead, which takes longer.",)
+        return self._answer(automatic, clicks, steps)
 
     def _state(self, automatic: bool, clicks: tuple[Click, ...], steps: Steps) -> _State:
         known = len(clicks)
@@ -329,7 +366,7 @@ class Session:
     def _kept(self, state: _State, look: Look, clicks: tuple[Click, ...]) -> tuple[np.ndarray, int]:
         """The pieces that stay: decided anew near the last click, as before elsewhere."""
         assert state.look is not None
-        kept, pieces = kept_pieces(look.values > THRESHOLD, look.grid, clicks)
+        kept, _ = kept_pieces(look.values > THRESHOLD, look.grid, clicks)
         low, _ = bounds_ras(look.grid)
         old_low, _ = bounds_ras(state.look.grid)
         shift = np.round((old_low - low) / look.grid.spacing_mm).astype(int)[::-1]
@@ -343,6 +380,7 @@ class Session:
         near = index_box(look.grid, *_box_around(clicks[-1]))
         furthest = np.logical_or if clicks[-1].inside else np.logical_and
         before[near] = furthest(before[near], kept[near])
+        _, pieces = connected_components(before)
         return before, pieces
 
     def _near(self, click: Click, region: Region) -> Region:
@@ -367,22 +405,12 @@ class Session:
         mask = np.zeros(self.volume.array.shape, np.uint8)
         mask[state.region] = state.mask
         volume_ml = int(np.count_nonzero(state.mask)) * self.volume.voxel_volume_ml
-        warnings = [*self._scan_warnings, *state.warnings]
-        if state.pieces > 1:
-            warnings.append(
-                f"The segmentation consists of {state.pieces} separate pieces; check them."
-            )
-        if volume_ml == 0:
-            warnings.append(
-                f"No {predictor.card.target} was found in this scan; if it shows one, click inside "
-                "it."
-            )
         look = state.look
         if look is None:
             focus_ratios = (0.0,) * len(getattr(predictor.networks["refiner"], "gates", ()))
         else:
             focus_ratios = tuple(focus_ratio(feature.values) for feature in look.attention)
-        return Prediction(
+        prediction = Prediction(
             volume=self.volume,
             mask=mask,
             region=state.region,
@@ -391,12 +419,19 @@ class Session:
             focus_ratios=focus_ratios,
             timings_s=steps.timings_s,
             device=describe_device(predictor.device),
-            warnings=tuple(warnings),
+            warnings=(),
             model_name=predictor.card.name,
             model_version=predictor.card.version,
             probability_map=None if look is None else look.probability,
             attention_maps=() if look is None else look.attention,
             clicks=clicks,
+            pieces=state.pieces,
+            mean_probability=state.mean_probability,
+        )
+        doubts = result_doubts(prediction, predictor.card, whole=self._whole)
+        return dataclasses.replace(
+            prediction,
+            warnings=(*self._scan_warnings, *self._device_warnings, *state.warnings, *doubts),
         )
 
 

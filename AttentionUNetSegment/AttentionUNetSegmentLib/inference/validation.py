@@ -29,7 +29,6 @@ _UNSCALED = (850, 1300)  # soft tissue and fat where 1000 or 1024 was not taken 
 _UNSCALED_AIR = 300
 _SAMPLES_AN_AXIS = 64
 
-_THICK_MM = 6.0
 _FINE_MM = 0.2
 _THIN_STACK_MM = 60.0
 _NO_ORGAN_MM = 10.0
@@ -109,11 +108,6 @@ def _check_extent(volume: Volume) -> list[str]:
         warnings.append(
             f"The scan measures only {extent_text} mm; the network was trained on whole abdomens, "
             "so it may miss the pancreas or a part of it."
-        )
-    if spacing.max() > _THICK_MM:
-        warnings.append(
-            f"The voxels are {spacing.max():.3g} mm apart along one axis; beyond {_THICK_MM:g} mm "
-            "the outline is coarse and small parts are missed."
         )
     if spacing.min() < _FINE_MM:
         warnings.append(

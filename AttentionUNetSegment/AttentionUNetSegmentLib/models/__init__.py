@@ -17,6 +17,7 @@ from .card import (
     ModelCard,
     Stage,
     Terminology,
+    Usual,
     WeightsFile,
     read_card,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ModelCard",
     "Stage",
     "Terminology",
+    "Usual",
     "WeightsFile",
     "find_model",
     "installed_folders",

@@ -97,6 +97,38 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What the model is known to answer well, and answers as usual; the rest is to be doubted.
+
+    An entry that is None, as all are in an older card, is not known.
+
+    Args:
+        volume_ml: least and most volume of the target.
+        intensity_hu: least and most mean of the scan within the target.
+        least_probability: mean over the mask of the probability, below which it is unsure.
+        slice_mm: distance of the thickest slices that it was trained on.
+    """
+
+    volume_ml: tuple[float, float] | None = None
+    intensity_hu: tuple[float, float] | None = None
+    least_probability: float | None = None
+    slice_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("volume_ml", 0.0, 1e5), ("intensity_hu", -1e4, 1e5)):
+            if getattr(self, name) is not None:
+                ends = checks.items(getattr(self, name), f"usual {name}", 2, 2)
+                ends = tuple(checks.number(end, f"usual {name}", low, high) for end in ends)
+                if ends[0] >= ends[1]:
+                    checks.refuse(f"usual {name}", "a range, its lower end first", ends)
+                object.__setattr__(self, name, ends)
+        for name, low, high in (("least_probability", 0.0, 1.0), ("slice_mm", 0.1, 50.0)):
+            if getattr(self, name) is not None:
+                number = checks.number(getattr(self, name), f"usual {name}", low, high)
+                object.__setattr__(self, name, number)
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """The weights' file: its name in the model's folder, its SHA-256 and its size."""
 
@@ -130,6 +162,7 @@ class ModelCard:
         stages: "locator" and "refiner"; or "refiner" alone, which then sees the whole scan.
         training: what it was trained on and how; free.
         figures: what was measured; free.
+        usual: beyond which a result is to be doubted.
         weights: filled by ``save_model``; a card that is read always has it.
 
     Raises:
@@ -149,6 +182,7 @@ class ModelCard:
     stages: Mapping[str, Stage]
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    usual: Usual = field(default_factory=Usual)
     weights: WeightsFile | None = None
 
     def __post_init__(self) -> None:
@@ -208,8 +242,10 @@ class ModelCard:
             for key in ("color", "terminology"):
                 if label[key] is None:
                     del label[key]
-        if self.weights is None:
-            del card["weights"]
+        card["usual"] = {key: value for key, value in card["usual"].items() if value is not None}
+        for key in ("usual", "weights"):
+            if not card[key]:
+                del card[key]
         return json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -232,8 +268,9 @@ class ModelCard:
                 f"its format is {checks.shown(version)}, but this version of the extension reads "
                 f"format {FORMAT}; update the extension or get the model in that format."
             )
-        required = [one.name for one in dataclasses.fields(cls)]
-        checks.entries(card, "the card", required)
+        required = [one.name for one in dataclasses.fields(cls) if one.name != "usual"]
+        checks.entries(card, "the card", required, ("usual",))
+        known = [one.name for one in dataclasses.fields(Usual)]
         stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(
             **card
@@ -242,6 +279,7 @@ class ModelCard:
                     _label(one) for one in checks.items(card["labels"], "labels", 2, 256)
                 ),
                 "stages": {name: _stage(stage, name) for name, stage in stages.items()},
+                "usual": Usual(**checks.entries(card.get("usual", {}), "usual", (), known)),
                 "weights": WeightsFile(
                     **checks.entries(card["weights"], "weights", ("file", "sha256", "bytes"))
                 ),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +29,9 @@ from .weights import describe, read_weights, to_bytes, to_half
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+_MEANWHILE = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
+"""Weights that are about to take the place of others; see :func:`_write_folder`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +134,7 @@ def save_model(
     if len(text) > MOST_CARD_BYTES:
         raise ModelError(f"The card is larger than {MOST_CARD_BYTES // 1000} kB; shorten it.")
     try:
-        _write_folder(folder, {WEIGHTS_FILE: weights, CARD_FILE: text})
+        _write_folder(folder, weights, card)
     except OSError as error:
         raise OutputError(
             f"The model cannot be written to '{folder}': {error.strerror or error}."
@@ -184,36 +191,55 @@ def _network(stage: Stage, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
     return network.float().eval().requires_grad_(False)
 
 
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put a folder with these files in place of an older one, or of none."""
-    if folder.exists():
-        kept = sorted(set(os.listdir(folder)) - set(files))
-        if kept:
-            raise OutputError(
-                f"'{folder}' holds '{kept[0]}', which is not part of a model, so it is left as it "
-                "is; choose another folder."
-            )
+def _write_folder(folder: Path, weights: bytes, card: ModelCard) -> None:
+    """Write a model, in place of an older one or of none: at every moment there is one of them.
+
+    A new one is a folder that is renamed into place. In the place of another one the weights come
+    under a name of their own, and the card that names them makes them the model.
+    """
+    files = {WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode("utf-8")}
+    _require_model_or_nothing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
     # Hidden, so that installed_models never lists one that a killed process left behind.
-    fresh = folder.parent / f".{folder.name}.{mark}.new"
-    old = folder.parent / f".{folder.name}.{mark}.old"
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.new"):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.new"
     try:
         fresh.mkdir()
         for name, content in files.items():
-            with (fresh / name).open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write(fresh / name, content)
         if not folder.exists():
             fresh.rename(folder)
             return
-        folder.rename(old)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            old.rename(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        assert card.weights is not None
+        meanwhile = f"weights-{card.weights.sha256[:16]}.safetensors"
+        _write(fresh / meanwhile, weights)
+        named = dataclasses.replace(card, weights=dataclasses.replace(card.weights, file=meanwhile))
+        _write(fresh / "meanwhile.json", named.to_json().encode("utf-8"))
+        os.replace(fresh / meanwhile, folder / meanwhile)
+        os.replace(fresh / "meanwhile.json", folder / CARD_FILE)
+        with suppress(OSError):  # it is there; the next one that is written tidies up
+            os.replace(fresh / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+            os.replace(fresh / CARD_FILE, folder / CARD_FILE)
+            for name in set(os.listdir(folder)) - set(files):
+                (folder / name).unlink()
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _require_model_or_nothing(folder: Path) -> None:
+    """Raise OutputError where a folder holds anything that is not of a model."""
+    found = sorted(os.listdir(folder)) if folder.exists() else []
+    for name in found:
+        if name not in (WEIGHTS_FILE, CARD_FILE) and not _MEANWHILE.fullmatch(name):
+            raise OutputError(
+                f"'{folder}' holds '{name}', which is not part of a model, so it is left as it is; "
+                "choose another folder."
+            )
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -157,7 +157,8 @@ def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
 
 def crop_to(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """The part of `x` that starts at its origin and has the spatial `size`; a view."""
-    for axis, length in enumerate(size, start=2):
+    for index, length in enumerate(size):  # PyTorch 2.4 exports no other start
+        axis = index + 2
         if x.shape[axis] != length:
             x = x.narrow(axis, 0, length)
     return x

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -281,7 +281,7 @@ class Panel(Client):
         for step, seconds in prediction.timings_s.items():
             _log.info("%s: %.2f s", step, seconds)
         if prediction.warnings:
-            self.say("\n".join(prediction.warnings), "warning")
+            self.say(_listed(prediction.warnings), "warning")
         elif notes := _notes(result.outcome):
             self.say(notes)
         if finished.request.whole:
@@ -336,6 +336,11 @@ def _summary(prediction: Prediction, elapsed_s: float) -> str:
     return _("Pancreas: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
         volume=prediction.volume_ml, seconds=elapsed_s, device=prediction.device
     )
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    """Each on a line of its own, marked where there are several."""
+    return sentences[0] if len(sentences) == 1 else "\n".join(f"• {one}" for one in sentences)
 
 
 def _notes(outcome: WriteOutcome) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
+from .files import isComplete
 
 if TYPE_CHECKING:
     import slicer
@@ -78,7 +83,8 @@ def exportSurface(
                 "There is no surface to export: the segment is empty, or has too few voxels."
             )
         try:
-            shutil.copyfile(files[0], path)
+            with _inPlaceOf(path) as beside:
+                shutil.copyfile(files[0], beside)
         except OSError as error:
             raise _failed(path) from error
 
@@ -86,13 +92,39 @@ def exportSurface(
 def _export(node: slicer.vtkMRMLStorableNode, path: Path) -> None:
     import slicer.util
 
-    path.unlink(missing_ok=True) if path.is_file() else None
     try:
-        slicer.util.exportNode(node, str(path))
-    except RuntimeError as error:
+        with _inPlaceOf(path) as beside:
+            slicer.util.exportNode(node, str(beside))
+            _requireWhole(beside)
+    except (EOFError, OSError, RuntimeError) as error:
         raise _failed(path) from error
-    if not path.is_file():
-        raise _failed(path)
+
+
+def _requireWhole(path: Path) -> None:
+    """Raise OSError or EOFError where a writer left an incomplete file without saying so."""
+    if path.stat().st_size == 0:
+        raise EOFError
+    if path.name.endswith(".gz"):
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    elif not isComplete(path):
+        raise EOFError
+
+
+@contextmanager
+def _inPlaceOf(path: Path) -> Iterator[Path]:
+    """A file to write instead, which takes the path's place at the end; if not, nothing changes."""
+    # In the same folder, so that to move it is to rename it; with the same name, which says how it
+    # is written. What a process that was killed left is in the way, and goes.
+    folder = path.with_name(f".{path.name}.new")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _failed(path: Path) -> OutputError:

@@ -144,14 +144,14 @@ def _write(
         written = storage.WriteData(node)
     finally:
         vtk.vtkObject.SetGlobalWarningDisplay(shown)
-    if not written or not _isComplete(path):
+    if not written or not isComplete(path):
         raise OutputError(
             f"'{path.name}' could not be written completely; the disk is probably full. Free some "
             "space or choose another folder."
         )
 
 
-def _isComplete(path: Path) -> bool:
+def isComplete(path: Path) -> bool:
     """Whether a compressed NRRD file ends as it must: gzip ends with the length of the data."""
     try:
         with path.open("rb") as file:

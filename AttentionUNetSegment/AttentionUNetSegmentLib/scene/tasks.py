@@ -17,10 +17,10 @@ import numpy as np
 from ..errors import InputError
 from ..inference import cropping
 from ..inference.clicks import Click
+from ..inference.doubts import scan_doubts
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.prepared import prepare
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
-from ..inference.validation import check_ct
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .results import SceneResult, writePrediction
@@ -102,7 +102,8 @@ class SegmentationTask:
         self.segmentId = segmentId
         self.clicks = tuple(clicks)
         folder = find_model(self.options.model)
-        self.label = read_card(folder).target_label
+        self._card = read_card(folder)
+        self.label = self._card.target_label
         self._predictorOptions = PredictorOptions(
             folder, self.options.device, self.options.precision, self.options.tileVoxels
         )
@@ -128,13 +129,18 @@ class SegmentationTask:
         """
         progress(0.0, "Checking the scan")
         # Before PyTorch is loaded: what is no CT is refused at once.
-        warnings = check_ct(self._scan)
+        warnings = scan_doubts(self._scan, self._card)
         if cancel is not None:
             cancel.raise_if_cancelled()
         region = self._region
         scan = self._scan if region is None else cropping.crop(self._scan, region)
         with cache.session(
-            self._predictorOptions, scan, self._key, progress, anew=not self._continuing
+            self._predictorOptions,
+            scan,
+            self._key,
+            progress,
+            anew=not self._continuing,
+            whole=region is None,
         ) as session:
             prediction = session.predict(
                 self.clicks,

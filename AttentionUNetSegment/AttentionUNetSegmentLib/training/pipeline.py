@@ -17,7 +17,7 @@ from ..errors import InputError, TrainingError
 from ..inference.device import choose_device, computes_bfloat16
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.resampling import bounds_ras, grid_of
-from ..models import Label, ModelCard, Stage, Terminology, save_model
+from ..models import Label, ModelCard, Stage, Terminology, Usual, save_model
 from ..models.card import LARGEST_BYTES
 from .cases import DataSet, LabelledCase
 from .checker import require_sound
@@ -278,7 +278,15 @@ def model_card(
         target=data.target,
         stages={name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()},
         training=training_record(options, train, validation, device, bfloat16),
+        usual=_usual(data, train),
     )
+
+
+def _usual(data: DataSet, train: list[LabelledCase]) -> Usual:
+    """What the training alone tells; pictures of slices do not say how far apart they are."""
+    if not data.hounsfield:
+        return Usual()
+    return Usual(slice_mm=max(round(max(case.ct.spacing_mm), 2) for case in train))
 
 
 def _summary(data: DataSet, options: dict[str, StageOptions]) -> str:

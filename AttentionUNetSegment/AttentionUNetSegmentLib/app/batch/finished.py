@@ -44,8 +44,12 @@ def entry(
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file in a folder, by name."""
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    """Bytes of each file in a folder, by name; hidden ones are no results."""
+    return {
+        path.name: path.stat().st_size
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
 
 
 def finished_report(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

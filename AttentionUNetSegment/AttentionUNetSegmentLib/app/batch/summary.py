@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ...inference.doubts import PANCREAS_ML
 from ..output_folder import explained
 from ..report import INTENDED_USE
 from ..segmenting import OVERLAY_FILE
@@ -15,8 +16,6 @@ from .rows import RESULTS_FILE, Row, replace_file
 from .worker import STUDIES_FOLDER
 
 SUMMARY_FILE = "summary.html"
-USUAL_ML = (20.0, 250.0)
-"""A pancreas of another volume is doubtful."""
 MOST_PICTURES = 5000
 """More pictures, of about 20 kB each, make a page that browsers take long to open."""
 
@@ -58,13 +57,7 @@ def doubts(row: Row) -> list[str]:
     """Why somebody should look at a study, the gravest reason first."""
     if row.status == "failed":
         return [row.error]
-    reasons = []
-    low, high = USUAL_ML
-    if row.found == "no":
-        reasons.append(f"No {row.target} was found.")
-    elif row.target == "pancreas" and not low <= (row.volume_ml or 0.0) <= high:
-        reasons.append(f"The volume is outside {low:.0f} to {high:.0f} mL.")
-    return reasons + [row.warnings] * bool(row.warnings)
+    return [row.warnings] if row.warnings else []
 
 
 def doubtful_first(rows: Sequence[Row]) -> list[Row]:
@@ -130,10 +123,10 @@ def _picture(overlay: Path) -> str:
 
 
 def histogram(volumes: Sequence[float]) -> str:
-    """How often each volume is, as an SVG drawing; the usual range is shaded."""
+    """How often each volume is, as an SVG drawing; the usual range of a pancreas is shaded."""
     import numpy as np
 
-    top = max(USUAL_ML[1] * 1.2, max(volumes) * 1.02)
+    top = max(PANCREAS_ML[1] * 1.2, max(volumes) * 1.02)
     counts, edges = np.histogram(volumes, bins=_BINS, range=(0.0, top))
     width, height, left, bottom = 720, 240, 46, 40
     scale_x, scale_y = (width - left - 10) / top, (height - bottom - 14) / max(int(counts.max()), 1)
@@ -142,7 +135,7 @@ def histogram(volumes: Sequence[float]) -> str:
     def x(volume: float) -> float:
         return left + volume * scale_x
 
-    low, high = USUAL_ML
+    low, high = PANCREAS_ML
     parts = [
         f"<svg viewBox='0 0 {width} {height}' width='{width}' role='img' "
         f"aria-label='Distribution of {len(volumes)} volumes'>",

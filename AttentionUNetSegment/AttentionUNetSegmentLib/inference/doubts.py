@@ -1,0 +1,166 @@
+"""When to doubt a result: the sentences that go with it, all from one place.
+
+>>> scan_doubts(volume, card)        # before anything is computed; refuses what is no CT
+>>> result_doubts(prediction, card)  # after every answer; milliseconds
+
+What is usual stands in the model's card. An older card, which does not say, is judged by what
+holds for any model (:data:`ANY_MODEL`), and one for the pancreas by what holds for a pancreas.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..models import Usual
+from .validation import check_ct
+
+if TYPE_CHECKING:
+    from ..models import ModelCard
+    from .prediction import Prediction
+    from .volume import Volume
+
+PANCREAS_ML = (20.0, 250.0)
+PANCREAS = Usual(volume_ml=PANCREAS_ML, intensity_hu=(0.0, 160.0))
+"""Of a pancreas in a CT, whatever the model; with tumours and contrast medium."""
+ANY_MODEL = Usual(least_probability=0.8, slice_mm=6.0)
+"""Where a card does not say. That of the shipped model says 0.92, which was measured: all abdominal
+CTs at hand have a mean probability of 0.93 and more, and most of those turned upside down, mirrored
+or buried in noise have less (``Testing/measure_doubts.py``)."""
+SLIGHTLY = 1.02
+"""Slices that are only rounded to be thicker than those trained on are none."""
+SOFT_TISSUE_HU = (-20.0, 180.0)
+"""Muscle and organs, with contrast medium or without."""
+BODY_HU = (-300.0, 400.0)
+"""Fat, muscle and organs; neither air nor bone."""
+LEAST_SOFT_TISSUE = 0.2
+"""Share of the body's voxels; 0.3 and more in any real CT at hand, 0.17 and less in one that is
+150 HU too dark."""
+_SAMPLES_AN_AXIS = 64
+_ENDS = (("left", "right"), ("back", "front"), ("feet", "head"))
+"""Where R, A and S begin and end in the patient."""
+
+
+def usual_for(card: ModelCard) -> Usual:
+    """What the card says, and what holds anyway where it says nothing."""
+    known = dataclasses.asdict(ANY_MODEL)
+    for usual in (PANCREAS if card.target == "pancreas" else Usual(), card.usual):
+        known |= {key: value for key, value in vars(usual).items() if value is not None}
+    return Usual(**known)
+
+
+def scan_doubts(volume: Volume, card: ModelCard) -> list[str]:
+    """What may go less well with a scan than with those that the model is known on.
+
+    Args:
+        volume: the whole scan; of a part, too little is seen to tell a CT.
+        card: of the model that is to segment it.
+
+    Returns:
+        Plain sentences; none for an ordinary CT.
+
+    Raises:
+        InputError: as ``check_ct``, the scan cannot be used.
+    """
+    doubts = check_ct(volume)
+    thickest = usual_for(card).slice_mm
+    apart = max(volume.spacing_mm)
+    if thickest is not None and apart > SLIGHTLY * thickest:
+        doubts.append(
+            f"The slices are {apart:.3g} mm apart, but the model was trained on slices of at most "
+            f"{thickest:.3g} mm, so the outline is coarse and small parts may be missed; use a "
+            "thinner reconstruction if there is one."
+        )
+    if _soft_tissue_share(volume.array) < LEAST_SOFT_TISSUE:
+        doubts.append(
+            "The scan's intensities are not those of a CT: hardly any of the body lies where soft "
+            f"tissue does ({SOFT_TISSUE_HU[0]:.0f} to {SOFT_TISSUE_HU[1]:.0f} HU); load the "
+            "original DICOM series, or check the outline with care."
+        )
+    return doubts
+
+
+def result_doubts(prediction: Prediction, card: ModelCard, *, whole: bool = True) -> list[str]:
+    """Why somebody should look at a result before using it, the gravest reason first.
+
+    Args:
+        prediction: on the scan that the network was given.
+        card: of the model that made it.
+        whole: the scan is all there is, not the part of it in a region of interest.
+
+    Returns:
+        Plain sentences; none for an ordinary result.
+    """
+    usual, organ = usual_for(card), card.target
+    if not prediction.found:
+        return [f"No {organ} was found in this scan; if it shows one, click inside it."]
+    doubts = []
+    if usual.volume_ml is not None and not _within(prediction.volume_ml, usual.volume_ml):
+        doubts.append(
+            f"The {organ} measures {prediction.volume_ml:.1f} mL, which is outside the usual "
+            f"{_range(usual.volume_ml)} mL; check what is missing or too much, and click there."
+        )
+    if prediction.pieces > 1:
+        doubts.append(
+            f"The segmentation consists of {prediction.pieces} separate pieces; check them, and "
+            f"click outside in those that are no {organ}."
+        )
+    if ends := _touched_ends(prediction):
+        doubts.append(
+            f"The {organ} reaches the edge of the {'scan' if whole else 'region of interest'} "
+            f"({', '.join(ends)}), so a part of it may be missing; use a "
+            f"{'scan' if whole else 'region'} that shows all of it."
+        )
+    probability = prediction.mean_probability
+    least = usual.least_probability
+    if probability is not None and least is not None and probability < least:
+        doubts.append(
+            f"The network is unsure: its mean probability in the {organ} is {probability:.2f}, "
+            f"usually {least:g} or more; check the outline slice by slice."
+        )
+    region = prediction.region
+    mean_hu = float(prediction.volume.array[region][prediction.mask[region] != 0].mean())
+    if usual.intensity_hu is not None and not _within(mean_hu, usual.intensity_hu):
+        doubts.append(
+            f"The intensities in the {organ} are not those of a CT: they have a mean of "
+            f"{mean_hu:.0f} HU, usually {_range(usual.intensity_hu)} HU; check that the scan is a "
+            f"CT in Hounsfield units and that the outline is on the {organ}."
+        )
+    return doubts
+
+
+def _within(value: float, ends: tuple[float, float]) -> bool:
+    return ends[0] <= value <= ends[1]
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:g} to {ends[1]:g}"
+
+
+def _touched_ends(prediction: Prediction) -> list[str]:
+    """The patient's sides on which the mask reaches the scan's last voxels."""
+    mask, matrix = prediction.mask[prediction.region], prediction.volume.ijk_to_ras
+    ends = []
+    for axis, (part, size) in enumerate(
+        zip(prediction.region, prediction.volume.array.shape, strict=True)
+    ):
+        direction = matrix[:3, 2 - axis]
+        along = int(np.abs(direction).argmax())
+        first, last = _ENDS[along] if direction[along] > 0 else reversed(_ENDS[along])
+        if part.start == 0 and mask.take(0, axis).any():
+            ends.append(first)
+        if part.stop == size and mask.take(-1, axis).any():
+            ends.append(last)
+    return ends
+
+
+def _soft_tissue_share(array: np.ndarray) -> float:
+    """Of the body's voxels in a sparse sample; 1 where there are none to judge by."""
+    sample = array[tuple(slice(None, None, max(1, n // _SAMPLES_AN_AXIS)) for n in array.shape)]
+    # The lowest value is what lies outside the field, or what a window cut off.
+    body = sample[(sample > max(BODY_HU[0], sample.min())) & (sample < BODY_HU[1])]
+    if body.size == 0:
+        return 1.0
+    return float(((body > SOFT_TISSUE_HU[0]) & (body < SOFT_TISSUE_HU[1])).mean())
