@@ -91,7 +91,7 @@ def test_too_little_gpu_memory_for_one_pass_is_said_with_the_result(
     ct,  # noqa: F811
     monkeypatch,
 ):
-    gpu = SmallGPU(driver, monkeypatch, 60_000)
+    gpu = SmallGPU(driver, monkeypatch, 48 * 64 * 64)
     driver.ui.deviceComboBox.currentIndex = 1
     driver.segment()
     assert driver.panel.hasSegment
