@@ -320,6 +320,15 @@ def test_a_nifti_header_that_makes_no_sense_is_refused(
         assert "no valid voxel spacing" in refused(path, capfd)
     write_nifti(path, hounsfield(), [[np.nan, 0, 0, 0], *straight[1:]])
     refused(path, capfd)
+    for length in (0, -5):  # ITK would take it for 1
+        write_nifti(path, hounsfield(), straight)
+        content = bytearray(path.read_bytes())
+        struct.pack_into("<h", content, 46, length)
+        path.write_bytes(content)
+        assert "no valid size" in refused(path, capfd)
+    for slope, intercept in ((np.nan, 0.0), (1.0, np.inf), (0.0, -1024.0)):
+        write_nifti(path, hounsfield(), straight, slope=slope, intercept=intercept)
+        assert "intercept" in refused(path, capfd)
 
 
 @pytest.mark.parametrize("name", ["scan.png", "scan.txt", "scan", "scan.nii.zip", "scan.gz"])

@@ -68,6 +68,16 @@ def test_a_tag_makes_a_release_with_the_packages():
     assert read("tests.yml")["permissions"] == {"contents": "read"}
 
 
+def test_all_that_users_install_is_looked_up_among_known_vulnerabilities():
+    steps = read("tests.yml")["jobs"]["vulnerabilities"]["steps"]
+    commands = "\n".join(step.get("run", "") for step in steps)
+    assert "pip_audit --path" in commands
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = re.findall(r"(?m)^(\w+) = \[$", project.split("[project.optional-dependencies]")[1])
+    (installed,) = re.findall(r"\.\[([\w,]+)\]", commands)
+    assert set(installed.split(",")) == set(extras) - {"test"}
+
+
 def test_the_oldest_versions_that_are_tested_are_the_lower_bounds():
     """And the newest are whatever the index has, in a job of their own."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -75,7 +85,7 @@ def test_the_oldest_versions_that_are_tested_are_the_lower_bounds():
     pinned = dict(re.findall(r"^([\w-]+)==([\d.]+)$", oldest, re.MULTILINE))
     bounds = dict(re.findall(r'^ {4}"([\w-]+)>=([\d.]+)', project, re.MULTILINE))
     main = {"filelock", "numpy", "safetensors", "SimpleITK", "torch"}
-    assert set(pinned) == main | {"matplotlib", "rich", "slicer-core", "typer"}
+    assert set(pinned) == main | {"matplotlib", "pydicom", "rich", "slicer-core", "typer"}
     for name, version in pinned.items():
         assert f"{version}.".startswith(f"{bounds[name]}."), name
     steps = read("tests.yml")["jobs"]["versions"]["steps"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from .captured_stderr import captured_stderr
+from .dicom_lengths import lengths_fit
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -250,6 +251,9 @@ def _headers(paths: Iterator[str] | Sequence[str]) -> tuple[list[_Image], int]:
     images, unreadable = [], 0
     with captured_stderr():
         for path in paths:
+            if not lengths_fit(path):
+                unreadable += 1
+                continue
             reader = sitk.ImageFileReader()
             reader.SetImageIO("GDCMImageIO")
             reader.SetFileName(path)
@@ -292,7 +296,8 @@ def _numbers(text: str, count: int) -> np.ndarray | None:
         values = np.array([float(part) for part in text.split("\\")])
     except ValueError:
         return None
-    return values if values.shape == (count,) and np.isfinite(values).all() else None
+    # Millimetres and directions; False for NaN.
+    return values if values.shape == (count,) and (np.abs(values) < 1e9).all() else None
 
 
 def _ct_series(images: Sequence[_Image], name: str) -> tuple[list[_Series], int]:
@@ -389,10 +394,41 @@ def _read(series: _Series, name: str, on_warning: WarningCallback) -> Volume:
     from .reading import volume_from_image, volume_from_lps
 
     if series.first.frames > 1:
-        return volume_from_image(_decode(series, name), name)
+        return _read_frames(series.first, name, on_warning)
     ijk_to_lps = _place(series, name, on_warning)
     volume = volume_from_image(_decode(series, name), name)
-    return volume_from_lps(volume.array, ijk_to_lps)
+    # ITK stacks images of a single row along j.
+    columns, rows = series.first.size[:2]
+    return volume_from_lps(volume.array.reshape(series.slices, rows, columns), ijk_to_lps)
+
+
+def _read_frames(image: _Image, name: str, on_warning: WarningCallback) -> Volume:
+    """A multi-frame file, each frame placed as a slice of its own: GDCM takes the frames for evenly
+    spaced and in order, and where they are not it makes something up.
+
+    Raises:
+        InputError: as :func:`_read`.
+    """
+    from .dicom_frames import read_frames
+    from .reading import volume_from_image, volume_from_lps
+
+    frames = [
+        replace(
+            image,
+            size=image.size[:2],
+            position=frame.position,
+            axes=frame.axes,
+            spacing_mm=frame.spacing_mm,
+        )
+        for frame in read_frames(image.path, image.frames, name)
+    ]
+    if not all(_same_stack(frames[0], frame) for frame in frames):
+        raise InputError(f"The frames of '{name}' are not parallel slices of one spacing.")
+    order = np.argsort(_heights(frames), kind="stable")
+    ijk_to_lps = _place(_Series(tuple(frames[index] for index in order)), name, on_warning)
+    volume = volume_from_image(_decode(_Series((image,)), name), name)
+    columns, rows = image.size[:2]
+    return volume_from_lps(volume.array.reshape(-1, rows, columns)[order], ijk_to_lps)
 
 
 def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarray:
@@ -448,8 +484,10 @@ def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarra
 def _decode(series: _Series, name: str) -> sitk.Image:
     import SimpleITK as sitk
 
-    from .reading import describe_failure
+    from .reading import check_room, describe_failure
 
+    columns, rows = series.first.size[:2]
+    check_room((columns, rows, series.slices), [Path(one.path) for one in series.images], name)
     reader: sitk.ImageFileReader | sitk.ImageSeriesReader
     if len(series.images) == 1:
         reader = sitk.ImageFileReader()

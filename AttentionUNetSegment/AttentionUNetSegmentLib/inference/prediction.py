@@ -110,7 +110,8 @@ class Prediction:
         if feature is None:
             return np.zeros([part.stop - part.start for part in self.region], np.float32)
         target = subgrid(grid_of(self.volume), self.region)
-        return resample(feature.values, feature.grid, target)[0, 0].cpu().numpy()
+        values = resample(feature.values, feature.grid, target)[0, 0]
+        return values.clamp_(0, 1).cpu().numpy()  # interpolation rounds beyond
 
     def _on_scan(self, values: np.ndarray) -> np.ndarray:
         full = np.zeros(self.volume.array.shape, np.float32)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ DEFAULT_TILE_VOXELS = 2_500_000
 """Voxels of one pass: about 2.5 GB of activations at the shipped widths. Regions are smaller."""
 MOST_EXTENT_MM = 3000.0
 """No scan is longer; a header that says so has a wrong spacing."""
+MOST_GRID_VOXELS = 1 << 29
+"""Voxels of all that a network is shown, 2 GB a channel. A whole body at 2 mm has a fifth of it."""
 GROWTH_MM = 32.0
 MOST_GROWTHS = 2
 """How often, and by how much, the region is widened where the organ reaches its border."""
@@ -216,7 +219,7 @@ class Predictor:
         stage = self.card.stages["locator"]
         click_channels_taken = int(stage.network["in_channels"]) - 1
         grid = aligned_grid(low, high, stage.spacing_mm, MULTIPLE)
-        image = sample_scan(volume, grid, self.card.intensity_window_hu, self.device)
+        image = self.sample(volume, grid)
 
         def function(tile: torch.Tensor) -> list[torch.Tensor]:
             network = self.networks["locator"]
@@ -267,7 +270,19 @@ class Predictor:
         return look, scan
 
     def sample(self, volume: Volume, grid: Grid) -> torch.Tensor:
-        """The scan as the networks see it: (1, 1, k, j, i) in [0, 1], on the device."""
+        """The scan as the networks see it: (1, 1, k, j, i) in [0, 1], on the device.
+
+        Raises:
+            InputError: a wrong spacing in the scan's header, or one that the model's card asks for,
+                makes it too large for any computer.
+        """
+        if math.prod(grid.shape) > MOST_GRID_VOXELS:
+            raise InputError(
+                f"At the model's resolution the scan would have "
+                f"{math.prod(grid.shape) / 1e6:,.0f} million voxels, more than the "
+                f"{MOST_GRID_VOXELS / 1e6:,.0f} million that are segmented at once; crop it, or "
+                "choose another model."
+            )
         return sample_scan(volume, grid, self.card.intensity_window_hu, self.device)
 
     def refine(

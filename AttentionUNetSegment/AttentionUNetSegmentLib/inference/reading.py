@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,10 @@ import numpy as np
 
 from ..errors import InputError
 from .captured_stderr import captured_stderr
-from .nifti_header import nifti_problem
+from .meta_header import meta_problem
+from .nifti_header import nifti_problem, restore_nonfinite
 from .volume import Volume
+from .voxel_files import voxel_files
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -29,7 +33,6 @@ _FORMATS = {
     ".mha": _META,
     ".mhd": _META,
 }
-_SEPARATE_VOXELS = (".nhdr", ".mhd")  # the voxels lie in another file
 _MOST_SHRUNK = 1040  # no compression in use shrinks a scan by more
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FORMATS_TEXT = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM"
@@ -54,9 +57,10 @@ def read_volume(path: str | Path, on_warning: WarningCallback | None = None) -> 
         to real values), and the matrix to RAS millimetres.
 
     Raises:
-        InputError: there is no such file, it is damaged or of another kind, or the image is not a
-            single 3D volume with one real number for each voxel. Messages name the last component
-            of the path only and nothing of a DICOM file but its series' number.
+        InputError: there is no such file, it is damaged or of another kind, its voxels lie outside
+            the folder of its header, or the image is not a single 3D volume with one real number
+            for each voxel. Messages name the last component of the path only and nothing of a DICOM
+            file but its series' number.
     """
     on_warning = on_warning or _log_warning
     path = Path(path).expanduser()
@@ -135,6 +139,16 @@ def check_kind(size: tuple[int, ...], components: int, pixel_id: int, name: str)
         )
 
 
+def check_room(size: tuple[int, ...], files: Sequence[Path], name: str) -> None:
+    """Raise InputError where files are far too small for an image, before memory is taken for it:
+    a header can promise anything."""
+    if math.prod(size) > _MOST_SHRUNK * sum(file.stat().st_size for file in files):
+        raise InputError(
+            f"'{name}' is cut short or damaged: it is far too small for an image of "
+            f"{' x '.join(map(str, size))} voxels."
+        )
+
+
 def describe_failure(name: str, kind: str, reason: str) -> str:
     """A sentence for what SimpleITK raised, without its source files and addresses."""
     if "orthonormal direction" in reason or "Bad direction" in reason:
@@ -170,26 +184,24 @@ def _read_file(path: Path, suffix: str) -> Volume:
     name = path.name
     with path.open("rb"):  # a file without permission is told as such
         pass
-    problem = nifti_problem(path) if kind == "NIfTI" else None
-    if problem:
-        raise InputError(f"The file '{name}' {problem}.")
+    is_nifti = kind == "NIfTI"
+    # ITK believes what a header says.
+    if is_nifti:
+        _raise_problem(name, nifti_problem(path))
+    elif kind == "MetaImage":
+        _raise_problem(name, meta_problem(path))
+    files = [path] if is_nifti else voxel_files(path, kind)
 
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
     try:
-        with captured_stderr() as printed:
+        # It takes damaged gzip data for voxels too, without a word: both read at the same time.
+        with _checked_meanwhile(path, name, is_nifti), captured_stderr() as printed:
             reader.ReadImageInformation()
             size = reader.GetSize()
             check_kind(size, reader.GetNumberOfComponents(), reader.GetPixelIDValue(), name)
-            # Asked before memory is: a header can promise anything.
-            if suffix not in _SEPARATE_VOXELS and (
-                math.prod(size) > _MOST_SHRUNK * path.stat().st_size
-            ):
-                raise InputError(
-                    f"The file '{name}' is cut short or damaged: it is far too small for an image "
-                    f"of {' x '.join(map(str, size))} voxels."
-                )
+            check_room(size, files, name)
             image = reader.Execute()
     except RuntimeError as error:  # all that SimpleITK raises
         raise InputError(describe_failure(name, kind, str(error))) from error
@@ -198,10 +210,25 @@ def _read_file(path: Path, suffix: str) -> Volume:
     if "Uncompress failed" in printed.text:  # MetaIO prints it and goes on
         raise InputError(f"The file '{name}' is damaged: it cannot be decompressed.")
     volume = volume_from_image(image, name)
-    # Damaged gzip data leaves the end of the image without values; so does the edge of a padded
-    # scan, so look at the bytes before saying so.
-    if suffix == ".nii.gz" and np.ptp(volume.array[-1]) == 0:
-        problem = nifti_problem(path, every_byte=True)
-        if problem:
-            raise InputError(f"The file '{name}' {problem}.")
+    if is_nifti:
+        restore_nonfinite(path, volume.array)
     return volume
+
+
+def _raise_problem(name: str, problem: str | None) -> None:
+    if problem:
+        raise InputError(f"The file '{name}' {problem}.")
+
+
+@contextmanager
+def _checked_meanwhile(path: Path, name: str, is_nifti: bool) -> Iterator[None]:
+    """Look at every byte of a NIfTI file in a thread; what is wrong goes before what ITK raises."""
+    if not is_nifti:
+        yield
+        return
+    with ThreadPoolExecutor(1) as pool:
+        check = pool.submit(nifti_problem, path, every_byte=True)
+        try:
+            yield
+        finally:
+            _raise_problem(name, check.result())

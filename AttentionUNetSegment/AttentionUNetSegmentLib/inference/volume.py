@@ -8,6 +8,8 @@ import numpy as np
 
 from ..errors import InputError
 
+_FARTHEST_MM = 1e9  # beyond it, positions lose their millimetres and then overflow
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -35,6 +37,11 @@ class Volume:
         matrix = np.array(self.ijk_to_ras, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
             raise InputError("The volume's position matrix is not a finite 4x4 matrix.")
+        if np.abs(matrix).max() > _FARTHEST_MM:
+            raise InputError(
+                "The volume's position matrix places it, or its voxels, 1,000 km apart or more; "
+                "repair its header."
+            )
         if not np.allclose(matrix[3], (0, 0, 0, 1)):
             raise InputError("The volume is placed by a perspective transform; harden it first.")
         axes = np.linalg.norm(matrix[:3, :3], axis=0)
