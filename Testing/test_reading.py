@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.inference.reading import read_volume
+from AttentionUNetSegmentLib.inference.reading import read_volume, volume_from_image
 from AttentionUNetSegmentLib.inference.volume import Volume
 
 SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"]
@@ -157,6 +158,22 @@ def test_the_voxels_outlive_the_reader(tmp_path: Path) -> None:
     volumes = [read_volume(write(tmp_path / "a.nrrd", hounsfield())) for _ in range(3)]
     assert all((volume.array == hounsfield()).all() for volume in volumes)
     assert volumes[0].array.flags.writeable
+
+
+def test_the_voxels_are_those_of_the_image_and_not_a_copy() -> None:
+    """A copy would double what a long scan takes."""
+    expected = hounsfield()
+    image = image_of(expected)
+    view = sitk.GetArrayViewFromImage(image)
+    array = volume_from_image(image, "scan").array
+    assert np.shares_memory(array, view)
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    del image, view
+    gc.collect()
+    others = [image_of(np.zeros_like(expected)) for _ in range(50)]  # would take memory given back
+    np.testing.assert_array_equal(array, expected)
+    assert len(others) == 50
 
 
 def test_real_scans_are_read_at_their_place(shared_data: Path) -> None:

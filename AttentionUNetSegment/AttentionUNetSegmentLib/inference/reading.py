@@ -89,16 +89,15 @@ def read_volume(path: str | Path, on_warning: WarningCallback | None = None) -> 
 
 
 def volume_from_image(image: sitk.Image, name: str) -> Volume:
-    """A SimpleITK image as a volume; its voxels are copied once, so the image may go.
+    """A SimpleITK image as a volume, which shares the image's voxels and keeps them: a copy would
+    double the memory that a long scan takes.
 
     Raises:
         InputError: it is not one 3D image of real numbers.
     """
-    import SimpleITK as sitk
-
     size = image.GetSize()
     check_kind(size, image.GetNumberOfComponentsPerPixel(), image.GetPixelIDValue(), name)
-    array = sitk.GetArrayFromImage(image)
+    array = np.asarray(_Voxels(image))
     if array.ndim == 4:
         array = array[0]
     dimension = len(size)
@@ -107,6 +106,19 @@ def volume_from_image(image: sitk.Image, name: str) -> Volume:
     ijk_to_lps[:3, :3] = direction * np.array(image.GetSpacing()[:3])
     ijk_to_lps[:3, 3] = image.GetOrigin()[:3]
     return Volume(array, _LPS_TO_RAS @ ijk_to_lps)
+
+
+class _Voxels:
+    """Those of a SimpleITK image, for NumPy, which holds this object as long as an array needs them
+    (SimpleITK's own view of an image does not hold the image)."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        import SimpleITK as sitk
+
+        self._image = image
+        interface = sitk.GetArrayViewFromImage(image).__array_interface__
+        address, _read_only = interface["data"]
+        self.__array_interface__ = {**interface, "data": (address, False)}
 
 
 def volume_from_lps(array: np.ndarray, ijk_to_lps: np.ndarray) -> Volume:
