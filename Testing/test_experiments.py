@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -432,6 +433,20 @@ def test_a_process_that_dies_takes_no_other_run_with_it() -> None:
     assert not results["slow"].failure
     assert not results["plain"].failure
     assert not results["other"].failure
+
+
+class JobThatCannotStart(FakeJob):
+    """Ends the process that it is sent to before it takes a run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (3,)
+
+
+def test_processes_that_die_before_they_take_a_run_are_told_of() -> None:
+    wanted = [Run("plain", 0, fold) for fold in range(3)]
+    results = list(do_runs(JobThatCannotStart(), wanted, 2, lambda *one: None))
+    assert sorted(one.run.fold for one in results) == [0, 1, 2]
+    assert all("exit status 3" in one.failure for one in results)
 
 
 def test_no_process_is_left_when_the_results_are_not_wanted_any_more() -> None:

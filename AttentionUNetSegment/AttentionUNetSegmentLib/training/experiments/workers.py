@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -92,7 +93,8 @@ class _Pool:
             run = self.waiting.pop()
             self.running[connection] = (process, run)
             self.fractions[connection] = 0.0
-            connection.send(run)
+            with suppress(ConnectionError):  # it has died, as is heard next
+                connection.send(run)
         else:
             connection.close()
             process.join()
@@ -101,7 +103,7 @@ class _Pool:
         process, run = self.running[connection]
         try:
             message: Any = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             # The process died: out of memory, killed, or a bug whose traceback it has printed.
             del self.running[connection], self.fractions[connection]
             connection.close()
@@ -139,9 +141,9 @@ def _work(job: Job, connection: Connection) -> None:
     while True:
         try:
             run = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             connection.send(job.do(run, report))
-        except BrokenPipeError:
+        except ConnectionError:
             return
