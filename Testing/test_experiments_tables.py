@@ -212,6 +212,20 @@ def test_a_failed_run_is_named_and_the_others_still_count() -> None:
     assert "failed in all 1 runs" in "\n".join(table_lines(both))
 
 
+def test_runs_that_found_nothing_are_counted_and_told() -> None:
+    made = table(
+        result("UNet", {"a": 0.5, "b": 0.4}),
+        result("AttentionUNet", {"a": 0.0, "b": 0.0}),
+        result("UNet", {"a": 0.5, "b": 0.0}, seed=1),
+        result("AttentionUNet", {"a": 0.6, "b": 0.6}, seed=1),
+    )
+    assert [one.idle for one in made.rows] == [0, 1]
+    assert row(made, "AttentionUNet").means["dice"].mean == pytest.approx(0.3)
+    text = "\n".join(table_lines(made))
+    assert "- 1 of 2 runs of Attention U-Net found nothing in any case held out" in text
+    assert "of U-Net found nothing" not in text
+
+
 def test_where_the_reference_failed_there_is_no_difference() -> None:
     made = table(
         result("UNet", {"a": 0.5}),

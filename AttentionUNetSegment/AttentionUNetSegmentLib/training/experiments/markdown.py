@@ -58,7 +58,14 @@ def table_lines(table: Table) -> list[str]:
         ]
     for row in table.rows:
         lines += [f"- {row.title} failed, {failure}" for failure in row.failures]
-    if any(row.failures for row in table.rows):
+    lines += [
+        f"- {row.idle} of {_count(range(row.runs), 'run')} of {row.title} found nothing in any "
+        "case held out, which counts as a Dice of 0. More --steps would show whether it is only "
+        "slower."
+        for row in table.rows
+        if row.idle
+    ]
+    if any(row.failures or row.idle for row in table.rows):
         lines.append("")
     lines += _organs(table)
     lines += _gates(table)

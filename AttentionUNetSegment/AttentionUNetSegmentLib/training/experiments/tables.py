@@ -45,6 +45,7 @@ class Row:
     Args:
         runs: that succeeded; none leaves all that follows empty.
         failures: what went wrong in the others, a sentence each.
+        idle: of the runs that succeeded, those that found nothing in any case they held out.
         means: by measure, with 95 % confidence intervals over patients.
         run_sd: standard deviation of the mean Dice between runs (folds and seeds).
         seed_means: mean Dice over all patients, by seed.
@@ -57,6 +58,7 @@ class Row:
     parameters: int
     runs: int
     failures: tuple[str, ...]
+    idle: int
     means: Mapping[str, Mean]
     run_sd: float | None
     seed_means: Mapping[int, float]
@@ -168,6 +170,7 @@ def _row(key: str, results: Sequence[RunResult]) -> Row:
             for one in results
             if one.failure
         ),
+        idle=sum(one.dice == 0 for one in good),
         means=means,
         run_sd=statistics.stdev(one.dice for one in good) if len(good) > 1 else None,
         seed_means=seed_means,
