@@ -18,7 +18,7 @@ from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, 
 from AttentionUNetSegmentLib.inference.progress import ProgressCallback
 from AttentionUNetSegmentLib.training.datasets import find_data_set
 from AttentionUNetSegmentLib.training.evidence import read_log
-from AttentionUNetSegmentLib.training.experiments import runs
+from AttentionUNetSegmentLib.training.experiments import experiment, runs
 from AttentionUNetSegmentLib.training.experiments.experiment import (
     existing_report,
     run_experiment,
@@ -287,11 +287,22 @@ def test_two_commands_do_not_work_in_one_folder(data: Path, folder: Path) -> Non
         run_experiment("compare", data, folder, SETTINGS, networks=TWO, folds=2, seeds=1)
 
 
-def test_tables_are_written_anew_from_what_is_finished(folder: Path) -> None:
+def test_tables_are_written_anew_from_what_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(folder / "runs" / "UNet-seed0-fold1")
     (folder / "compare.md").unlink()
+    drawn: list[str] = []
+    for name in ("curves", "focus", "predictions", "attention"):
+        monkeypatch.setattr(
+            experiment,
+            f"draw_{name}",
+            lambda _runs, results, _file: bool(drawn.extend(one.run.name for one in results)),
+        )
     report = existing_report("compare", folder)
     assert report.unfinished == 1
+    # A curve over two folds beside one over one would compare patients, not networks.
+    assert set(drawn) == {"UNet-seed0-fold0", "AttentionUNet-seed0-fold0"}
     (table,) = report.tables
     assert table.cells == ((0, 0),)
     assert (folder / "compare.md").read_text("utf-8") == report.text

@@ -192,6 +192,13 @@ def write_report(
         for one in comparisons
     )
     settings = json.loads((folder / SETTINGS_FILE).read_text("utf-8"))
+    # Curves compare rows as the tables do: on the seeds and folds that all have.
+    common = {
+        (key, cell) for one in tables for key in one.comparison.variants for cell in one.cells
+    }
+    shown = [
+        one for one in results if not one.failure and (one.run.variant, one.run.cell) in common
+    ]
     drawn = [
         name
         for name, draw in (
@@ -200,7 +207,7 @@ def write_report(
             (f"{experiment}-predictions.png", draw_predictions),
             (f"{experiment}-attention.png", draw_attention),
         )
-        if draw(folder / RUNS_FOLDER, [one for one in results if not one.failure], folder / name)
+        if draw(folder / RUNS_FOLDER, shown, folder / name)
     ]
     text = _markdown(experiment, settings, tables, results, drawn)
     content = {
