@@ -783,6 +783,7 @@ def test_train_passes_its_options_on(
     def train_model(data: Path, output: Path, **options: Any) -> Path:
         options.pop("progress")(0.5, "Training")
         options.pop("note")("The gate is shut.")
+        assert options.pop("processes").size == 1
         calls.append((data, output, options))
         return output / "model"
 

@@ -2,11 +2,15 @@
 
 All take logits ``(B, C, *spatial)`` and integer targets ``(B, *spatial)``, in 2D and 3D. Voxels
 whose target is :data:`IGNORE` count nowhere: they are padding, or nobody knows what they are.
+
+Sums over the batch go through a function ``total``: where several processes have a part of the
+batch each, it adds up theirs (:meth:`.distributed.Processes.total`), and the loss is that of the
+whole batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +21,19 @@ IGNORE = 255
 
 DICE_SMOOTHING = 1e-5
 
+Total = Callable[[torch.Tensor], torch.Tensor]
+
+
+def of_one_process(part: torch.Tensor) -> torch.Tensor:
+    """The total where one process has the whole batch."""
+    return part
+
 
 def soft_dice_loss(
-    probabilities: torch.Tensor, onehot: torch.Tensor, valid: torch.Tensor
+    probabilities: torch.Tensor,
+    onehot: torch.Tensor,
+    valid: torch.Tensor,
+    total: Total = of_one_process,
 ) -> torch.Tensor:
     """One minus the soft Dice overlap, averaged over the classes that occur in the batch.
 
@@ -27,46 +41,56 @@ def soft_dice_loss(
         probabilities: (B, C, *spatial).
         onehot: the same shape, 0 or 1.
         valid: (B, 1, *spatial), 1 where the target is known.
+        total: of sums over the batch.
 
     A class that occurs nowhere has no overlap to speak of; its false positives are the business of
     the other losses.
     """
     axes = (0, *range(2, probabilities.ndim))
     probabilities, onehot = probabilities * valid, onehot * valid
-    overlap = (probabilities * onehot).sum(axes)
-    size = probabilities.sum(axes) + onehot.sum(axes)
+    overlap = total((probabilities * onehot).sum(axes))
+    occurrence = total(onehot.sum(axes))
+    size = total(probabilities.sum(axes)) + occurrence
     dice = (2 * overlap + DICE_SMOOTHING) / (size + DICE_SMOOTHING)
-    present = (onehot.sum(axes) > 0).to(dice.dtype)
+    present = (occurrence > 0).to(dice.dtype)
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
 
 
-def dice_loss(log_probabilities: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def dice_loss(
+    log_probabilities: torch.Tensor, target: torch.Tensor, total: Total = of_one_process
+) -> torch.Tensor:
     """:func:`soft_dice_loss` of the classes other than the background, over known voxels.
 
     Args:
         log_probabilities: (B, C, *spatial), normalised over C.
         target: (B, *spatial), integers below C, or :data:`IGNORE`.
+        total: of sums over the batch.
     """
     index, valid = _index_and_validity(log_probabilities, target)
     foreground = F.one_hot(index, log_probabilities.shape[1]).movedim(-1, 1)[:, 1:]
-    return soft_dice_loss(log_probabilities[:, 1:].exp(), foreground.to(valid.dtype), valid)
+    return soft_dice_loss(log_probabilities[:, 1:].exp(), foreground.to(valid.dtype), valid, total)
 
 
-def cross_entropy_loss(log_probabilities: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def cross_entropy_loss(
+    log_probabilities: torch.Tensor, target: torch.Tensor, total: Total = of_one_process
+) -> torch.Tensor:
     """Mean of ``-log p`` of the true class over known voxels; arguments as :func:`dice_loss`."""
-    log_true, count = _log_true(log_probabilities, target)
-    return -log_true.sum() / count
+    log_true, count = _log_true(log_probabilities, target, total)
+    return -total(log_true.sum()) / count
 
 
 def focal_loss(
-    log_probabilities: torch.Tensor, target: torch.Tensor, gamma: float = 2.0
+    log_probabilities: torch.Tensor,
+    target: torch.Tensor,
+    gamma: float = 2.0,
+    total: Total = of_one_process,
 ) -> torch.Tensor:
     """Mean of ``-(1 - p)^gamma log p`` of the true class over known voxels (Lin et al. 2017).
 
     What is right already counts little; gamma 0 is cross-entropy. Arguments as :func:`dice_loss`.
     """
-    log_true, count = _log_true(log_probabilities, target)
-    return -((1 - log_true.exp()) ** gamma * log_true).sum() / count
+    log_true, count = _log_true(log_probabilities, target, total)
+    return -total(((1 - log_true.exp()) ** gamma * log_true).sum()) / count
 
 
 @dataclass(frozen=True)
@@ -80,13 +104,16 @@ class LossWeights:
 
 
 def combined_loss(
-    log_probabilities: torch.Tensor, target: torch.Tensor, weights: LossWeights
+    log_probabilities: torch.Tensor,
+    target: torch.Tensor,
+    weights: LossWeights,
+    total: Total = of_one_process,
 ) -> torch.Tensor:
     """``0.4 Dice + 0.3 cross-entropy + 0.3 focal`` over known voxels; arguments as there."""
     return (
-        weights.dice * dice_loss(log_probabilities, target)
-        + weights.cross_entropy * cross_entropy_loss(log_probabilities, target)
-        + weights.focal * focal_loss(log_probabilities, target, weights.focal_gamma)
+        weights.dice * dice_loss(log_probabilities, target, total)
+        + weights.cross_entropy * cross_entropy_loss(log_probabilities, target, total)
+        + weights.focal * focal_loss(log_probabilities, target, weights.focal_gamma, total)
     )
 
 
@@ -100,11 +127,12 @@ def _index_and_validity(
 
 
 def _log_true(
-    log_probabilities: torch.Tensor, target: torch.Tensor
+    log_probabilities: torch.Tensor, target: torch.Tensor, total: Total
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log probability of the true class, 0 where it is unknown, and how many are known."""
     index, valid = _index_and_validity(log_probabilities, target)
-    return log_probabilities.gather(1, index.unsqueeze(1)) * valid, valid.sum().clamp(min=1)
+    log_true = log_probabilities.gather(1, index.unsqueeze(1)) * valid
+    return log_true, total(valid.sum()).clamp(min=1)
 
 
 def binary_log_probabilities(logits: torch.Tensor, label: int) -> torch.Tensor:
@@ -124,12 +152,14 @@ class OrganLoss:
         all_organs: weight of the loss over all labels beside that over target against the rest; of
             no consequence for two classes, where both are the same.
         levels: weights of the decoder levels, shallow first (deep supervision); normalised.
+        total: of sums over the batch.
     """
 
     target_label: int
     weights: LossWeights = LossWeights()
     all_organs: float = 0.5
     levels: tuple[float, ...] = (1.0, 0.5, 0.25)
+    total: Total = of_one_process
 
     def __call__(
         self, logits: Sequence[torch.Tensor], labels: torch.Tensor, organs_known: Sequence[bool]
@@ -145,7 +175,10 @@ class OrganLoss:
         used = min(len(logits), len(self.levels))
         known = [number for number, one in enumerate(organs_known) if one]
         all_organs = self.all_organs if logits[0].shape[1] > 2 else 0.0
-        total = logits[0].new_zeros((), dtype=torch.float32)
+        # A process without such samples still has a part, nothing, in the sums of the others.
+        counts = torch.tensor([len(known), len(organs_known)], dtype=torch.float64)
+        known_count, count = self.total(counts).tolist()
+        mean = logits[0].new_zeros((), dtype=torch.float32)
         for level in range(used):
             level_logits = logits[level].float()
             level_labels = subsample(labels, 2**level, level_logits.shape[2:])
@@ -155,15 +188,21 @@ class OrganLoss:
                 (level_labels == self.target_label).to(labels.dtype),
             )
             loss = combined_loss(
-                binary_log_probabilities(level_logits, self.target_label), target, self.weights
+                binary_log_probabilities(level_logits, self.target_label),
+                target,
+                self.weights,
+                self.total,
             )
-            if known and all_organs > 0:
+            if known_count > 0 and all_organs > 0:
                 organs = combined_loss(
-                    torch.log_softmax(level_logits[known], 1), level_labels[known], self.weights
+                    torch.log_softmax(level_logits[known], 1),
+                    level_labels[known],
+                    self.weights,
+                    self.total,
                 )
-                loss = loss + all_organs * organs * len(known) / len(organs_known)
-            total = total + self.levels[level] * loss
-        return total / sum(self.levels[:used])
+                loss = loss + all_organs * organs * known_count / count
+            mean = mean + self.levels[level] * loss
+        return mean / sum(self.levels[:used])
 
 
 def subsample(labels: torch.Tensor, factor: int, shape: Sequence[int]) -> torch.Tensor:
@@ -182,6 +221,7 @@ def gate_loss(
     target_label: int,
     reach_mm: Sequence[float],
     spacing_mm: Sequence[float],
+    total: Total = of_one_process,
 ) -> torch.Tensor:
     """Teach each gate where to look: the organ, widened by a reach that shrinks with depth.
 
@@ -194,6 +234,7 @@ def gate_loss(
         labels: (B, *spatial) at full resolution.
         reach_mm: by how much the organ is widened at each level.
         spacing_mm: of the full resolution, in the order of the spatial axes.
+        total: of sums over the batch.
 
     Returns:
         Binary cross-entropy, organ and background weighed alike, averaged over the levels.
@@ -201,7 +242,7 @@ def gate_loss(
     organ = (labels == target_label).float().unsqueeze(1)
     known = (labels != IGNORE).float().unsqueeze(1)
     pool = F.max_pool3d if labels.ndim == 4 else F.max_pool2d
-    total = organ.new_zeros(())
+    loss = organ.new_zeros(())
     for alpha, reach in zip(attention, reach_mm, strict=True):
         factor = -(-labels.shape[-1] // alpha.shape[-1])
         wide = pool(organ, factor, ceil_mode=True) if factor > 1 else organ
@@ -215,8 +256,8 @@ def gate_loss(
         mean_alpha = alpha.float().mean(dim=1, keepdim=True).clamp(1e-4, 1 - 1e-4)
         entropy = F.binary_cross_entropy(mean_alpha, wide, reduction="none")
         inside, outside = wide * seen, (1 - wide) * seen
-        total = total + (
-            (entropy * inside).sum() / inside.sum().clamp(min=1)
-            + (entropy * outside).sum() / outside.sum().clamp(min=1)
+        loss = loss + (
+            total((entropy * inside).sum()) / total(inside.sum()).clamp(min=1)
+            + total((entropy * outside).sum()) / total(outside.sum()).clamp(min=1)
         )
-    return total / max(len(attention), 1)
+    return loss / max(len(attention), 1)

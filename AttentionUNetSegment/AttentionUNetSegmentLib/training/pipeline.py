@@ -22,6 +22,7 @@ from ..models.card import LARGEST_BYTES
 from .cases import DataSet, LabelledCase
 from .checker import require_sound
 from .datasets import find_cases, find_data_set, load_cases
+from .distributed import Processes
 from .recipes import (
     SLICE_PIXELS,
     WINDOW_HU,
@@ -63,6 +64,7 @@ def train_model(
     choices: Choices | None = None,
     progress: ProgressCallback | None = None,
     note: Callable[[str], None] = lambda text: None,
+    processes: Processes | None = None,
 ) -> Path:
     """Train the locator and the refiner, or a 2D network, and write a model folder.
 
@@ -85,6 +87,8 @@ def train_model(
         folds: draw so many splits by patient, and use the ``fold``-th.
         choices: what to change in the recipe.
         note: told what a user should know of the data and of the networks that came out.
+        processes: that train together, each on its own device; all call this function with the
+            same arguments, and the first writes.
 
     Returns:
         The model folder.
@@ -97,7 +101,8 @@ def train_model(
     """
     _check(stage, precision, minutes, steps, synthetic)
     report = progress or ignore_progress
-    where = choose_device(device)
+    together = processes or Processes()
+    where = together.device or choose_device(device)
     bfloat16 = precision == "bf16" or (precision == "auto" and computes_bfloat16(where))
     found = _with_target(find_data_set(data), target)
     flat = _dimensions(found, dimensions, stage) == 2
@@ -125,7 +130,10 @@ def train_model(
         name: (choices or Choices()).applied_to(_for_data(one, found))
         for name, one in options.items()
     }
-    _keep_splits(output / SPLITS_FILE, drawn, fold, seed)
+    for one in options.values():
+        together.share(one.batch_size)  # or refuse it, before anything is written
+    if together.is_first:
+        _keep_splits(output / SPLITS_FILE, drawn, fold, seed)
     networks: dict[str, nn.Module] = {}
     ends = {"locator": LOCATOR_SHARE, "refiner": 1.0}
     start = 0.0
@@ -138,14 +146,22 @@ def train_model(
             report(start + (end - start) * fraction, f"Training the {name}: {text}")
 
         trainer = StageTrainer(
-            stage_options, cases, held_out, output / name, where, bfloat16, stage_progress
+            stage_options,
+            cases,
+            held_out,
+            output / name,
+            where,
+            bfloat16,
+            stage_progress,
+            processes=together,
         )
         networks[name] = trainer.run() if stage in ("all", name) else trainer.state.average
         for finding in trainer.findings:
             note(f"The {name}: {finding}")
         start = end
-    card = model_card(found, options, cases, held_out, where, bfloat16)
-    save_model(output / "model", card, networks, most_bytes=LARGEST_BYTES)
+    if together.is_first:
+        card = model_card(found, options, cases, held_out, where, bfloat16)
+        save_model(output / "model", card, networks, most_bytes=LARGEST_BYTES)
     report(1.0, "Done")
     return output / "model"
 

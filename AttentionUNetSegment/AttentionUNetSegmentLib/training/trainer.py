@@ -30,6 +30,7 @@ from ..errors import TrainingError
 from ..networks import SegmentationNetwork, build_network, focus_ratio
 from .cases import LabelledCase
 from .clicks import patch_grid, simulate_clicks
+from .distributed import Processes
 from .losses import LossWeights, OrganLoss, gate_loss
 from .patches import (
     AugmentationOptions,
@@ -73,7 +74,7 @@ class StageOptions:
         patch: what a training sample shows.
         target_label: the organ that counts.
         window_hu: HU that become 0 and 1.
-        batch_size: patches a step.
+        batch_size: patches a step, of all processes together.
         optimizer: "adam" or "adamw".
         learning_rate: over the budget.
         weight_decay: of the optimizer.
@@ -192,9 +193,11 @@ class StageTrainer:
         report: told the share that is done, and a text.
         initial_weights: to start from; fresh ones otherwise.
         on_validation: told the step and the record of each validation.
+        processes: that train together; the first of them writes and validates. All see the folder.
 
     Raises:
         TrainingError: there is nothing to train on, or the folder holds another run.
+        InputError: the processes cannot share the batch.
     """
 
     def __init__(
@@ -208,6 +211,7 @@ class StageTrainer:
         report: Callable[[float, str], None] = lambda fraction, text: None,
         initial_weights: Mapping[str, torch.Tensor] | None = None,
         on_validation: Callable[[int, dict[str, Any]], None] = lambda step, record: None,
+        processes: Processes | None = None,
     ) -> None:
         kinds = {case.kind for case in train if options.kind_weights.get(case.kind, 0) > 0}
         if not kinds:
@@ -223,6 +227,8 @@ class StageTrainer:
         self.report = report
         self.initial_weights = initial_weights
         self.on_validation = on_validation
+        self.processes = processes or Processes()
+        self.share = self.processes.share(options.batch_size)
         self.findings: list[str] = []
         self.clickable = int(options.network["in_channels"]) == 3
         self.flat = int(options.network["dimensions"]) == 2
@@ -250,17 +256,22 @@ class StageTrainer:
             options.loss_weights,
             options.all_organs,
             options.deep_supervision,
+            self.processes.total,
         )
         self.grid = patch_grid(options.patch.shape, options.patch.spacing_mm)
         self.state = self._initial_state()
-        with self._writing():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._keep_options()
-        if self.checkpoint_file.exists():
+        self.board: SummaryWriter | None = None
+        if self.processes.is_first:
+            self._open_folder()
+        # The others look into the folder when it is known to be this run's.
+        step = self.processes.of_first(self.state.step)
+        if not self.processes.is_first and self.checkpoint_file.exists():
             self._restore()
-        # What was logged beyond the checkpoint is hidden, as the steps are done again.
-        with self._writing():
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=self.state.step)
+        if self.state.step != step:
+            raise TrainingError(
+                f"Not all processes see the same checkpoint in '{folder}'; choose a folder that "
+                "all of them share."
+            )
 
     # What a run leaves on disk
 
@@ -271,6 +282,17 @@ class StageTrainer:
     @property
     def log_file(self) -> Path:
         return self.folder / "log.jsonl"
+
+    def _open_folder(self) -> None:
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._keep_options()
+        if self.checkpoint_file.exists():
+            self._restore()
+            self._forget_log_after(self.state.step)
+        # What was logged beyond the checkpoint is hidden, as the steps are done again.
+        with self._writing():
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step)
 
     def _keep_options(self) -> None:
         file = self.folder / "options.json"
@@ -295,6 +317,7 @@ class StageTrainer:
         network, average = self._network(), self._network()
         if self.initial_weights is not None:
             network.load_state_dict(self.initial_weights)
+        network = self.processes.with_whole_batch_norm(network)
         average.load_state_dict(network.state_dict())
         average.eval().requires_grad_(False)
         optimizer = OPTIMIZERS[self.options.optimizer](
@@ -310,6 +333,8 @@ class StageTrainer:
         return network.to(memory_format=self.layout)  # type: ignore[call-overload]
 
     def _save(self) -> None:
+        if not self.processes.is_first:
+            return
         state = self.state
         temporary = self.checkpoint_file.with_suffix(".tmp")
         saved = {
@@ -363,7 +388,6 @@ class StageTrainer:
                 f"'{self.checkpoint_file}' is not a checkpoint of this run; "
                 "remove the folder to begin anew."
             ) from error
-        self._forget_log_after(state.step)
 
     def _forget_log_after(self, step: int) -> None:
         """Steps after the checkpoint are done again; their first try leaves the log."""
@@ -373,6 +397,8 @@ class StageTrainer:
             replace_text(self.log_file, "".join(line + "\n" for line in kept))
 
     def _log(self, record: dict[str, Any]) -> None:
+        if self.board is None:
+            return
         with self._writing():
             with self.log_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": self.state.step, **record}) + "\n")
@@ -382,8 +408,11 @@ class StageTrainer:
     # Samples
 
     def _sample(self, step: int) -> tuple[Sample, np.random.Generator]:
-        """The batch of a step, and the generator for what else is random in it."""
-        drawn = [self._patch(step, number) for number in range(self.options.batch_size)]
+        """This process's share of a step's batch, and the generator for what else is random in it.
+
+        The generator is that of the first process, see :meth:`Processes.in_turn`.
+        """
+        drawn = [self._patch(step, number) for number in self.share]
         return batch_of([sample for sample, _ in drawn]), drawn[0][1]
 
     def _patch(self, step: int, number: int) -> tuple[Sample, np.random.Generator]:
@@ -418,7 +447,8 @@ class StageTrainer:
         image = sample.image.to(self.device)
         if not self.clickable:
             return self._squeezed(image)
-        channels = [self._clicks(sample, number, rng) for number in range(len(image))]
+        with self.processes.in_turn(rng):
+            channels = [self._clicks(sample, number, rng) for number in range(len(image))]
         return self._squeezed(torch.cat((image, torch.cat(channels)), dim=1))
 
     def _clicks(self, sample: Sample, number: int, rng: np.random.Generator) -> torch.Tensor:
@@ -464,10 +494,12 @@ class StageTrainer:
                 options.target_label,
                 self._gate_reach_mm,
                 options.spatial_spacing_mm,
+                self.processes.total,
             )
             total = loss + options.gate_supervision * looking
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        self.processes.add_gradients(state.network.parameters())
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), options.clip_norm)
         # A step with such a gradient would make every weight not a number.
         self._require_finite(float(norm), "gradient", rate)
@@ -477,7 +509,7 @@ class StageTrainer:
             "loss": loss.item(),
             "gradient_norm": float(norm),
             "learning_rate": rate,
-            "focus_ratios": [focus_ratio(alpha) for alpha in output.attention],
+            "focus_ratios": self.processes.mean([focus_ratio(one) for one in output.attention]),
             "gates_open": gates_open,
         }
 
@@ -558,7 +590,7 @@ class StageTrainer:
 
     def _validated(self) -> None:
         """Judge the network, tell everybody, and remember it if it is the best."""
-        record = self.validate()
+        record = self.processes.of_first(self.validate() if self.processes.is_first else None)
         self._log(record)
         for finding in self.findings:
             self.report(self._fraction, finding)
@@ -633,14 +665,17 @@ class StageTrainer:
                 record = self._learn(sample, rng, fraction)
                 state.step += 1
                 now = time.monotonic()
-                state.elapsed_s += now - began
+                # By the first process's clock the budget ends, and a validation is due, for all.
+                state.elapsed_s, since_validation = self.processes.of_first(
+                    (state.elapsed_s + now - began, now - last_validation)
+                )
                 losses.append(record["loss"])
                 if state.step % options.log_every == 0:
                     record["loss"] = float(np.mean(losses))
                     losses.clear()
                     self._log({**record, "elapsed_s": round(state.elapsed_s, 1)})
                     self.report(fraction, f"Step {state.step}, loss {record['loss']:.3f}")
-                if self._is_due(now - last_validation) and self._fraction < 1:
+                if self._is_due(since_validation) and self._fraction < 1:
                     self._validated()
                     last_validation = time.monotonic()
                 if now - last_save > options.checkpoint_every_s:
@@ -650,7 +685,8 @@ class StageTrainer:
         if not self.stopped_early:
             self._validated()
         self._save()
-        self.board.close()
+        if self.board is not None:
+            self.board.close()
 
     def _is_due(self, since_s: float) -> bool:
         """Whether it is time for a validation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from enum import Enum
@@ -306,12 +307,14 @@ def train(
 
     Give --minutes or --steps; all else has a default that fits the data set, and is kept in
     options.json. A run that was stopped goes on where it was when the same command is given again.
+    torchrun starts it on several GPUs.
     """
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
 
     require("train", "torch", "monai", "scipy")
     with extra_needed("train"):
+        from ...training.distributed import launched_processes
         from ...training.pipeline import train_model
         from ...training.recipes import Choices
     choices = Choices(
@@ -354,7 +357,11 @@ def train(
         blur_voxels=_numbers(blur, "--blur", float, 2, zero=True),
     )
     notes: list[str] = []
-    with shown_progress(plain_every_s=60.0) as progress:
+    with contextlib.ExitStack() as during:
+        processes = during.enter_context(launched_processes(device.value))
+        progress = (
+            during.enter_context(shown_progress(plain_every_s=60.0)) if processes.is_first else None
+        )
         folder = train_model(
             data,
             output,
@@ -373,7 +380,10 @@ def train(
             choices=choices,
             progress=progress,
             note=notes.append,
+            processes=processes,
         )
+    if not processes.is_first:
+        return
     for note in notes:
         typer.echo(f"Note: {note}", err=True)
     typer.echo(f"Model: {folder}")
