@@ -26,6 +26,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,26 +41,27 @@ _REMOVING = ("os.remove", "os.rmdir", "shutil.rmtree")
 _EVENTS = ("os.mkdir", "os.rename", "os.link", *_REMOVING)
 
 
-class Scenario:
+class Scenario(ABC):
     """Something that is done to files below a folder."""
 
     gone = ""
     """Name of the folder that the fault ``gone`` removes."""
 
-    def prepare(self, root: Path) -> None:
+    def prepare(self, root: Path) -> None:  # noqa: B027 - may stay empty
         """Put there what is there before."""
 
-    def preload(self) -> None:
+    def preload(self) -> None:  # noqa: B027 - may stay empty
         """Import what is needed, once for all forks; compute nothing, since threads do not fork."""
 
+    @abstractmethod
     def run(self, root: Path) -> int | None:
         """Do it. Returns an exit status, or raises what the user is told."""
-        raise NotImplementedError
 
     def content(self, root: Path) -> dict[str, Any]:
         """All that counts of what is there, as it compares between two runs."""
         return files_of(root)
 
+    @abstractmethod
     def check_killed(self, root: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
         """Assert that what a killed process left keeps the promises.
 
@@ -67,7 +69,6 @@ class Scenario:
             before: the content of the folder when it began.
             after: the content when nothing disturbs it.
         """
-        raise NotImplementedError
 
     def check_failed(self, root: Path, before: dict[str, Any], after: dict[str, Any]) -> None:
         """Likewise where it failed with a sentence: nothing has changed, unless said otherwise."""

@@ -110,28 +110,15 @@ def folder() -> Path:
 def model() -> tuple:
     """A card without weights, and the bytes of weights that fit it."""
     if "model" not in _state:
-        from AttentionUNetSegmentLib import models
         from AttentionUNetSegmentLib.models.weights import to_bytes, to_half
         from AttentionUNetSegmentLib.networks import build_network
+        from small_cards import card_of
 
         network = {"name": "UNet", "dimensions": 2, "in_channels": 1, "out_channels": 2,
                    "channels": [1, 1], "norm": "instance"}  # fmt: skip
-        made = models.ModelCard(
-            name="fuzzed",
-            version="1",
-            title="Fuzzed",
-            summary="For tests.",
-            intended_use="Tests.",
-            licence="CC0",
-            citation=(),
-            intensity_window_hu=(-125, 275),
-            labels=(models.Label(0, "background"), models.Label(1, "pancreas")),
-            target="pancreas",
-            stages={"refiner": models.Stage(network, (2.0, 2.0, 3.0))},
-        )
         tensors = build_network(network).state_dict()
         named = {f"refiner.{name}": tensor for name, tensor in tensors.items()}
-        _state["model"] = made, to_bytes(to_half(named))
+        _state["model"] = card_of(refiner=network), to_bytes(to_half(named))
     return _state["model"]  # type: ignore[return-value]
 
 

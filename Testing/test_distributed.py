@@ -186,6 +186,22 @@ def test_the_first_process_tells_the_time(tmp_path: Path, monkeypatch: pytest.Mo
     assert run.state.step == 1
 
 
+@pytest.mark.parametrize("command", ["finetune", "experiments compare"])
+def test_commands_that_train_in_one_process_refuse_several(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    data = ["--data"] if command == "finetune" else []
+    out = tmp_path / "out"
+    assert main([*command.split(), *data, str(tmp_path), "-o", str(out), "--steps", "1"]) == 2
+    assert "start it without torchrun" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_shares_are_the_batch() -> None:
     assert [list(Processes(rank, 3).share(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
     assert list(Processes().share(5)) == [0, 1, 2, 3, 4]

@@ -15,6 +15,7 @@ from AttentionUNetSegmentLib.errors import ModelError, OutputError
 from AttentionUNetSegmentLib.models import onnx_export
 from AttentionUNetSegmentLib.models.onnx_export import export_onnx
 from AttentionUNetSegmentLib.networks import build_network
+from small_cards import card_of
 
 REASON = "not installed (extra 'onnx')"
 onnx = pytest.importorskip("onnx", reason=REASON)
@@ -38,20 +39,7 @@ def model_of(**stages: dict[str, Any]) -> models.Model:
     networks = {
         name: build_network(config).eval().requires_grad_(False) for name, config in stages.items()
     }
-    card = models.ModelCard(
-        name="random",
-        version="7",
-        title="Random",
-        summary="For tests.",
-        intended_use="Tests.",
-        licence="CC0",
-        citation=(),
-        intensity_window_hu=(-125, 275),
-        labels=(models.Label(0, "background"), models.Label(1, "pancreas")),
-        target="pancreas",
-        stages={name: models.Stage(config, (2.0, 2.0, 3.0)) for name, config in stages.items()},
-    )
-    return models.Model(card, networks, Path())
+    return models.Model(card_of(**stages), networks, Path())
 
 
 def assert_agrees(file: Path, network: torch.nn.Module, shape: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -418,40 +418,35 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+@pytest.fixture
+def told(
+    drawn: list[str], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> Callable[[], list[str]]:
+    """All that was printed since it was last asked for, and all that was logged or drawn."""
+    caplog.set_level(0)
+    return lambda: [*capfd.readouterr(), caplog.text, *drawn]
+
+
 def test_segment_tells_nothing_of_the_patient(
-    named: Path,
-    tmp_path: Path,
-    model: Path,
-    drawn: list[str],
-    capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    named: Path, tmp_path: Path, model: Path, drawn: list[str], told: Callable[[], list[str]]
 ) -> None:
     """Nor a refusal, which names the series by its number."""
-    caplog.set_level(0)
     out = tmp_path / "out"
     assert run("segment", named, "-o", out, "--model", model, "--device", "cpu") == 0
     assert any("series" in text for text in drawn)
-    printed = capfd.readouterr()
-    assert_says_nothing(out, printed.out, printed.err, caplog.text, *drawn)
+    assert_says_nothing(out, *told())
     sorted(named.iterdir())[5].unlink()
     assert run("segment", named, "-o", out, "--model", model, "--device", "cpu") == 2
-    assert_says_nothing(out, *capfd.readouterr(), caplog.text)
+    assert_says_nothing(out, *told())
 
 
 def test_batch_tells_nothing_of_the_patient(
-    named: Path,
-    tmp_path: Path,
-    model: Path,
-    drawn: list[str],
-    capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    named: Path, tmp_path: Path, model: Path, told: Callable[[], list[str]]
 ) -> None:
-    caplog.set_level(0)
     out = tmp_path / "out"
     options = ("--model", model, "--device", "cpu")
     assert run("batch", tmp_path / "study", "-o", out, *options) == 0
-    printed = capfd.readouterr()
-    assert_says_nothing(out, printed.out, printed.err, caplog.text, *drawn)
+    assert_says_nothing(out, *told())
 
 
 def test_the_scene_tells_nothing_of_the_patient(named: Path, tmp_path: Path) -> None:

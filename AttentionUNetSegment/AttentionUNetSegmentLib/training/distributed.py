@@ -162,6 +162,18 @@ def _others_reached() -> Iterator[None]:
         ) from error
 
 
+def require_one_process() -> None:
+    """Raise InputError where ``torchrun`` started several: each would do the same work in the same
+    folder."""
+    if _launched_size() > 1:
+        raise InputError("This command trains in one process; start it without torchrun.")
+
+
+def _launched_size() -> int:
+    # Set by torchrun, and not merely by some cluster's scheduler.
+    return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
 @contextmanager
 def launched_processes(device: str) -> Iterator[Processes]:
     """The processes that ``torchrun`` started.
@@ -177,9 +189,7 @@ def launched_processes(device: str) -> Iterator[Processes]:
             takes.
         InputError: the device cannot be shared by processes.
     """
-    # Set by torchrun, and not merely by some cluster's scheduler.
-    size = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-    if size == 1:
+    if _launched_size() == 1:
         yield Processes()
         return
     import torch.distributed as dist

@@ -215,8 +215,10 @@ def _run(
 
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
+        from ...training.distributed import require_one_process
         from ...training.experiments.experiment import run_experiment
         from ...training.experiments.runs import chosen_settings
+    require_one_process()
     settings = chosen_settings(
         data,
         dimensions=dimensions,

@@ -69,7 +69,9 @@ def finetune(
 
     require("train", "torch", "monai", "scipy")
     with extra_needed("train"):
+        from ...training.distributed import require_one_process
         from ...training.finetuning import FinetuningOptions, finetune_model
+    require_one_process()
     options = FinetuningOptions(
         original=with_original,
         minutes=minutes,
