@@ -17,7 +17,8 @@ import numpy as np
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
-from geometry import SCANNER, reordered, rotation
+from AttentionUNetSegmentLib.inference.volume import reordered
+from geometry import SCANNER, rotation
 
 AIR_HU = -1024
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.inference.volume import Volume, reordered
 from AttentionUNetSegmentLib.training.checker import Finding, check_data, require_sound
 from AttentionUNetSegmentLib.training.layouts import find_data_set
 from data_set_makers import (
@@ -19,7 +19,7 @@ from data_set_makers import (
     write_pancreas_ct,
     write_slices,
 )
-from geometry import placed, reordered, rotation
+from geometry import placed, rotation
 
 NAMES = '{"format": 1, "labels": {"0": "background", "1": "organ", "2": "lesion"}}'
 

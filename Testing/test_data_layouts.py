@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.inference.volume import Volume, reordered
 from AttentionUNetSegmentLib.training.alignment import on_grid_of
 from AttentionUNetSegmentLib.training.cases import load_case
 from AttentionUNetSegmentLib.training.datasets import BTCV_LABELS, PANCREAS, find_cases
@@ -25,7 +25,7 @@ from data_set_makers import (
     write_pancreas_ct,
     write_slices,
 )
-from geometry import placed, reordered, rotation
+from geometry import placed, rotation
 from hypothesis import given
 from hypothesis import strategies as st
 from small_cases import small_case, write_case

@@ -19,8 +19,8 @@ from AttentionUNetSegmentLib.app.reslice import (
     interpolate,
     volume_box,
 )
-from AttentionUNetSegmentLib.inference.volume import Volume
-from geometry import placed, reordered, rotation
+from AttentionUNetSegmentLib.inference.volume import Volume, reordered
+from geometry import placed, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -12,7 +12,8 @@ from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume, look
 from AttentionUNetSegmentLib.inference.click_update import window_around
 from AttentionUNetSegmentLib.inference.resampling import subgrid
-from geometry import centre_ras, placed, reordered, rotation
+from AttentionUNetSegmentLib.inference.volume import reordered
+from geometry import centre_ras, placed, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threshold_model import BRIGHT_HU, threshold_model

@@ -17,8 +17,8 @@ from AttentionUNetSegmentLib.inference.resampling import (
     subgrid,
     windowed_source,
 )
-from AttentionUNetSegmentLib.inference.volume import Volume
-from geometry import placed, reordered, rotation
+from AttentionUNetSegmentLib.inference.volume import Volume, reordered
+from geometry import placed, rotation
 from scipy import ndimage
 
 WINDOW = (0.0, 1.0)

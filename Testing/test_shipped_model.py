@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, read_volume
+from AttentionUNetSegmentLib.inference.volume import reordered
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, MODELS_FOLDER, find_model, load_model
 from AttentionUNetSegmentLib.synthetic import (
     BODY_PARTS,
@@ -16,7 +17,7 @@ from AttentionUNetSegmentLib.synthetic import (
     synthetic_body_part,
 )
 from AttentionUNetSegmentLib.training.datasets import BTCV_VALIDATION, PANCREAS
-from geometry import reordered, rotation
+from geometry import rotation
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:

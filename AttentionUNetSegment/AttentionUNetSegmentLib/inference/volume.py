@@ -78,3 +78,25 @@ class Volume:
         if array.shape != self.array.shape:
             raise ValueError(f"expected an array of shape {self.array.shape}, got {array.shape}")
         return Volume(array, self.ijk_to_ras)
+
+
+def reordered(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Volume:
+    """The same scan in the same place, with its voxels stored in another order.
+
+    Args:
+        axes: which of the old k, j, i axes become the new k, j, i axes.
+        flips: whether each new axis runs backwards.
+    """
+    array = np.transpose(volume.array, axes)
+    old_from_new = np.zeros((4, 4))
+    old_from_new[3, 3] = 1
+    for new_axis, old_axis in enumerate(axes):
+        # Matrices are in i, j, k order, arrays in k, j, i.
+        column, row = 2 - new_axis, 2 - old_axis
+        if flips[new_axis]:
+            old_from_new[row, column] = -1
+            old_from_new[row, 3] = array.shape[new_axis] - 1
+        else:
+            old_from_new[row, column] = 1
+    array = np.flip(array, tuple(axis for axis in range(3) if flips[axis]))
+    return Volume(array, volume.ijk_to_ras @ old_from_new)

@@ -23,6 +23,7 @@ from ..inference.volume import Volume
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
 from .datasets import LabelledCase, find_cases, find_data_set, load_case
 from .metrics import Mean, Scores, mean_over_cases, score
+from .robustness import Robustness, measure_robustness
 from .splits import load_splits
 from .writing import replace_text
 
@@ -57,6 +58,7 @@ class Evaluation:
     machine: str
     results: tuple[CaseResult, ...]
     precision: str = "float32"
+    robustness: Robustness | None = None
 
     @property
     def click_counts(self) -> list[int]:
@@ -78,6 +80,7 @@ class Evaluation:
             "split": self.split,
             "machine": self.machine,
             "precision": self.precision,
+            **({"robustness": self.robustness.to_json()} if self.robustness else {}),
             "mean_dice": {str(clicks): self.mean_dice(clicks) for clicks in self.click_counts},
             "means": {
                 str(clicks): {
@@ -107,12 +110,8 @@ class Evaluation:
             "split": self.split,
             "machine": self.machine,
             "precision": self.precision,
-            "focus_ratios": [
-                round(statistics.fmean(ratios), 3)
-                for ratios in zip(
-                    *(result.focus_ratios for result in self.with_clicks(0)), strict=True
-                )
-            ],
+            **self._attention(),
+            **({"robustness": self.robustness.figures()} if self.robustness else {}),
             "clicks": {
                 str(clicks): {
                     "mean": _rounded({name: one.mean for name, one in means.items()}),
@@ -131,8 +130,21 @@ class Evaluation:
             },
         }
 
+    def _attention(self) -> dict[str, list[float]]:
+        """Without a click, by level: focus ratio, and mean alpha in the organ and around it."""
+        results = self.with_clicks(0)
+        names = ("focus_ratios", "attention_inside", "attention_outside")
+        return {
+            name: [
+                round(statistics.fmean(of_level), 3)
+                for of_level in zip(*(getattr(one, name) for one in results), strict=True)
+            ]
+            for name in names
+        }
+
     def to_markdown(self) -> str:
-        """A table, a row for each case and number of clicks, with the means below."""
+        """A table, a row for each case and number of clicks, with the means below; then where the
+        attention lies, and what changes of the scan cost, if that was measured."""
         titles = [measure.title for measure in MEASURES.values()]
         lines = [
             f"Model {self.model} {self.version}, {self.split} cases, {self.machine}, "
@@ -168,7 +180,17 @@ class Evaluation:
                 for name, one in means.items()
                 if one.undefined
             ]
-        return "\n".join([*lines, "", *notes]) + "\n"
+        lines += ["", *notes, ""]
+        attention = self._attention()
+        for number, values in enumerate(zip(*attention.values(), strict=True), 1):
+            focus, inside, outside = (f"{value:.2f}" for value in values)
+            lines.append(
+                f"- Level {number}: mean attention {inside} in the organ, {outside} elsewhere in "
+                f"the region; focus ratio {focus}."
+            )
+        if self.robustness:
+            lines += ["", self.robustness.to_markdown().rstrip()]
+        return "\n".join(lines).rstrip() + "\n"
 
     def means(self, clicks: int) -> dict[str, Mean]:
         """Means over the cases with their confidence intervals, by measure.
@@ -236,6 +258,7 @@ def evaluate_model(
     clicks: int = 1,
     device: str = "auto",
     precision: str = "auto",
+    robustness: bool = False,
     write_card: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
@@ -252,6 +275,7 @@ def evaluate_model(
         fold: which of the splits in it, from 0.
         clicks: up to how many clicks the simulated user adds, one after the other.
         precision: as of :class:`~..inference.predictor.Predictor`.
+        robustness: also measure how the results change with the scan, see :mod:`.robustness`.
         write_card: write the figures into the model's card, in place of those of the same split.
             Where bfloat16 was computed in, the card also tells the mean Dice in float32, without a
             click: what the speed costs.
@@ -279,8 +303,9 @@ def evaluate_model(
     if not files:
         raise TrainingError(f"'{data}' has no cases in the split '{split}'; choose another.")
     results: list[CaseResult] = []
+    share = 0.5 if robustness else 1.0
     for number, case_files in enumerate(files):
-        report(number / len(files), f"Evaluating {case_files.name}")
+        report(share * number / len(files), f"Evaluating {case_files.name}")
         results.extend(evaluate_case(predictor, load_case(case_files), clicks))
     weights = predictor.card.weights
     evaluation = Evaluation(
@@ -291,6 +316,13 @@ def evaluate_model(
         f"{platform.system()} {platform.machine()}, {results[0].device}",
         tuple(results),
         BFLOAT16 if predictor.bfloat16 else FLOAT32,
+        measure_robustness(
+            predictor,
+            [load_case(one) for one in files],
+            lambda done, text: report(0.5 + 0.5 * done, f"Evaluating {text}"),
+        )
+        if robustness
+        else None,
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,13 @@ def evaluate(
     precision: Annotated[
         Precision, typer.Option(help="auto is bfloat16 where the device has instructions for it.")
     ] = Precision.AUTO,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also measure other voxel orders and slices, noise, shifted HU, a cropped view.",
+        ),
+    ] = False,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Write the figures into the model's card.")
     ] = False,
@@ -83,6 +90,7 @@ def evaluate(
             clicks=clicks,
             device=device.value,
             precision=precision.value,
+            robustness=robustness,
             write_card=write_card,
             progress=progress,
         )
