@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,14 @@ from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.resampling import aligned_grid
-from AttentionUNetSegmentLib.models import load_model
-from AttentionUNetSegmentLib.training.clicks import dilate, erode, patch_grid, simulate_clicks
+from AttentionUNetSegmentLib.models import Model, load_model
+from AttentionUNetSegmentLib.training.clicks import (
+    dilate,
+    erode,
+    patch_grid,
+    pick_deep_voxel,
+    simulate_clicks,
+)
 from AttentionUNetSegmentLib.training.datasets import (
     PANCREAS,
     CaseFiles,
@@ -35,8 +42,8 @@ from AttentionUNetSegmentLib.training.patches import (
     hide_organ,
     thicken_slices,
 )
-from AttentionUNetSegmentLib.training.pipeline import train_model
-from AttentionUNetSegmentLib.training.recipes import locator_options, refiner_options
+from AttentionUNetSegmentLib.training.pipeline import next_version, train_model
+from AttentionUNetSegmentLib.training.recipes import Choices, locator_options, refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
 from geometry import placed, rotation
@@ -183,17 +190,74 @@ def test_simulated_clicks_lie_where_they_say() -> None:
         assert (labels[outside] == 0).all()
 
 
-def test_clicks_go_where_the_network_is_wrong() -> None:
+def test_clicks_go_where_the_network_is_most_wrong() -> None:
     labels = torch.zeros((16, 32, 32), dtype=torch.long)
     labels[4:12, 8:20, 8:20] = PANCREAS
-    prediction = labels == PANCREAS
-    prediction[:, :14] = False  # the front half is missed
+    labels[:, :, 30:] = IGNORE
+    missed = labels == PANCREAS
+    missed[:, 14:] = False  # the front half
+    prediction = (labels == PANCREAS) & ~missed
+    prediction[:2, :3, :3] = True  # less than is missed
+    prediction[:, :, 30:] = True  # more, but nothing is known there
     grid = patch_grid(labels.shape, PATCH.spacing_mm)
-    channels = simulate_clicks(labels, PANCREAS, grid, np.random.default_rng(0), prediction)
-    clicked = channels[0, 0] > 0.99
-    assert clicked.any()
-    assert ((labels == PANCREAS) & ~prediction)[clicked].all()
-    assert float(channels[0, 1].max()) == 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        channels = simulate_clicks(labels, PANCREAS, grid, rng, lambda channels: prediction)
+        clicked = channels[0, 0] > 0.99
+        assert clicked.any()
+        assert missed[clicked].all()
+        assert float(channels[0, 1].max()) == 0
+
+
+def test_each_simulated_click_is_answered_before_the_next() -> None:
+    """The network mends what was clicked on, and the next click is on what is left."""
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    large, small = (
+        (slice(4, 12), slice(8, 20), slice(4, 14)),
+        (slice(4, 8), slice(8, 12), slice(20, 24)),
+    )
+    labels[large] = labels[small] = PANCREAS
+    grid = patch_grid(labels.shape, PATCH.spacing_mm)
+    asked = []
+
+    def answer(channels: torch.Tensor) -> torch.Tensor:
+        asked.append(int((channels > 0.99).any()))
+        marked = torch.zeros_like(labels, dtype=torch.bool)
+        if (channels[0, 0][large] > 0.99).any():
+            marked[large] = True
+        return marked
+
+    for seed in range(20):
+        asked.clear()
+        channels = simulate_clicks(labels, PANCREAS, grid, np.random.default_rng(seed), answer)
+        assert asked == [0, *[1] * (len(asked) - 1)]
+        assert (channels[0, 0][large] > 0.99).any()
+        assert bool((channels[0, 0][small] > 0.99).any()) == (len(asked) > 1)
+
+
+def test_where_nothing_is_wrong_the_organ_is_clicked_on() -> None:
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    grid = patch_grid(labels.shape, PATCH.spacing_mm)
+    rng = np.random.default_rng(0)
+    nothing = simulate_clicks(labels, PANCREAS, grid, rng, lambda channels: labels == PANCREAS)
+    assert float(nothing.max()) == 0
+    labels[4:12, 8:20, 8:20] = PANCREAS
+    right = simulate_clicks(labels, PANCREAS, grid, rng, lambda channels: labels == PANCREAS)
+    assert (labels[right[0, 0] > 0.99] == PANCREAS).all()
+
+
+def test_a_deep_voxel_is_of_the_region() -> None:
+    region = torch.zeros((9, 9, 9), dtype=torch.bool)
+    region[1:8, 1:8, 1:8] = True
+    rng = np.random.default_rng(0)
+    picked = [pick_deep_voxel(region, (1.0, 1.0, 1.0), rng) for _ in range(200)]
+    assert all(region[voxel] for voxel in picked)
+    # Of 343 voxels 125 are not on its rim; those are preferred.
+    inner = sum(all(1 < index < 7 for index in voxel) for voxel in picked)
+    assert 110 < inner < 200
+    alone = torch.zeros_like(region)
+    alone[0, 0, 8] = True
+    assert pick_deep_voxel(alone, (1.0, 1.0, 1.0), rng) == (0, 0, 8)
 
 
 def test_the_learning_rate_warms_up_and_anneals() -> None:
@@ -408,9 +472,9 @@ def test_wrong_training_options_get_a_sentence(tmp_path: Path, options: dict[str
         train_model(tmp_path, tmp_path / "out", **options)
 
 
-def test_training_writes_a_model_that_loads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two cases, and recipes that are small enough for them."""
     write_case(tmp_path / "data", "case0005", small_case())
     other = small_case()
     other = dataclasses.replace(other, ct=other.ct.with_array(other.ct.array + np.int16(1)))
@@ -428,9 +492,13 @@ def test_training_writes_a_model_that_loads(
     module = "AttentionUNetSegmentLib.training.pipeline"
     monkeypatch.setattr(f"{module}.locator_options", small(locator_options))
     monkeypatch.setattr(f"{module}.refiner_options", small(refiner_options))
+    return tmp_path / "data"
+
+
+def test_training_writes_a_model_that_loads(small_data: Path, tmp_path: Path) -> None:
     told: list[float] = []
     folder = train_model(
-        tmp_path / "data",
+        small_data,
         tmp_path / "run",
         steps=5,
         synthetic=0,
@@ -439,6 +507,68 @@ def test_training_writes_a_model_that_loads(
     )
     model = load_model(folder)
     assert model.card.target == "pancreas"
-    assert model.card.training["held_out"] == ["case0010"]
-    assert model.card.training["recipe"]["refiner"]["patch"]["spacing_mm"] == [2.0, 2.0, 3.0]
+    training = model.card.training
+    assert training["held_out"] == ["case0010"]
+    assert training["recipe"]["refiner"]["patch"]["spacing_mm"] == [2.0, 2.0, 3.0]
+    assert training["done"]["locator"]["steps"] == 1
+    assert training["done"]["refiner"]["steps"] == 4
+    assert "started_from" not in training
     assert told[-1] == 1.0
+
+
+def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"synthetic": 0, "device": "cpu"}
+    first = load_model(train_model(small_data, tmp_path / "first", steps=5, **options))
+    options |= {"steps": 3, "stage": "refiner", "start_from": str(first.folder)}
+    # A peak this low changes nothing that half precision could hold.
+    choices = Choices(learning_rate=1e-12, final_learning_rate=0.0)
+    same = load_model(train_model(small_data, tmp_path / "same", choices=choices, **options))
+    other = load_model(train_model(small_data, tmp_path / "other", **options))
+    for name, network in first.networks.items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, same.networks[name].state_dict()[key])
+    assert weights_of(other, "locator") == weights_of(first, "locator")
+    assert weights_of(other, "refiner") != weights_of(first, "refiner")
+
+    assert (first.card.version, other.card.version) == ("0.1.0", "0.2.0")
+    training = other.card.training
+    assert training["done"] == {
+        "locator": {"steps": 0, "minutes": 0.0},
+        "refiner": {"steps": 2, "minutes": training["done"]["refiner"]["minutes"]},
+    }
+    assert first.card.weights is not None
+    assert training["started_from"]["weights_sha256"] == first.card.weights.sha256
+    assert training["started_from"]["training"]["done"]["locator"]["steps"] == 1
+
+    # Given again, the command goes on; with another start it is another run.
+    train_model(small_data, tmp_path / "other", **options)
+    for start in (None, str(other.folder)):
+        with pytest.raises(TrainingError, match="started from other weights"):
+            train_model(small_data, tmp_path / "other", **{**options, "start_from": start})
+    with pytest.raises(TrainingError, match="started from other weights"):
+        train_model(small_data, tmp_path / "first", **options)
+
+
+def test_a_start_that_does_not_fit_is_refused(small_data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"synthetic": 0, "device": "cpu", "steps": 2}
+    first = str(train_model(small_data, tmp_path / "first", **options))
+    options |= {"start_from": first}
+    for choices in (Choices(gate="dual"), Choices(spacing_mm=(1.0, 1.0, 1.0))):
+        with pytest.raises(InputError, match=r"has another .* than is to be trained"):
+            train_model(small_data, tmp_path / "new", choices=choices, **options)
+    with pytest.raises(InputError, match="another target than the data set"):
+        train_model(small_data, tmp_path / "new", target="liver", **options)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("0.1.0", "0.2.0"), ("1.19.3", "1.20.0"), ("mine", "mine+trained.1")],
+)
+def test_other_weights_have_another_version(before: str, after: str) -> None:
+    assert next_version(before) == after
+
+
+def weights_of(model: Model, stage: str) -> list[float]:
+    """Something that differs where any weight does."""
+    return [float(value.double().sum()) for value in model.networks[stage].state_dict().values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -54,12 +54,52 @@ def click_at(voxel: tuple[int, int, int], inside: bool, grid: Grid) -> Click:
     return Click((float(r), float(a), float(s)), inside)
 
 
+def largest_error(
+    organ: torch.Tensor, prediction: torch.Tensor, known: torch.Tensor
+) -> tuple[torch.Tensor, bool] | None:
+    """The largest connected piece that is wrong, which a user would mend first.
+
+    Args:
+        organ, prediction, known: boolean (k, j, i); what is not known is not wrong.
+
+    Returns:
+        The piece, and whether it is missing from the prediction; None where nothing is wrong.
+    """
+    from scipy import ndimage
+
+    best: tuple[int, np.ndarray, bool] | None = None
+    for wrong, missed in ((organ & ~prediction, True), (prediction & ~organ & known, False)):
+        pieces, count = ndimage.label(wrong.numpy())
+        if count:
+            sizes = np.bincount(pieces.ravel())[1:]
+            largest = int(sizes.argmax())
+            if best is None or sizes[largest] > best[0]:
+                best = int(sizes[largest]), pieces == largest + 1, missed
+    return None if best is None else (torch.from_numpy(best[1]), best[2])
+
+
+def pick_deep_voxel(
+    region: torch.Tensor, spacing_mm: Sequence[float], rng: np.random.Generator
+) -> tuple[int, int, int]:
+    """A random voxel (k, j, i) of a region, towards its middle as often as anywhere in it.
+
+    A user aims at the middle of what is wrong and does not always hit it.
+    """
+    from scipy import ndimage
+
+    padded = np.pad(region.numpy(), 1)
+    depth = ndimage.distance_transform_edt(padded, sampling=spacing_mm[::-1])[1:-1, 1:-1, 1:-1]
+    deep = np.argwhere((depth > 0) & (depth >= rng.random() * depth.max()))
+    k, j, i = deep[int(rng.integers(len(deep)))]
+    return int(k), int(j), int(i)
+
+
 def simulate_clicks(
     labels: torch.Tensor,
     target_label: int,
     grid: Grid,
     rng: np.random.Generator,
-    prediction: torch.Tensor | None = None,
+    predict: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Clicks for a training patch.
 
@@ -67,26 +107,26 @@ def simulate_clicks(
         labels: (k, j, i).
         target_label: the organ.
         grid: of the patch.
-        prediction: boolean (k, j, i), the network's answer without clicks: then clicks go where it
-            is wrong. Without it the first goes into the organ and further ones anywhere near.
+        predict: gives the network's answer, boolean (k, j, i), to click channels (1, 2, k, j, i).
+            Then each click goes where the answer to those before it is most wrong (iterative
+            training, Sofiiuk et al. 2022, arXiv 2102.06583). Without it the first goes into the
+            organ and further ones anywhere near.
 
     Returns:
         (1, 2, k, j, i), the two click channels.
     """
-    organ = labels == target_label
+    organ, known = labels == target_label, labels != IGNORE
     clicks: list[Click] = []
     for number in range(int(rng.integers(1, MOST_TRAINING_CLICKS + 1))):
-        if prediction is not None:
-            missed, extra = organ & ~prediction, ~organ & prediction & (labels != IGNORE)
-            total = int(missed.sum()) + int(extra.sum())
-            inside = total == 0 or rng.random() < int(missed.sum()) / total
-            region = missed if inside else extra
-            if total == 0:
-                region = organ
+        voxel: tuple[int, int, int] | None
+        if predict is not None:
+            error = largest_error(organ, predict(click_channels(clicks, grid)), known)
+            region, inside = error or (organ, True)
+            voxel = pick_deep_voxel(region, grid.spacing_mm, rng) if region.any() else None
         else:
             inside = number == 0 or rng.random() < 0.5
-            region = organ if inside else dilate(organ, 4) & ~organ & (labels != IGNORE)
-        voxel = pick_voxel(region, rng)
+            region = organ if inside else dilate(organ, 4) & ~organ & known
+            voxel = pick_voxel(region, rng)
         if voxel is not None:
             clicks.append(click_at(voxel, inside, grid))
     return click_channels(clicks, grid)

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -106,28 +105,6 @@ class Processes:
         box = [value]
         with _others_reached():
             dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-        return box[0]
-
-    @contextmanager
-    def in_turn(self, rng: np.random.Generator) -> Iterator[None]:
-        """Hand a generator from process to process, as if one went through the whole batch."""
-        if self.rank > 0:
-            rng.bit_generator.state = self._received_from(self.rank - 1)
-        yield
-        if self.rank + 1 < self.size:
-            import torch.distributed as dist
-
-            with _others_reached():
-                dist.send_object_list(
-                    [rng.bit_generator.state], dst=self.rank + 1, device=torch.device("cpu")
-                )
-
-    def _received_from(self, rank: int) -> Any:
-        import torch.distributed as dist
-
-        box = [None]
-        with _others_reached():
-            dist.recv_object_list(box, src=rank, device=torch.device("cpu"))
         return box[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +18,17 @@ from ..errors import InputError, TrainingError
 from ..inference.device import choose_device, computes_bfloat16
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.resampling import bounds_ras, grid_of
-from ..models import Label, ModelCard, Stage, Terminology, Usual, save_model
+from ..models import (
+    Label,
+    Model,
+    ModelCard,
+    Stage,
+    Terminology,
+    Usual,
+    find_model,
+    load_model,
+    save_model,
+)
 from ..models.card import LARGEST_BYTES
 from .cases import DataSet, LabelledCase
 from .checker import require_sound
@@ -35,12 +46,14 @@ from .recipes import (
 from .schedule import Budget
 from .splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from .trainer import StageOptions, StageTrainer
+from .writing import replace_text
 
 STAGES = ("all", "locator", "refiner")
 PRECISIONS = ("auto", "bf16", "float32")
 LOCATOR_SHARE = 0.2
 """Of the budget: its images are coarse, and it only has to come near."""
 
+START_FILE = "start.json"
 MODEL_VERSION = "0.1.0"
 TARGET_COLOR = (249, 180, 111)
 
@@ -52,6 +65,7 @@ def train_model(
     minutes: float | None = None,
     steps: int | None = None,
     stage: str = "all",
+    start_from: str | None = None,
     synthetic: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -76,7 +90,9 @@ def train_model(
         data: folder of any layout that ``datasets`` reads.
         output: of the run; the model is ``output/model``.
         minutes, steps: the budget of both stages together; one of them.
-        stage: "all", or one stage to train further; the model is written when both are there.
+        stage: "all", or one stage to train; the model is written with both.
+        start_from: an installed model's name or a folder, with whose weights both stages start;
+            one that is not trained keeps them.
         synthetic: how many made-up abdomens are mixed in; 8 into 3D training of BTCV's organs,
             which they have, none otherwise.
         precision: "auto" takes bfloat16 where the device computes in it.
@@ -132,18 +148,23 @@ def train_model(
     }
     for one in options.values():
         together.share(one.batch_size)  # or refuse it, before anything is written
+    start = None if start_from is None else load_model(find_model(start_from))
+    if start is not None:
+        _check_start(start.card, found, options)
     if together.is_first:
         _keep_splits(output / SPLITS_FILE, drawn, fold, seed)
+        _keep_start(output, start)
     networks: dict[str, nn.Module] = {}
+    done: dict[str, dict[str, float]] = {}
     ends = {"locator": LOCATOR_SHARE, "refiner": 1.0}
-    start = 0.0
+    begun = 0.0
     for name, stage_options in options.items():
         end = ends[name]
 
         def stage_progress(
-            fraction: float, text: str, start: float = start, end: float = end, name: str = name
+            fraction: float, text: str, begun: float = begun, end: float = end, name: str = name
         ) -> None:
-            report(start + (end - start) * fraction, f"Training the {name}: {text}")
+            report(begun + (end - begun) * fraction, f"Training the {name}: {text}")
 
         trainer = StageTrainer(
             stage_options,
@@ -153,14 +174,23 @@ def train_model(
             where,
             bfloat16,
             stage_progress,
+            None if start is None else start.networks[name].state_dict(),
             processes=together,
         )
         networks[name] = trainer.run() if stage in ("all", name) else trainer.state.average
         for finding in trainer.findings:
             note(f"The {name}: {finding}")
-        start = end
+        minutes_done = round(trainer.state.elapsed_s / 60, 1)
+        done[name] = {"steps": trainer.state.step, "minutes": minutes_done}
+        begun = end
     if together.is_first:
         card = model_card(found, options, cases, held_out, where, bfloat16)
+        training = {**card.training, "processes": together.size, "done": done}
+        version = card.version
+        if start is not None:
+            training["started_from"] = _start_record(start.card)
+            version = next_version(start.card.version)
+        card = dataclasses.replace(card, version=version, training=training)
         save_model(output / "model", card, networks, most_bytes=LARGEST_BYTES)
     report(1.0, "Done")
     return output / "model"
@@ -214,6 +244,63 @@ def _keep_splits(file: Path, splits: list[Split], fold: int, seed: int) -> None:
             f"'{file.parent}' holds a run with another split of the cases; choose another folder "
             "or the same split."
         )
+
+
+def _check_start(card: ModelCard, found: DataSet, options: dict[str, StageOptions]) -> None:
+    """Refuse a model whose weights do not fit what is to be trained.
+
+    Raises:
+        InputError: its labels, its target or its networks are others.
+    """
+    labels = [label.name for label in card.labels]
+    if labels != list(found.labels) or card.target != found.target:
+        raise InputError(
+            f"{card.name} has other labels or another target than the data set; train without "
+            "--from, or use finetune."
+        )
+    wanted = {name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()}
+    for name in sorted(set(wanted) | set(card.stages)):
+        if wanted.get(name) != card.stages.get(name):
+            raise InputError(
+                f"{card.name} has another {name} than is to be trained; leave out what changes the "
+                "network or its voxels, or train without --from."
+            )
+
+
+def _keep_start(output: Path, start: Model | None) -> None:
+    """Write beside the run what it started from, which is so for good."""
+    file = output / START_FILE
+    record = None if start is None else _start_record(start.card)
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+    else:
+        # A run of before there was a choice, or none at all.
+        before = None if any((output / name).exists() for name in STAGES) else record
+    if before != record:
+        raise TrainingError(
+            f"'{output}' holds a run that started from other weights; choose another folder or "
+            "the same start."
+        )
+    if record is not None:
+        replace_text(file, json.dumps(record, indent=1) + "\n")
+
+
+def _start_record(card: ModelCard) -> dict[str, Any]:
+    """Where the weights were before, and how they came there."""
+    return {
+        "name": card.name,
+        "version": card.version,
+        "weights_sha256": card.weights.sha256 if card.weights else "",
+        "training": card.training,
+    }
+
+
+def next_version(version: str) -> str:
+    """Of a model that was trained on: other weights never have the version of those before."""
+    numbers = re.fullmatch(r"(\d+)\.(\d+)\.\d+", version)
+    if numbers is None:
+        return f"{version}+trained.1"
+    return f"{numbers[1]}.{int(numbers[2]) + 1}.0"
 
 
 def _for_data(options: StageOptions, found: DataSet) -> StageOptions:

@@ -57,6 +57,9 @@ CHANGEABLE = {
 }
 """Options with which a run may be continued; any other would make it another run."""
 
+Drawn = tuple[Sample, list[np.random.Generator]]
+"""Patches, and for each a generator for what else is random in its step."""
+
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -84,7 +87,8 @@ class StageOptions:
         all_organs: weight of the loss over all labels beside that of the target against the rest.
         deep_supervision: weights of the decoder levels, for networks that have heads there.
         click_probability: share of samples with clicks (none for a network without click channels).
-        click_error_probability: share of those whose clicks go where the network is wrong.
+        click_error_probability: share of those whose clicks go, one after the other, where the
+            network is most wrong.
         gate_supervision: weight of :func:`.losses.gate_loss`; 0 leaves the gates to themselves.
         gate_reach_mm: widening of the organ at each gate, shallow first.
         gates_open_fraction: share of the budget in which the gates are frozen and pass everything
@@ -124,7 +128,7 @@ class StageOptions:
     all_organs: float = 0.5
     deep_supervision: tuple[float, ...] = (1.0, 0.5, 0.25)
     click_probability: float = 0.5
-    click_error_probability: float = 0.5
+    click_error_probability: float = 0.75
     gate_supervision: float = 0.1
     gate_reach_mm: tuple[float, ...] = (30.0, 20.0, 10.0, 5.0)
     gates_open_fraction: float = 0.0
@@ -407,13 +411,10 @@ class StageTrainer:
 
     # Samples
 
-    def _sample(self, step: int) -> tuple[Sample, np.random.Generator]:
-        """This process's share of a step's batch, and the generator for what else is random in it.
-
-        The generator is that of the first process, see :meth:`Processes.in_turn`.
-        """
+    def _sample(self, step: int) -> Drawn:
+        """This process's share of a step's batch."""
         drawn = [self._patch(step, number) for number in self.share]
-        return batch_of([sample for sample, _ in drawn]), drawn[0][1]
+        return batch_of([sample for sample, _ in drawn]), [rng for _, rng in drawn]
 
     def _patch(self, step: int, number: int) -> tuple[Sample, np.random.Generator]:
         rng = np.random.default_rng([self.options.seed, step, number])
@@ -425,10 +426,10 @@ class StageTrainer:
         options = self.options
         return source.sample(options.patch, options.augmentation, rng, self.intensity), rng
 
-    def _samples(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Sample, np.random.Generator]]:
+    def _samples(self, pool: ThreadPoolExecutor) -> Iterator[Drawn]:
         """Samples of this step and those after it, each made while the one before is learnt."""
         step = self.state.step
-        waiting: list[Future[tuple[Sample, np.random.Generator]]] = []
+        waiting: list[Future[Drawn]] = []
         while True:
             while len(waiting) < 3:
                 waiting.append(pool.submit(self._sample, step))
@@ -442,37 +443,43 @@ class StageTrainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             yield
 
-    def _with_clicks(self, sample: Sample, rng: np.random.Generator) -> torch.Tensor:
+    def _with_clicks(self, sample: Sample, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
         """The network's input: the image, and two click channels if it takes them."""
         image = sample.image.to(self.device)
-        if not self.clickable:
-            return self._squeezed(image)
-        with self.processes.in_turn(rng):
-            channels = [self._clicks(sample, number, rng) for number in range(len(image))]
-        return self._squeezed(torch.cat((image, torch.cat(channels)), dim=1))
+        if self.clickable:
+            channels = [self._clicks(sample, number, rng) for number, rng in enumerate(rngs)]
+            image = torch.cat((image, torch.cat(channels)), dim=1)
+        return self._squeezed(image)
 
     def _clicks(self, sample: Sample, number: int, rng: np.random.Generator) -> torch.Tensor:
         """Click channels (1, 2, k, j, i) of a patch of the batch; none, for some."""
         image = sample.image[number : number + 1].to(self.device)
-        none = torch.zeros((1, 2, *image.shape[2:]), device=self.device)
         if rng.random() >= self.options.click_probability:
-            return none
-        labels, prediction = sample.labels[number].cpu(), None
-        if rng.random() < self.options.click_error_probability:
-            self.state.network.eval()
+            return torch.zeros((1, 2, *image.shape[2:]), device=self.device)
+        options, labels = self.options, sample.labels[number].cpu()
+
+        def predict(channels: torch.Tensor) -> torch.Tensor:
+            inputs = torch.cat((image, channels.to(self.device)), dim=1)
             with torch.no_grad(), self._precision():
-                logits = self.state.network(self._squeezed(torch.cat((image, none), dim=1)))
-            self.state.network.train()
-            wrong = logits[0].argmax(dim=0) == self.options.target_label
-            prediction = wrong.reshape(labels.shape).cpu()
-        clicks = simulate_clicks(labels, self.options.target_label, self.grid, rng, prediction)
+                logits = self.state.network(self._squeezed(inputs))
+            marked: torch.Tensor = logits[0].argmax(dim=0) == options.target_label
+            return marked.reshape(labels.shape).cpu()
+
+        of_errors = rng.random() < options.click_error_probability
+        self.state.network.eval()
+        clicks = simulate_clicks(
+            labels, options.target_label, self.grid, rng, predict if of_errors else None
+        )
+        self.state.network.train()
         return clicks.to(self.device)
 
     def _squeezed(self, patches: torch.Tensor) -> torch.Tensor:
         """Flat patches (..., 1, j, i) as the pictures (..., j, i) that a 2D network takes."""
         return patches.squeeze(-3) if self.flat else patches
 
-    def _learn(self, sample: Sample, rng: np.random.Generator, fraction: float) -> dict[str, Any]:
+    def _learn(
+        self, sample: Sample, rngs: Sequence[np.random.Generator], fraction: float
+    ) -> dict[str, Any]:
         options, state = self.options, self.state
         rate = options.learning_rate.at(fraction)
         for group in state.optimizer.param_groups:
@@ -480,7 +487,7 @@ class StageTrainer:
         gates_open = fraction < options.gates_open_fraction
         for network in (state.network, state.average):
             network.set_gates_open(gates_open)
-        inputs = self._with_clicks(sample, rng).contiguous(memory_format=self.layout)
+        inputs = self._with_clicks(sample, rngs).contiguous(memory_format=self.layout)
         labels = self._squeezed(sample.labels.to(self.device))
         with self._precision():
             output = state.network(inputs, return_attention=True, return_deep=True)
@@ -661,8 +668,8 @@ class StageTrainer:
             samples = self._samples(pool)
             while (fraction := self._fraction) < 1 and not self.stopped_early:
                 began = time.monotonic()
-                sample, rng = next(samples)
-                record = self._learn(sample, rng, fraction)
+                sample, rngs = next(samples)
+                record = self._learn(sample, rngs, fraction)
                 state.step += 1
                 now = time.monotonic()
                 # By the first process's clock the budget ends, and a validation is due, for all.

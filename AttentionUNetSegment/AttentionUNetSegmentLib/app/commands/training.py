@@ -55,6 +55,15 @@ def train(
     stage: Annotated[Stage, typer.Option(help="What to train.", rich_help_panel=BUDGET)] = (
         Stage.ALL
     ),
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Start with a model's weights; a stage that is not trained keeps them.",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
     device: DeviceOption = Device.AUTO,
     precision: Annotated[
         Precision, typer.Option(help="Numbers to compute in; auto takes bf16 where it is fast.")
@@ -368,6 +377,7 @@ def train(
             minutes=minutes,
             steps=steps,
             stage=stage.value,
+            start_from=start_from,
             synthetic=synthetic,
             seed=seed,
             device=device.value,
