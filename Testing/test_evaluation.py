@@ -80,7 +80,8 @@ def test_every_case_of_a_split_is_scored_without_and_with_clicks(
     assert table == result.to_markdown()
     assert "| **mean** | 2 |" in table
     assert "| interval | 2 |" in table
-    assert (tmp_path / "out" / "clicks.png").read_bytes()[:4] == b"\x89PNG"
+    for picture in ("clicks.png", "errors.png"):
+        assert (tmp_path / "out" / picture).read_bytes()[:4] == b"\x89PNG"
     # Two cases that are alike: the mean is theirs, and its interval has no width.
     means = written["means"]["0"]
     assert means["dice"]["mean"] == pytest.approx(result.mean_dice())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import hashlib
 import json
@@ -468,6 +469,8 @@ def test_a_network_larger_than_its_weights_takes_no_memory(saved: Path) -> None:
         ("title", "x" * 5000, "title"),
         ("citation", "Nobody 2026", "citation"),
         ("citation", [1], "citation"),
+        ("limitations", "none", "limitations"),
+        ("limitations", [""], "limitations"),
         ("intensity_window_hu", [275, -125], "lower end first"),
         ("intensity_window_hu", [0], "intensity_window_hu"),
         ("intensity_window_hu", [0, True], "intensity_window_hu"),
@@ -625,8 +628,12 @@ def test_a_card_survives_its_text() -> None:
         weights=models.WeightsFile("weights.safetensors", "0" * 64, 10),
         title="Bauchspeicheldrüse",
         figures={"cases": {"0010": {"dice": 0.71}}},
+        limitations=("Not tested on children.", "Fails on MR."),
     )
     assert models.ModelCard.from_json(full.to_json()) == full
+    none = dataclasses.replace(full, limitations=())
+    assert "limitations" not in none.to_json()
+    assert models.ModelCard.from_json(none.to_json()) == none
     assert full.target_label.name == "pancreas"
     assert full.target_label.terminology is not None
     assert full.target_label.terminology.type[1] == "15776009"

@@ -501,7 +501,9 @@ def test_the_panel_shows_a_cards_figures_a_line_for_a_case(
             "clicks": {"0": {"mean": mean, "interval95": {"dice": [0.6, 0.9]}}},
         }
     }
-    text = modelCardHtml(dataclasses.replace(card, figures=figures))
+    limitations = ("Volumes < 20 mL.", "Never tested on children.")
+    text = modelCardHtml(dataclasses.replace(card, figures=figures, limitations=limitations))
+    assert "<li>Volumes &lt; 20 mL.</li><li>Never tested on children.</li>" in text
     assert "<li>focus ratios: 0.4; 0.3</li>" in text
     assert "<li>mean: dice 0.7841, hausdorff95 mm 8.2, precision none</li>" in text
     assert "<li>interval95: dice [0.6; 0.9]</li>" in text

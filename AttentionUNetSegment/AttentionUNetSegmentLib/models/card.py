@@ -18,6 +18,7 @@ FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 STAGES = ("locator", "refiner")
+OPTIONAL_KEYS = ("usual", "limitations")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
@@ -163,6 +164,7 @@ class ModelCard:
         training: what it was trained on and how; free.
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
+        limitations: where it fails, and what it was not tested on, a sentence each.
         weights: filled by ``save_model``; a card that is read always has it.
 
     Raises:
@@ -183,6 +185,7 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
+    limitations: tuple[str, ...] = ()
     weights: WeightsFile | None = None
 
     def __post_init__(self) -> None:
@@ -192,8 +195,10 @@ class ModelCard:
         for key in ("title", "summary", "intended_use", "licence"):
             checks.text(getattr(self, key), key)
         citation = checks.items(self.citation, "citation", 0, 100)
-        for work in citation:
-            checks.text(work, "an entry of citation")
+        limitations = checks.items(self.limitations, "limitations", 0, 100)
+        for name, texts in (("citation", citation), ("limitations", limitations)):
+            for text in texts:
+                checks.text(text, f"an entry of {name}")
 
         low, high = (
             checks.number(value, "intensity_window_hu", -10_000.0, 100_000.0)
@@ -221,6 +226,7 @@ class ModelCard:
                     f"but there are {len(labels)} labels."
                 )
         object.__setattr__(self, "citation", citation)
+        object.__setattr__(self, "limitations", limitations)
         object.__setattr__(self, "intensity_window_hu", (low, high))
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "stages", stages)
@@ -243,7 +249,7 @@ class ModelCard:
                 if label[key] is None:
                     del label[key]
         card["usual"] = {key: value for key, value in card["usual"].items() if value is not None}
-        for key in ("usual", "weights"):
+        for key in (*OPTIONAL_KEYS, "weights"):
             if not card[key]:
                 del card[key]
         return json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -268,8 +274,8 @@ class ModelCard:
                 f"its format is {checks.shown(version)}, but this version of the extension reads "
                 f"format {FORMAT}; update the extension or get the model in that format."
             )
-        required = [one.name for one in dataclasses.fields(cls) if one.name != "usual"]
-        checks.entries(card, "the card", required, ("usual",))
+        required = [one.name for one in dataclasses.fields(cls) if one.name not in OPTIONAL_KEYS]
+        checks.entries(card, "the card", required, OPTIONAL_KEYS)
         known = [one.name for one in dataclasses.fields(Usual)]
         stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(

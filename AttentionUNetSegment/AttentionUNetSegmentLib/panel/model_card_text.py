@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -12,18 +12,17 @@ from ..models import ModelCard
 
 
 def modelCardHtml(card: ModelCard) -> str:
-    """What the model is, what it was trained on, its measured figures, licence and use."""
+    """What the model is, its use and limitations, training, measured figures, and licence."""
     parts = [
         f"<h4>{_text(card.title)} ({_text(card.name)} {_text(card.version)})</h4>",
         f"<p>{_text(card.summary)}</p>",
         _paragraph(_("Intended use"), card.intended_use),
         _paragraph(_("Licence"), card.licence),
+        _texts(_("Limitations"), card.limitations),
         _list(_("Training"), card.training),
         _list(_("Figures"), card.figures),
+        _texts(_("Please cite"), card.citation),
     ]
-    if card.citation:
-        works = "".join(f"<li>{_text(work)}</li>" for work in card.citation)
-        parts.append(f"<p><b>{_('Please cite')}</b></p><ul>{works}</ul>")
     return "".join(parts)
 
 
@@ -33,6 +32,12 @@ def _text(value: Any) -> str:
 
 def _paragraph(title: str, text: str) -> str:
     return f"<p><b>{title}:</b> {_text(text)}</p>"
+
+
+def _texts(title: str, texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    return f"<p><b>{title}</b></p><ul>{''.join(f'<li>{_text(one)}</li>' for one in texts)}</ul>"
 
 
 def _list(title: str, content: Mapping[str, Any]) -> str:

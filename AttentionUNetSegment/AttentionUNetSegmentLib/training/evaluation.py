@@ -7,7 +7,7 @@ import json
 import math
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ..inference.session import Session
 from ..inference.volume import Volume
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
 from .datasets import LabelledCase, find_cases, find_data_set, load_case
+from .error_pictures import CaseErrors, case_errors, draw_errors
 from .metrics import Mean, Scores, mean_over_cases, score
 from .robustness import Robustness, measure_robustness
 from .splits import load_splits
@@ -267,8 +268,8 @@ def evaluate_model(
     Args:
         model: an installed model's name or a folder.
         data: a folder of any layout. Its labels are matched with the model's by their names.
-        output: folder for ``evaluation.json`` and ``evaluation.md``, and for ``clicks.png`` where
-            there are clicks.
+        output: folder for ``evaluation.json`` and ``evaluation.md``, for ``errors.png`` with the
+            worst slices of the worst cases, and for ``clicks.png`` where there are clicks.
         split: "validation", "train" or "all".
         splits: a run's ``splits.json``, to score the cases that it held out; the data set's own
             split unless given.
@@ -303,10 +304,21 @@ def evaluate_model(
     if not files:
         raise TrainingError(f"'{data}' has no cases in the split '{split}'; choose another.")
     results: list[CaseResult] = []
+    errors: list[CaseErrors] = []
+    window = predictor.card.intensity_window_hu
     share = 0.5 if robustness else 1.0
     for number, case_files in enumerate(files):
         report(share * number / len(files), f"Evaluating {case_files.name}")
-        results.extend(evaluate_case(predictor, load_case(case_files), clicks))
+        case = load_case(case_files)
+
+        def keep_errors(result: CaseResult, mask: np.ndarray, case: LabelledCase = case) -> None:
+            if output is not None and result.clicks == 0:
+                truth = case.labels.array == predictor.target_label
+                errors.append(
+                    case_errors(case.name, result.scores.dice, case.ct, truth, mask != 0, window)
+                )
+
+        results.extend(evaluate_case(predictor, case, clicks, keep_errors))
     weights = predictor.card.weights
     evaluation = Evaluation(
         predictor.card.name,
@@ -328,6 +340,7 @@ def evaluate_model(
         output.mkdir(parents=True, exist_ok=True)
         replace_text(output / "evaluation.json", json.dumps(evaluation.to_json(), indent=1) + "\n")
         replace_text(output / "evaluation.md", evaluation.to_markdown())
+        draw_errors(errors, output / "errors.png")
         if clicks:
             from .click_plot import draw_clicks
 
@@ -347,8 +360,17 @@ def evaluate_model(
     return evaluation
 
 
-def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list[CaseResult]:
-    """A case without a click, then with one more click at a time where the result is most wrong."""
+def evaluate_case(
+    predictor: Predictor,
+    case: LabelledCase,
+    clicks: int,
+    on_answer: Callable[[CaseResult, np.ndarray], None] = lambda result, mask: None,
+) -> list[CaseResult]:
+    """A case without a click, then with one more click at a time where the result is most wrong.
+
+    Args:
+        on_answer: told each result that was computed, with its mask on the scan's grid.
+    """
     truth = case.labels.array == predictor.target_label
     session = Session(predictor, case.ct)
     placed: list[Click] = []
@@ -374,6 +396,7 @@ def evaluate_case(predictor: Predictor, case: LabelledCase, clicks: int) -> list
             case.patient,
         )
         results.append(result)
+        on_answer(result, prediction.mask)
         if count < clicks:
             click = click_on_largest_error(prediction.mask != 0, truth, case.ct)
             if click is None:

@@ -110,9 +110,9 @@ def draw_levels(
                     alpha=0.6,
                     origin="lower",
                 )
-            _outline(axes, view.organ, TRUTH)
+            outline(axes, view.organ, TRUTH)
             if column == 0:
-                _outline(axes, view.mask, PREDICTED)
+                outline(axes, view.mask, PREDICTED)
     panels[0][0].set_title("truth green, result yellow", fontsize=9)
     region = organ[prediction.region]
     for level in range(1, columns):
@@ -189,6 +189,7 @@ def _views(
     return views
 
 
-def _outline(axes: Axes, mask: np.ndarray, colour: str) -> None:
+def outline(axes: Axes, mask: np.ndarray, colour: str) -> None:
+    """Draw the border of a boolean picture, if there is anything in it."""
     if mask.any():
         axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1)

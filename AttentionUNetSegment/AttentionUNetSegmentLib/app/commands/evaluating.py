@@ -39,7 +39,7 @@ def evaluate(
             "--output",
             "-o",
             metavar="DIR",
-            help="Gets evaluation.json, evaluation.md and, with clicks, clicks.png.",
+            help="Gets evaluation.json, evaluation.md, errors.png and, with clicks, clicks.png.",
         ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,

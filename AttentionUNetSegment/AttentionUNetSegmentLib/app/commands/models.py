@@ -66,6 +66,10 @@ def _show_model(model: InstalledModel) -> None:
     if card.weights:
         lines["Weights"] = f"{card.weights.bytes / 1e6:.1f} MB"
     show_lines(lines, "  ")
+    if card.limitations:
+        typer.echo("  Limitations")
+        for text in card.limitations:
+            typer.echo(f"    {text}")
     if card.figures:
         typer.echo("  Figures")
         _show_figures(card.figures, "    ")
