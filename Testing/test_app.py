@@ -789,9 +789,10 @@ def test_train_passes_its_options_on(
 
     monkeypatch.setattr("AttentionUNetSegmentLib.training.pipeline.train_model", train_model)
     options = (
-        "--steps 7 --stage locator --synthetic 2 --seed 4 --device cpu --precision bf16 "
-        "--dimensions 3 --target liver --folds 5 --fold 1 --gate multi-head --channels 4,8,16 "
-        "--learning-rate 0.01 --gates-open 0.5 --patience 3 --blur 0,0 --no-deep-supervision"
+        "--steps 7 --stage locator --from mine --synthetic 2 --seed 4 --device cpu "
+        "--precision bf16 --dimensions 3 --target liver --folds 5 --fold 1 --gate multi-head "
+        "--channels 4,8,16 --learning-rate 0.01 --gates-open 0.5 --patience 3 --blur 0,0 "
+        "--no-deep-supervision"
     )
     assert run("train", "data", "-o", tmp_path, *options.split()) == 0
     assert calls == [
@@ -802,6 +803,7 @@ def test_train_passes_its_options_on(
                 "minutes": None,
                 "steps": 7,
                 "stage": "locator",
+                "start_from": "mine",
                 "synthetic": 2,
                 "seed": 4,
                 "device": "cpu",
@@ -859,7 +861,7 @@ def test_evaluate_prints_the_table(
         "AttentionUNetSegmentLib.training.evaluation.evaluate_model", evaluate_model
     )
     options = "--model mine --split all --splits splits.json --fold 2 --clicks 3 --device cpu "
-    options += "--precision float32"
+    options += "--precision float32 --robustness"
     assert run("evaluate", "data", "-o", tmp_path, *options.split()) == 0
     assert calls == [
         (
@@ -871,6 +873,7 @@ def test_evaluate_prints_the_table(
                 "clicks": 3,
                 "device": "cpu",
                 "precision": "float32",
+                "robustness": True,
                 "write_card": False,
             },
         )
