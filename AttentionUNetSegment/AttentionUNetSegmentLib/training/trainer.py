@@ -41,6 +41,7 @@ from .patches import (
     batch_of,
 )
 from .schedule import Budget, LearningRate
+from .shallow import never_two_deep
 from .writing import replace_text
 
 CHECKPOINT_FORMAT = 1
@@ -321,6 +322,8 @@ class StageTrainer:
         network, average = self._network(), self._network()
         if self.initial_weights is not None:
             network.load_state_dict(self.initial_weights)
+        if self.bfloat16 and self.device.type == "cpu":
+            never_two_deep(network)
         network = self.processes.with_whole_batch_norm(network)
         average.load_state_dict(network.state_dict())
         average.eval().requires_grad_(False)
