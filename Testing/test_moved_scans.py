@@ -50,10 +50,10 @@ VOXEL_MM = (1.5, 1.5, 3.0)
 
 def tolerance(name: str) -> Distance:
     """What is the same for the network may only differ by rounding. Else half a voxel in plane on
-    the average, and a voxel across slices for 95 % of the surface."""
+    the average, and a voxel across slices for 95 % of the surface, which may be just that."""
     if name in STORED or name == "shifted by whole centimetres":
         return Distance(0.15, 1.0)
-    return Distance(VOXEL_MM[0] / 2, VOXEL_MM[2])
+    return Distance(VOXEL_MM[0] / 2, 1.001 * VOXEL_MM[2])
 
 
 @pytest.fixture(scope="module")
