@@ -199,6 +199,7 @@ def test_what_costs_too_much_is_named() -> None:
         "largest_loss_of_a_case": 0.1,
     }
     dice["noise of 20 HU"] = {"a": 0.79, "b": 0.69}
+    dice["axes flipped"] = {"a": 0.7999, "b": 0.6999}
     assert (
         "No change that should not matter costs more than 0.03"
         in Robustness(dice, {"a": "a", "b": "b"}).to_markdown()

@@ -166,6 +166,10 @@ class Robustness:
         """By how much the mean Dice falls; below zero where it rises."""
         return self.mean_dice() - self.mean_dice(change)
 
+    def _change(self, name: str) -> float:
+        """To three digits, where nothing is not minus nothing."""
+        return round(-self.loss(name), 3) + 0.0
+
     def largest_loss(self, change: str) -> float:
         """Of one case."""
         before = self.dice[AS_IT_IS]
@@ -195,7 +199,7 @@ class Robustness:
         return {
             name: {
                 "dice": round(self.mean_dice(name), 3),
-                "change": round(-self.loss(name), 3),
+                "change": self._change(name),
                 "largest_loss_of_a_case": round(self.largest_loss(name), 3),
             }
             for name in self.dice
@@ -210,7 +214,7 @@ class Robustness:
         ]
         for name, by_case in self.dice.items():
             cells = [f"{by_case[case]:.3f}" for case in cases]
-            change = "" if name == AS_IT_IS else f"{-self.loss(name):+.3f}"
+            change = "" if name == AS_IT_IS else f"{self._change(name):+.3f}"
             cells += [f"**{self.mean_dice(name):.3f}**", change]
             reported = name in CHANGES and not CHANGES[name].should_not_matter
             lines.append(
