@@ -247,7 +247,7 @@ def test_where_nothing_is_wrong_the_organ_is_clicked_on() -> None:
 
 
 def test_a_deep_voxel_is_of_the_region() -> None:
-    region = torch.zeros((9, 9, 9), dtype=torch.bool)
+    region = np.zeros((9, 9, 9), bool)
     region[1:8, 1:8, 1:8] = True
     rng = np.random.default_rng(0)
     picked = [pick_deep_voxel(region, (1.0, 1.0, 1.0), rng) for _ in range(200)]
@@ -255,7 +255,7 @@ def test_a_deep_voxel_is_of_the_region() -> None:
     # Of 343 voxels 125 are not on its rim; those are preferred.
     inner = sum(all(1 < index < 7 for index in voxel) for voxel in picked)
     assert 110 < inner < 200
-    alone = torch.zeros_like(region)
+    alone = np.zeros_like(region)
     alone[0, 0, 8] = True
     assert pick_deep_voxel(alone, (1.0, 1.0, 1.0), rng) == (0, 0, 8)
 
@@ -547,6 +547,9 @@ def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
             train_model(small_data, tmp_path / "other", **{**options, "start_from": start})
     with pytest.raises(TrainingError, match="started from other weights"):
         train_model(small_data, tmp_path / "first", **options)
+    (tmp_path / "other" / "start.json").write_text("{")
+    with pytest.raises(TrainingError, match="remove the folder to begin anew"):
+        train_model(small_data, tmp_path / "other", **options)
 
 
 def test_a_start_that_does_not_fit_is_refused(small_data: Path, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def click_at(voxel: tuple[int, int, int], inside: bool, grid: Grid) -> Click:
 
 
 def largest_error(
-    organ: torch.Tensor, prediction: torch.Tensor, known: torch.Tensor
-) -> tuple[torch.Tensor, bool] | None:
+    organ: np.ndarray, prediction: np.ndarray, known: np.ndarray | bool = True
+) -> tuple[np.ndarray, bool] | None:
     """The largest connected piece that is wrong, which a user would mend first.
 
     Args:
@@ -69,27 +69,37 @@ def largest_error(
 
     best: tuple[int, np.ndarray, bool] | None = None
     for wrong, missed in ((organ & ~prediction, True), (prediction & ~organ & known, False)):
-        pieces, count = ndimage.label(wrong.numpy())
+        pieces, count = ndimage.label(wrong)
         if count:
             sizes = np.bincount(pieces.ravel())[1:]
             largest = int(sizes.argmax())
             if best is None or sizes[largest] > best[0]:
                 best = int(sizes[largest]), pieces == largest + 1, missed
-    return None if best is None else (torch.from_numpy(best[1]), best[2])
+    return None if best is None else best[1:]
+
+
+def depth_mm(region: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """How far each voxel of a boolean region (k, j, i) is from its rim, the image's own included.
+
+    Args:
+        spacing_mm: along i, j, k.
+    """
+    from scipy import ndimage
+
+    padded = np.pad(region, 1)
+    depth: np.ndarray = ndimage.distance_transform_edt(padded, sampling=list(spacing_mm)[::-1])
+    return depth[1:-1, 1:-1, 1:-1]
 
 
 def pick_deep_voxel(
-    region: torch.Tensor, spacing_mm: Sequence[float], rng: np.random.Generator
+    region: np.ndarray, spacing_mm: Sequence[float], rng: np.random.Generator
 ) -> tuple[int, int, int]:
     """A random voxel (k, j, i) of a region, towards its middle as often as anywhere in it.
 
     A user aims at the middle of what is wrong and does not always hit it.
     """
-    from scipy import ndimage
-
-    padded = np.pad(region.numpy(), 1)
-    depth = ndimage.distance_transform_edt(padded, sampling=spacing_mm[::-1])[1:-1, 1:-1, 1:-1]
-    deep = np.argwhere((depth > 0) & (depth >= rng.random() * depth.max()))
+    depth = depth_mm(region, spacing_mm)
+    deep = np.argwhere(region & (depth >= rng.random() * depth.max()))
     k, j, i = deep[int(rng.integers(len(deep)))]
     return int(k), int(j), int(i)
 
@@ -120,9 +130,10 @@ def simulate_clicks(
     for number in range(int(rng.integers(1, MOST_TRAINING_CLICKS + 1))):
         voxel: tuple[int, int, int] | None
         if predict is not None:
-            error = largest_error(organ, predict(click_channels(clicks, grid)), known)
-            region, inside = error or (organ, True)
-            voxel = pick_deep_voxel(region, grid.spacing_mm, rng) if region.any() else None
+            answer = predict(click_channels(clicks, grid))
+            error = largest_error(organ.numpy(), answer.numpy(), known.numpy())
+            wrong, inside = error or (organ.numpy(), True)
+            voxel = pick_deep_voxel(wrong, grid.spacing_mm, rng) if wrong.any() else None
         else:
             inside = number == 0 or rng.random() < 0.5
             region = organ if inside else dilate(organ, 4) & ~organ & known

@@ -21,6 +21,7 @@ from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
 from ..inference.volume import Volume
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
+from .clicks import depth_mm, largest_error
 from .datasets import LabelledCase, find_cases, find_data_set, load_case
 from .error_pictures import CaseErrors, case_errors, draw_errors
 from .metrics import Mean, Scores, mean_over_cases, score
@@ -417,25 +418,14 @@ def click_on_largest_error(mask: np.ndarray, truth: np.ndarray, place: Volume) -
     Returns:
         None where nothing is wrong.
     """
-    from scipy import ndimage
-
-    best: tuple[int, np.ndarray, bool] | None = None
-    for wrong, inside in ((truth & ~mask, True), (mask & ~truth, False)):
-        labels, count = ndimage.label(wrong)
-        if count == 0:
-            continue
-        sizes = np.bincount(labels.ravel())[1:]
-        largest = int(sizes.argmax())
-        if best is None or sizes[largest] > best[0]:
-            best = (int(sizes[largest]), labels == largest + 1, inside)
-    if best is None:
+    error = largest_error(truth, mask)
+    if error is None:
         return None
-    _, piece, inside = best
-    # A rim of nothing around the scan: depth counts from its border too.
-    box = ndimage.find_objects(piece.astype(np.uint8))[0]
-    padded = np.pad(piece[box], 1)
-    depth = ndimage.distance_transform_edt(padded, sampling=list(reversed(place.spacing_mm)))
-    at = np.array(np.unravel_index(int(depth.argmax()), depth.shape)) - 1
+    piece, inside = error
+    where = np.argwhere(piece)
+    box = [slice(low, high + 1) for low, high in zip(where.min(0), where.max(0), strict=True)]
+    depth = depth_mm(piece[tuple(box)], place.spacing_mm)
+    at = np.unravel_index(int(depth.argmax()), depth.shape)
     k, j, i = (int(offset) + part.start for offset, part in zip(at, box, strict=True))
     r, a, s = (place.ijk_to_ras @ np.array([i, j, k, 1.0]))[:3]
     return Click((float(r), float(a), float(s)), inside)

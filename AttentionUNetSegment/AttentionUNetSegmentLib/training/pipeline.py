@@ -272,7 +272,12 @@ def _keep_start(output: Path, start: Model | None) -> None:
     file = output / START_FILE
     record = None if start is None else _start_record(start.card)
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrainingError(
+                f"'{file}' does not say what a run started from; remove the folder to begin anew."
+            ) from error
     else:
         # A run of before there was a choice, or none at all.
         before = None if any((output / name).exists() for name in STAGES) else record
