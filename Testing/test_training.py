@@ -516,6 +516,30 @@ def test_training_writes_a_model_that_loads(small_data: Path, tmp_path: Path) ->
     assert told[-1] == 1.0
 
 
+@pytest.mark.parametrize("stage", ["locator", "refiner"])
+def test_a_stage_on_its_own_is_the_whole_of_the_work(
+    small_data: Path, tmp_path: Path, stage: str
+) -> None:
+    """A share kept for the other one would make the time left far too short."""
+    told: list[float] = []
+
+    def progress(fraction: float, text: str) -> None:
+        if text.startswith(f"Training the {stage}: Step"):
+            told.append(fraction)
+
+    train_model(
+        small_data,
+        tmp_path / "run",
+        steps=100,
+        stage=stage,
+        synthetic=0,
+        device="cpu",
+        progress=progress,
+    )
+    steps = 20 if stage == "locator" else 80
+    assert told == pytest.approx([(at - 1) / steps for at in range(20, steps + 1, 20)])
+
+
 def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"synthetic": 0, "device": "cpu"}
     first = load_model(train_model(small_data, tmp_path / "first", steps=5, **options))

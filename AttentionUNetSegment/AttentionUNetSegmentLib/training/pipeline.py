@@ -156,7 +156,8 @@ def train_model(
         _keep_start(output, start)
     networks: dict[str, nn.Module] = {}
     done: dict[str, dict[str, float]] = {}
-    ends = {"locator": LOCATOR_SHARE, "refiner": 1.0}
+    # A stage that is not trained takes no time, or the time left would be far off.
+    ends = {"locator": {"all": LOCATOR_SHARE, "locator": 1.0}.get(stage, 0.0), "refiner": 1.0}
     begun = 0.0
     for name, stage_options in options.items():
         end = ends[name]
