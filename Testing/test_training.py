@@ -20,7 +20,9 @@ from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.resampling import aligned_grid
 from AttentionUNetSegmentLib.models import Model, load_model
 from AttentionUNetSegmentLib.training.clicks import (
+    Dispute,
     dilate,
+    draw_dispute,
     erode,
     patch_grid,
     pick_deep_voxel,
@@ -244,6 +246,111 @@ def test_where_nothing_is_wrong_the_organ_is_clicked_on() -> None:
     labels[4:12, 8:20, 8:20] = PANCREAS
     right = simulate_clicks(labels, PANCREAS, grid, rng, lambda channels: labels == PANCREAS)
     assert (labels[right[0, 0] > 0.99] == PANCREAS).all()
+
+
+def disputes(labels: torch.Tensor, image: torch.Tensor, count: int = 60) -> list[Dispute]:
+    drawn = [
+        draw_dispute(labels, image, PANCREAS, PATCH.spacing_mm, np.random.default_rng(seed))
+        for seed in range(count)
+    ]
+    return [one for one in drawn if one is not None]
+
+
+def test_a_dispute_is_about_one_piece_at_the_border() -> None:
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    labels[4:12, 2:30, 8:20] = PANCREAS
+    labels[:, :, 24:] = IGNORE
+    organ = (labels == PANCREAS).numpy()
+    drawn = disputes(labels, torch.zeros(labels.shape))
+    assert {one.inside for one in drawn} == {True, False}
+    depths = []
+    for one in drawn:
+        assert ndimage.label(one.piece)[1] == 1
+        assert not (one.piece & (organ if one.inside else ~organ)).any()
+        assert not (one.piece & (labels == IGNORE).numpy()).any()
+        assert (ndimage.binary_dilation(one.piece) & (organ if one.inside else ~organ)).any()
+        extent = np.ptp(np.argwhere(one.piece), axis=0) * PATCH.spacing_mm[::-1]
+        assert (extent <= 60).all()
+        depth = ndimage.distance_transform_edt(
+            ~organ if one.inside else organ, sampling=PATCH.spacing_mm[::-1]
+        )
+        depths.append(depth[one.piece].max())
+        settled = one.settled(labels, PANCREAS)
+        assert (settled[torch.from_numpy(one.piece)] == (PANCREAS if one.inside else 0)).all()
+        untouched = ~torch.from_numpy(one.piece)
+        assert torch.equal(settled[untouched], labels[untouched])
+    assert max(depths) <= 16
+    assert np.mean(np.array(depths) <= 6) > 0.5
+
+
+def test_what_a_dispute_adds_looks_like_the_organ() -> None:
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    labels[4:12, 8:20, 8:20] = PANCREAS
+    image = torch.full(labels.shape, 0.5)
+    image[:, :14] = 0.9  # half of the organ, and what is around that half
+    image[:, :, :7] = image[:, :, 21:] = 0.1  # fat
+    for one in disputes(labels, image):
+        assert not one.inside or image[torch.from_numpy(one.piece)].min() > 0.3
+
+
+def test_nothing_is_disputed_without_an_organ_or_where_it_is_tiny() -> None:
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    assert disputes(labels, torch.zeros(labels.shape)) == []
+    labels[:] = PANCREAS
+    assert disputes(labels, torch.zeros(labels.shape)) == []
+    labels[:] = IGNORE
+    labels[8, 8, 8:12] = PANCREAS
+    assert disputes(labels, torch.zeros(labels.shape)) == []
+
+
+def test_the_first_click_is_on_what_is_disputed() -> None:
+    labels = torch.zeros((16, 32, 32), dtype=torch.long)
+    labels[4:12, 8:20, 8:20] = PANCREAS
+    grid = patch_grid(labels.shape, PATCH.spacing_mm)
+    for seed, dispute in enumerate(disputes(labels, torch.zeros(labels.shape), 20)):
+        settled = dispute.settled(labels, PANCREAS)
+        channels = simulate_clicks(
+            settled,
+            PANCREAS,
+            grid,
+            np.random.default_rng(seed),
+            lambda channels: labels == PANCREAS,
+            dispute,
+        )
+        clicked = (channels[0, 0 if dispute.inside else 1] > 0.99).numpy()
+        assert (clicked & dispute.piece).any()
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, False), (1.0, True)])
+def test_training_learns_what_the_user_of_a_dispute_wants(
+    tmp_path: Path, probability: float, expected: bool
+) -> None:
+    augmentation = AugmentationOptions(
+        elastic_probability=0, cropped_view_probability=0, hidden_organ_probability=0
+    )
+    options = dataclasses.replace(
+        tiny_options(8),
+        kind_weights={"scan": 1.0},
+        augmentation=augmentation,
+        click_probability=1.0,
+        click_error_probability=1.0,
+        dispute_probability=probability,
+    )
+    run = StageTrainer(options, [small_case()], [], tmp_path)
+    drawn, learnt = [], []
+    sample, loss = run._sample, run.loss
+    run._sample = lambda step: drawn.append(sample(step)) or drawn[-1]  # type: ignore[method-assign]
+
+    def keep(logits: object, labels: torch.Tensor, known: object) -> torch.Tensor:
+        learnt.append(labels)
+        return loss(logits, labels, known)
+
+    run.loss = keep  # type: ignore[assignment]
+    run.run()
+    changed = [
+        not torch.equal(one.labels, labels) for (one, _), labels in zip(drawn, learnt, strict=False)
+    ]
+    assert any(changed) == expected
 
 
 def test_a_deep_voxel_is_of_the_region() -> None:

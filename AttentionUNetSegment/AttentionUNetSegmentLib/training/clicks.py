@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +15,14 @@ from ..inference.resampling import Grid
 from .losses import IGNORE
 
 MOST_TRAINING_CLICKS = 3
+DISPUTE_RADIUS_MM = (8.0, 30.0)
+"""How far along the border a disputed piece reaches."""
+DISPUTE_THIN_MM = (2.0, 6.0)
+DISPUTE_THICK_MM = (6.0, 16.0)
+"""How far off the border it reaches: mostly a shell, as a network's errors are; else a chunk."""
+THIN_PROBABILITY = 0.7
+FEWEST_DISPUTED = 20
+"""Voxels; a smaller piece is none that a user would click at."""
 
 
 def patch_grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> Grid:
@@ -104,23 +113,93 @@ def pick_deep_voxel(
     return int(k), int(j), int(i)
 
 
+@dataclass(frozen=True, eq=False)
+class Dispute:
+    """A piece at the organ's border that a user sees otherwise than the labels.
+
+    Args:
+        piece: boolean (k, j, i).
+        inside: it belongs to the organ, as this user sees it.
+    """
+
+    piece: np.ndarray
+    inside: bool
+
+    def settled(self, labels: torch.Tensor, target_label: int) -> torch.Tensor:
+        """Labels (k, j, i) as this user would have drawn them."""
+        return labels.masked_fill(torch.from_numpy(self.piece), target_label if self.inside else 0)
+
+
+def draw_dispute(
+    labels: torch.Tensor,
+    image: torch.Tensor,
+    target_label: int,
+    spacing_mm: Sequence[float],
+    rng: np.random.Generator,
+) -> Dispute | None:
+    """A random piece that another reader would add to the organ, or take away from it.
+
+    A network soon knows the scans that it learns from by heart; then it is right without a click,
+    and has nothing to learn from one. Where the truth is not what the scan suggests, only the click
+    tells.
+
+    Args:
+        labels, image: (k, j, i) of a patch; what is added looks like the organ.
+        target_label: the organ.
+        spacing_mm: along i, j, k.
+
+    Returns:
+        None where there is no organ, or the piece is too small to be clicked at.
+    """
+    from scipy import ndimage
+
+    organ, known = (labels == target_label).numpy(), (labels != IGNORE).numpy()
+    if not organ.any() or organ.all():
+        return None
+    inside = bool(rng.random() < 0.5)
+    thickness = rng.uniform(
+        *(DISPUTE_THIN_MM if rng.random() < THIN_PROBABILITY else DISPUTE_THICK_MM)
+    )
+    steps = np.asarray(spacing_mm)[::-1]
+    from_border = ndimage.distance_transform_edt(~organ if inside else organ, sampling=steps)
+    border = np.argwhere(organ & ~ndimage.binary_erosion(organ))
+    centre = border[int(rng.integers(len(border)))]
+    along = [(np.arange(n) - at) * mm for n, at, mm in zip(organ.shape, centre, steps, strict=True)]
+    k, j, i = np.ix_(*along)
+    near = np.sqrt(k * k + j * j + i * i) <= rng.uniform(*DISPUTE_RADIUS_MM)
+    piece = near & (from_border > 0) & (from_border <= thickness) & known
+    if inside:
+        smooth = ndimage.uniform_filter(image.numpy(), 3)
+        low, high = np.quantile(smooth[organ], (0.05, 0.95))
+        piece &= (smooth >= low) & (smooth <= high)
+    pieces, count = ndimage.label(piece)
+    if count == 0:
+        return None
+    sizes = np.bincount(pieces.ravel())[1:]
+    if sizes.max() < FEWEST_DISPUTED:
+        return None
+    return Dispute(pieces == int(sizes.argmax()) + 1, inside)
+
+
 def simulate_clicks(
     labels: torch.Tensor,
     target_label: int,
     grid: Grid,
     rng: np.random.Generator,
     predict: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    dispute: Dispute | None = None,
 ) -> torch.Tensor:
     """Clicks for a training patch.
 
     Args:
-        labels: (k, j, i).
+        labels: (k, j, i), a dispute settled already.
         target_label: the organ.
         grid: of the patch.
         predict: gives the network's answer, boolean (k, j, i), to click channels (1, 2, k, j, i).
             Then each click goes where the answer to those before it is most wrong (iterative
             training, Sofiiuk et al. 2022, arXiv 2102.06583). Without it the first goes into the
             organ and further ones anywhere near.
+        dispute: where the first click goes.
 
     Returns:
         (1, 2, k, j, i), the two click channels.
@@ -129,7 +208,10 @@ def simulate_clicks(
     clicks: list[Click] = []
     for number in range(int(rng.integers(1, MOST_TRAINING_CLICKS + 1))):
         voxel: tuple[int, int, int] | None
-        if predict is not None:
+        if number == 0 and dispute is not None:
+            inside = dispute.inside
+            voxel = pick_deep_voxel(dispute.piece, grid.spacing_mm, rng)
+        elif predict is not None:
             answer = predict(click_channels(clicks, grid))
             error = largest_error(organ.numpy(), answer.numpy(), known.numpy())
             wrong, inside = error or (organ.numpy(), True)

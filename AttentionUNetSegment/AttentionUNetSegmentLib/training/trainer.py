@@ -29,7 +29,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ..errors import TrainingError
 from ..networks import SegmentationNetwork, build_network, focus_ratio
 from .cases import LabelledCase
-from .clicks import patch_grid, simulate_clicks
+from .clicks import draw_dispute, patch_grid, simulate_clicks
 from .distributed import Processes
 from .losses import LossWeights, OrganLoss, gate_loss
 from .patches import (
@@ -90,6 +90,8 @@ class StageOptions:
         click_probability: share of samples with clicks (none for a network without click channels).
         click_error_probability: share of those whose clicks go, one after the other, where the
             network is most wrong.
+        dispute_probability: share of the latter in which the labels are changed first, at one
+            place of the organ's border, and the first click says so.
         gate_supervision: weight of :func:`.losses.gate_loss`; 0 leaves the gates to themselves.
         gate_reach_mm: widening of the organ at each gate, shallow first.
         gates_open_fraction: share of the budget in which the gates are frozen and pass everything
@@ -130,6 +132,7 @@ class StageOptions:
     deep_supervision: tuple[float, ...] = (1.0, 0.5, 0.25)
     click_probability: float = 0.5
     click_error_probability: float = 0.75
+    dispute_probability: float = 0.5
     gate_supervision: float = 0.1
     gate_reach_mm: tuple[float, ...] = (30.0, 20.0, 10.0, 5.0)
     gates_open_fraction: float = 0.0
@@ -446,20 +449,25 @@ class StageTrainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             yield
 
-    def _with_clicks(self, sample: Sample, rngs: Sequence[np.random.Generator]) -> torch.Tensor:
-        """The network's input: the image, and two click channels if it takes them."""
-        image = sample.image.to(self.device)
+    def _with_clicks(
+        self, sample: Sample, rngs: Sequence[np.random.Generator]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The network's input, the image and two click channels if it takes them; and labels."""
+        image, labels = sample.image.to(self.device), sample.labels
         if self.clickable:
-            channels = [self._clicks(sample, number, rng) for number, rng in enumerate(rngs)]
-            image = torch.cat((image, torch.cat(channels)), dim=1)
-        return self._squeezed(image)
+            clicked = [self._clicks(sample, number, rng) for number, rng in enumerate(rngs)]
+            image = torch.cat((image, torch.cat([channels for channels, _ in clicked])), dim=1)
+            labels = torch.stack([wanted for _, wanted in clicked])
+        return self._squeezed(image), self._squeezed(labels.to(self.device))
 
-    def _clicks(self, sample: Sample, number: int, rng: np.random.Generator) -> torch.Tensor:
-        """Click channels (1, 2, k, j, i) of a patch of the batch; none, for some."""
+    def _clicks(
+        self, sample: Sample, number: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Click channels (1, 2, k, j, i) of a patch of the batch, none for some; and its labels."""
         image = sample.image[number : number + 1].to(self.device)
-        if rng.random() >= self.options.click_probability:
-            return torch.zeros((1, 2, *image.shape[2:]), device=self.device)
         options, labels = self.options, sample.labels[number].cpu()
+        if rng.random() >= options.click_probability:
+            return torch.zeros((1, 2, *image.shape[2:]), device=self.device), labels
 
         def predict(channels: torch.Tensor) -> torch.Tensor:
             inputs = torch.cat((image, channels.to(self.device)), dim=1)
@@ -468,13 +476,20 @@ class StageTrainer:
             marked: torch.Tensor = logits[0].argmax(dim=0) == options.target_label
             return marked.reshape(labels.shape).cpu()
 
-        of_errors = rng.random() < options.click_error_probability
+        if rng.random() >= options.click_error_probability:
+            clicks = simulate_clicks(labels, options.target_label, self.grid, rng)
+            return clicks.to(self.device), labels
+        dispute = None
+        if rng.random() < options.dispute_probability:
+            picture = sample.image[number, 0].cpu()
+            spacing = self.grid.spacing_mm
+            dispute = draw_dispute(labels, picture, options.target_label, spacing, rng)
+        if dispute is not None:
+            labels = dispute.settled(labels, options.target_label)
         self.state.network.eval()
-        clicks = simulate_clicks(
-            labels, options.target_label, self.grid, rng, predict if of_errors else None
-        )
+        clicks = simulate_clicks(labels, options.target_label, self.grid, rng, predict, dispute)
         self.state.network.train()
-        return clicks.to(self.device)
+        return clicks.to(self.device), labels
 
     def _squeezed(self, patches: torch.Tensor) -> torch.Tensor:
         """Flat patches (..., 1, j, i) as the pictures (..., j, i) that a 2D network takes."""
@@ -490,8 +505,8 @@ class StageTrainer:
         gates_open = fraction < options.gates_open_fraction
         for network in (state.network, state.average):
             network.set_gates_open(gates_open)
-        inputs = self._with_clicks(sample, rngs).contiguous(memory_format=self.layout)
-        labels = self._squeezed(sample.labels.to(self.device))
+        inputs, labels = self._with_clicks(sample, rngs)
+        inputs = inputs.contiguous(memory_format=self.layout)
         with self._precision():
             output = state.network(inputs, return_attention=True, return_deep=True)
         loss = self.loss((output.logits, *output.deep), labels, sample.organs_known)
