@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from AttentionUNetSegmentLib.training.finetuning import (
 )
 from AttentionUNetSegmentLib.training.metrics import score
 from AttentionUNetSegmentLib.training.patches import PatchOptions
+from AttentionUNetSegmentLib.training.recipes import trainings_of
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
 from small_cases import small_case, write_case
@@ -248,6 +250,19 @@ def test_half_of_the_samples_come_from_the_corrected_cases(card: ModelCard) -> N
     assert made.network == card.stages["refiner"].network
     assert made.patch.spacing_mm == card.stages["refiner"].spacing_mm
     assert (made.patience, made.validate_every_steps) == (8, 25)  # it ends early
+
+
+def test_trainings_are_counted_through_all_models_that_a_model_comes_from(card: ModelCard) -> None:
+    def trained(training: Mapping[str, Any]) -> int:
+        made = dataclasses.replace(card, training=training)
+        assert stage_options("refiner", made, options()).trainings_before == trainings_of(made)
+        return trainings_of(made)
+
+    first = {"machine": "a laptop"}
+    second = {"started_from": {"name": "a", "training": first}}
+    third = {"finetuned_from": {"name": "b", "training": second}}
+    assert [trained(one) for one in ({}, first, second, third)] == [0, 1, 2, 3]
+    assert trained({"started_from": "somewhere"}) == 1  # what a card tells of training is free
 
 
 def test_a_model_is_trained_as_its_card_says(card: ModelCard) -> None:

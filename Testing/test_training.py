@@ -670,6 +670,8 @@ def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
     assert first.card.weights is not None
     assert training["started_from"]["weights_sha256"] == first.card.weights.sha256
     assert training["started_from"]["training"]["done"]["locator"]["steps"] == 1
+    assert first.card.training["recipe"]["refiner"]["trainings_before"] == 0
+    assert training["recipe"]["refiner"]["trainings_before"] == 1
 
     # Given again, the command goes on; with another start it is another run.
     train_model(small_data, tmp_path / "other", **options)
@@ -681,6 +683,22 @@ def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
     (tmp_path / "other" / "start.json").write_text("{")
     with pytest.raises(TrainingError, match="remove the folder to begin anew"):
         train_model(small_data, tmp_path / "other", **options)
+
+
+def test_going_on_shows_other_samples(tmp_path: Path) -> None:
+    """With the same seed too, or a model would be trained on with what it has seen."""
+    runs = [
+        StageTrainer(
+            dataclasses.replace(tiny_options(1), trainings_before=before),
+            [small_case()],
+            [],
+            tmp_path / name,
+        )
+        for name, before in (("first", 0), ("same", 0), ("on", 1))
+    ]
+    first, same, further = (run._patch(5, 0)[0].image for run in runs)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, further)
 
 
 def test_a_start_that_does_not_fit_is_refused(small_data: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from .checker import require_sound
 from .datasets import find_cases, find_data_set, load_cases
 from .evaluation import Evaluation, evaluate_case
 from .pipeline import PRECISIONS, STAGES
-from .recipes import locator_options, refiner_options
+from .recipes import locator_options, refiner_options, trainings_of
 from .schedule import Budget, LearningRate
 from .splits import Split, held_out_split
 from .trainer import StageOptions, StageTrainer
@@ -469,6 +469,7 @@ def stage_options(name: str, card: ModelCard, options: FinetuningOptions) -> Sta
         patch=dataclasses.replace(made.patch, spacing_mm=stage.spacing_mm),
         target_label=card.target_label.value,
         window_hu=card.intensity_window_hu,
+        trainings_before=trainings_of(card),
         learning_rate=LearningRate(peak=options.learning_rate),
         kind_weights={
             "corrected": 1 - ORIGINAL_SHARE,

@@ -42,6 +42,7 @@ from .recipes import (
     locator_options,
     refiner_options,
     slice_options,
+    trainings_of,
 )
 from .schedule import Budget
 from .splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
@@ -151,6 +152,10 @@ def train_model(
     start = None if start_from is None else load_model(find_model(start_from))
     if start is not None:
         _check_start(start.card, found, options)
+        before = trainings_of(start.card)
+        options = {
+            name: dataclasses.replace(one, trainings_before=before) for name, one in options.items()
+        }
     if together.is_first:
         _keep_splits(output / SPLITS_FILE, drawn, fold, seed)
         _keep_start(output, start)

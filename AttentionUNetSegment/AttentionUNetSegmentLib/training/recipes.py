@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..models import ModelCard
 from .datasets import BTCV_LABELS, PANCREAS
 from .patches import AugmentationOptions, PatchOptions
 from .schedule import Budget, LearningRate
@@ -17,6 +19,16 @@ WINDOW_PICTURE = (0.0, 255.0)
 SLICE_PIXELS = 256
 SHIFT = 0.1
 """Of a slice's width: how far it is shifted at most (recipe)."""
+
+
+def trainings_of(card: ModelCard) -> int:
+    """How often a model's weights learnt: once, and again for each model that they came from."""
+    count, training = 0, card.training
+    while isinstance(training, Mapping) and training:
+        count += 1
+        source = training.get("started_from", training.get("finetuned_from"))
+        training = source.get("training", {}) if isinstance(source, Mapping) else {}
+    return count
 
 
 def attention_unet(

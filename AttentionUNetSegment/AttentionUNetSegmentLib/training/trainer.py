@@ -78,6 +78,9 @@ class StageOptions:
         patch: what a training sample shows.
         target_label: the organ that counts.
         window_hu: HU that become 0 and 1.
+        seed: of the first weights and of the samples.
+        trainings_before: that the first weights had; each training sees other samples, so that
+            going on brings more than the same again.
         batch_size: patches a step, of all processes together.
         optimizer: "adam" or "adamw".
         learning_rate: over the budget.
@@ -113,6 +116,7 @@ class StageOptions:
     target_label: int
     window_hu: tuple[float, float] = (-125.0, 275.0)
     seed: int = 0
+    trainings_before: int = 0
     batch_size: int = 1
     optimizer: str = "adamw"
     learning_rate: LearningRate = field(default_factory=LearningRate)
@@ -423,13 +427,13 @@ class StageTrainer:
         return batch_of([sample for sample, _ in drawn]), [rng for _, rng in drawn]
 
     def _patch(self, step: int, number: int) -> tuple[Sample, np.random.Generator]:
-        rng = np.random.default_rng([self.options.seed, step, number])
+        options = self.options
+        rng = np.random.default_rng([options.seed, step, number, options.trainings_before])
         kinds = list(self.train_sources)
-        weights = np.array([self.options.kind_weights[kind] for kind in kinds])
+        weights = np.array([options.kind_weights[kind] for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         sources = self.train_sources[kind]
         source = sources[int(rng.integers(len(sources)))]
-        options = self.options
         return source.sample(options.patch, options.augmentation, rng, self.intensity), rng
 
     def _samples(self, pool: ThreadPoolExecutor) -> Iterator[Drawn]:
