@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def preload() -> None:
         "torch._dynamo",
     ):
         importlib.import_module(name)
+    # Finding it writes a file, and is done once; a program has long done so when a disk fills up.
+    tempfile.gettempdir()
 
     def draw(prediction: Any, file: Path, *arguments: str, **options: str) -> None:
         file.write_bytes(b"a picture")
