@@ -647,6 +647,31 @@ def test_a_stage_on_its_own_is_the_whole_of_the_work(
     assert told == pytest.approx([(at - 1) / steps for at in range(20, steps + 1, 20)])
 
 
+def test_regions_that_are_not_to_be_learnt_from_are_not_named(
+    small_data: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"steps": 2, "synthetic": 0, "device": "cpu"}
+    with pytest.raises(InputError, match="no cropped regions"):
+        train_model(small_data, tmp_path / "run", choices=Choices(regions=0.2), **options)
+    assert not (tmp_path / "run").exists()
+    region = small_case("region")
+    region = dataclasses.replace(
+        region,
+        ct=region.ct.with_array(region.ct.array + np.int16(2)),  # the same image is refused
+        labels=region.labels.with_array((region.labels.array == PANCREAS).astype(np.uint8)),
+    )
+    write_case(small_data / "panorama-roi", "panorama001", region, "_pancreas")
+    kinds = {
+        share: set(
+            load_model(
+                train_model(small_data, tmp_path / str(share), choices=choices, **options)
+            ).card.training["cases"]
+        )
+        for share, choices in ((share, Choices(regions=share)) for share in (0.0, 0.2))
+    }
+    assert kinds == {0.0: {"scan"}, 0.2: {"scan", "region"}}
+
+
 def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"synthetic": 0, "device": "cpu"}
     first = load_model(train_model(small_data, tmp_path / "first", steps=5, **options))

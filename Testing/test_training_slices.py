@@ -16,7 +16,7 @@ from AttentionUNetSegmentLib.models import load_model
 from AttentionUNetSegmentLib.training.datasets import PANCREAS, LabelledCase
 from AttentionUNetSegmentLib.training.patches import AugmentationOptions, PatchOptions, PatchSource
 from AttentionUNetSegmentLib.training.pipeline import train_model
-from AttentionUNetSegmentLib.training.recipes import Choices, refiner_options, slice_options
+from AttentionUNetSegmentLib.training.recipes import Choices, locator_options, refiner_options, slice_options
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.splits import load_splits
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
@@ -233,6 +233,19 @@ def test_choices_change_what_they_name_and_nothing_else() -> None:
     assert (changed.gates_open_fraction, changed.clip_norm) == (0.5, 2.0)
     with pytest.raises(InputError, match="thicker"):
         Choices(patch=(32, 32, 1)).applied_to(recipe)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.32])
+def test_share_of_the_regions_leaves_the_proportions_of_the_others(share: float) -> None:
+    recipe = refiner_options(Budget(steps=1))
+    weights, before = Choices(regions=share).applied_to(recipe).kind_weights, recipe.kind_weights
+    assert weights["region"] == share
+    assert sum(weights.values()) == pytest.approx(1)
+    for kind in ("synthetic", "elsewhere"):
+        ratio = before[kind] / before["scan"]
+        assert weights[kind] / weights["scan"] == pytest.approx(ratio)
+    locator = locator_options(Budget(steps=1))
+    assert Choices(regions=share).applied_to(locator) == locator
 
 
 SMALL = Choices(channels=CHANNELS, patch=(32, 32, 1), spacing_mm=(4.0, 4.0, 3.0), batch_size=2)

@@ -30,7 +30,7 @@ from ..models import (
     save_model,
 )
 from ..models.card import LARGEST_BYTES
-from .cases import DataSet, LabelledCase
+from .cases import CaseFiles, DataSet, LabelledCase
 from .checker import require_sound
 from .datasets import find_cases, find_data_set, load_cases
 from .distributed import Processes
@@ -127,6 +127,7 @@ def train_model(
         note(warning.text)
     drawn = _splits(found, splits, folds, fold, seed)
     train, validation = find_cases(found, drawn[fold])
+    train = _with_regions(train, choices.regions if choices else None)
     if synthetic is None:
         synthetic = 8 if found.layout == "btcv" and not flat else 0
     elif synthetic and found.layout != "btcv":
@@ -211,6 +212,19 @@ def _with_target(found: DataSet, target: str | None) -> DataSet:
             f"The data set has no label '{target}'; choose one of {', '.join(found.labels[1:])}."
         )
     return dataclasses.replace(found, target=names[target.casefold()])
+
+
+def _with_regions(train: list[CaseFiles], share: float | None) -> list[CaseFiles]:
+    """The cases to learn from; without the cropped regions where none of the samples is theirs.
+
+    Raises:
+        InputError: a share is asked for, and there are none.
+    """
+    if share == 0:
+        return [case for case in train if case.kind != "region"]
+    if share is not None and not any(case.kind == "region" for case in train):
+        raise InputError("The data set has no cropped regions; leave out --regions.")
+    return train
 
 
 def _dimensions(found: DataSet, dimensions: int | None, stage: str) -> int:

@@ -145,6 +145,8 @@ class Choices:
         all_organs, gate_supervision, gates_open, average_decay: see :class:`.trainer.StageOptions`.
         learning_rate, final_learning_rate, warmup, warmup_start: see :class:`LearningRate`.
         flips, quarter_turns: probabilities; flips along R and A.
+        regions: share of the refiner's samples that come from cropped regions, where there are
+            some; the other kinds keep their proportions.
         shift: of the patch's size.
         rotation_degrees: most about S.
         others: as the field of the same name of the stage's or the augmentation's options.
@@ -177,6 +179,7 @@ class Choices:
     gates_open: float | None = None
     patience: int | None = None
     validate_every: int | None = None
+    regions: float | None = None
     flips: float | None = None
     quarter_turns: float | None = None
     shift: float | None = None
@@ -240,6 +243,7 @@ class Choices:
                     warmup_start=self.warmup_start,
                 ),
             ),
+            kind_weights=self._kinds(options.kind_weights),
             **_given(
                 all_organs=self.all_organs,
                 gate_supervision=self.gate_supervision,
@@ -253,6 +257,17 @@ class Choices:
                 validate_every_steps=self.validate_every,
             ),
         )
+
+    def _kinds(self, weights: dict[str, float]) -> dict[str, float]:
+        if self.regions is None or "region" not in weights:
+            return weights
+        others = sum(weights.values()) - weights["region"]
+        shares = {
+            kind: weight / others * (1 - self.regions)
+            for kind, weight in weights.items()
+            if kind != "region"
+        }
+        return {**shares, "region": self.regions}
 
     def _augmentation(self, options: AugmentationOptions) -> AugmentationOptions:
         turned = self.rotation_degrees

@@ -26,6 +26,6 @@ def never_two_deep(network: nn.Module) -> None:
 
 def _convolve(convolution: nn.Conv3d, image: torch.Tensor) -> torch.Tensor:
     if image.shape[2] != _FAULTY_DEPTH:
-        return nn.Conv3d.forward(convolution, image)
+        return type(convolution).forward(convolution, image)
     deeper = F.pad(image, (0, 0, 0, 0, 0, 1))
-    return nn.Conv3d.forward(convolution, deeper)[:, :, :_FAULTY_DEPTH]
+    return type(convolution).forward(convolution, deeper)[:, :, :_FAULTY_DEPTH]

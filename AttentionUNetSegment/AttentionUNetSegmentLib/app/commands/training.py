@@ -244,6 +244,15 @@ def train(
             rich_help_panel=OPTIMISATION,
         ),
     ] = None,
+    regions: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the refiner's samples that come from cropped regions; 0.32.",
+            min=0,
+            max=0.99,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     rotation: Annotated[
         float | None,
         typer.Option(
@@ -353,6 +362,7 @@ def train(
         gates_open=gates_open,
         patience=patience,
         validate_every=validate_every,
+        regions=regions,
         rotation_degrees=rotation,
         scale=scale,
         shift=shift,

@@ -1,0 +1,58 @@
+"""Convolution of volumes that PyTorch computes fast on a CPU, one volume at a time too.
+
+For a single volume in float32 PyTorch decides by the size of all axes but the last whether oneDNN
+computes a convolution (``ConvParams::use_mkldnn`` in ATen). Volumes are larger than pictures along
+an axis that it does not count, so that most levels of a network are left to ``slow_conv3d``, which
+takes three to eight times as long. Two halves of a volume are a batch of two, and those always go
+to oneDNN. Its backward pass is also faster where it has nothing to pad.
+
+Where PyTorch chooses well by itself (a GPU, bfloat16, a batch, an export), nothing is changed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+_ONEDNN_FROM = 20480
+"""Elements, without the last axis, above which PyTorch gives a single volume to oneDNN."""
+
+
+class VolumeConv(nn.Conv3d):
+    """`torch.nn.Conv3d`: the same weights, the same answer within rounding."""
+
+    def _conv_forward(
+        self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        if not self._is_chosen_badly(input):
+            return super()._conv_forward(input, weight, bias)
+        halved = self._is_slow(input) and input.shape[2] % 2 == 0
+        if not halved and not torch.is_grad_enabled():
+            return super()._conv_forward(input, weight, bias)
+        above, rows, columns = (size // 2 for size in self.kernel_size)
+        padded = F.pad(input, (0, 0, 0, 0, above, above))
+        if halved:
+            depth = input.shape[2] // 2 + 2 * above
+            padded = torch.cat((padded[:, :, :depth], padded[:, :, -depth:]))
+        output = F.conv3d(padded, weight, bias, padding=(0, rows, columns))
+        return torch.cat((output[:1], output[1:]), dim=2) if halved else output
+
+    def _is_chosen_badly(self, input: torch.Tensor) -> bool:
+        """Whether this is a case of which the module's text speaks."""
+        return (
+            input.device.type == "cpu"
+            and input.dtype == torch.float32
+            and input.shape[0] == 1
+            and self.kernel_size == (3, 3, 3)
+            and self.padding == (1, 1, 1)
+            and self.stride == self.dilation == (1, 1, 1)
+            and self.groups == 1
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
+        )
+
+    def _is_slow(self, input: torch.Tensor) -> bool:
+        return math.prod(input.shape[:4]) <= _ONEDNN_FROM
