@@ -1,6 +1,6 @@
 """What can be done to a model's answers without training it again, and what it gives.
 
-    python Testing/measure_tricks.py DATA [--model NAME] [--run RUN] [--split all]
+    python Testing/measure_tricks.py DATA [--model NAME] [--run RUN] [--split train] [--bfloat16]
 
 A row for each trick: Dice without a click of every case, and the mean. RUN is the folder of the
 training run that the model came from: the weights before they were put into half precision.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +21,7 @@ import torch
 from AttentionUNetSegmentLib.inference import Predictor, look, predictor, session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
 from AttentionUNetSegmentLib.networks import NetworkOutput
+from AttentionUNetSegmentLib.networks.blocks import resize
 from AttentionUNetSegmentLib.training.cases import LabelledCase
 from AttentionUNetSegmentLib.training.datasets import find_cases, find_data_set, load_cases
 from AttentionUNetSegmentLib.training.metrics import score
@@ -41,6 +42,26 @@ class Mirrored(nn.Module):
         output = self.network(image, return_attention=True)
         mirrored = self.network(image.flip(-1)).flip(-1)
         mean = (output.logits.float().softmax(dim=1) + mirrored.float().softmax(dim=1)) / 2
+        return NetworkOutput(mean.clamp_min(1e-9).log(), output.attention, ())
+
+
+class Zoomed(nn.Module):
+    """The mean of the answers to an image, and to it at other sizes."""
+
+    def __init__(self, network: nn.Module, scales: Sequence[float] = (0.9, 1.1)) -> None:
+        super().__init__()
+        self.network = network
+        self.scales = scales
+        self.gates = getattr(network, "gates", ())
+
+    def forward(self, image: torch.Tensor, return_attention: bool = False) -> Any:
+        output = self.network(image, return_attention=True)
+        answers = [output.logits.float().softmax(dim=1)]
+        for scale in self.scales:
+            size = [round(length * scale) for length in image.shape[2:]]
+            logits = self.network(resize(image, tuple(size))).float()
+            answers.append(resize(logits.softmax(dim=1), image.shape[2:]))
+        mean = torch.stack(answers).mean(dim=0)
         return NetworkOutput(mean.clamp_min(1e-9).log(), output.attention, ())
 
 
@@ -81,11 +102,12 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--bfloat16", action="store_true", help="slow where a CPU has none")
     parser.add_argument("--split", choices=("validation", "train"), default="validation")
     arguments = parser.parse_args()
 
     folder = find_model(arguments.model)
-    usual = Predictor(load_model(folder), "cpu")
+    usual = Predictor(load_model(folder), "cpu", "float32")
     found = find_data_set(arguments.data).relabelled([one.name for one in usual.card.labels])
     train, validation = find_cases(found)
     chosen = validation if arguments.split == "validation" else train
@@ -100,12 +122,13 @@ def main() -> None:
         cells = " | ".join(f"{one:.3f}" for one in dice)
         print(f"| {title} | {cells} | {statistics.fmean(dice):.4f} |", flush=True)
 
-    row("as shipped", usual)
-    row("in float32", Predictor(load_model(folder), "cpu", "float32"))
+    row("as shipped, in float32", usual)
+    if arguments.bfloat16:
+        row("in bfloat16", Predictor(load_model(folder), "cpu", "bfloat16"))
     if arguments.run is not None:
         unhalved = before_halving(load_model(folder), arguments.run)
         row(
-            "in float32, with the weights before half precision",
+            "with the weights before half precision",
             Predictor(unhalved, "cpu", "float32"),
         )
     for value in THRESHOLDS:
@@ -113,7 +136,10 @@ def main() -> None:
     row("every piece and hole kept", usual, every_piece)
     mirrored = load_model(folder)
     mirrored.networks["refiner"] = Mirrored(mirrored.networks["refiner"])  # type: ignore[index]
-    row("mirrored too, and averaged", Predictor(mirrored, "cpu"))
+    row("mirrored too, and averaged", Predictor(mirrored, "cpu", "float32"))
+    zoomed = load_model(folder)
+    zoomed.networks["refiner"] = Zoomed(zoomed.networks["refiner"])  # type: ignore[index]
+    row("smaller and larger too, and averaged", Predictor(zoomed, "cpu", "float32"))
 
 
 def dice_of(asked: Predictor, case: LabelledCase) -> float:

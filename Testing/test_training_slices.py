@@ -16,7 +16,12 @@ from AttentionUNetSegmentLib.models import load_model
 from AttentionUNetSegmentLib.training.datasets import PANCREAS, LabelledCase
 from AttentionUNetSegmentLib.training.patches import AugmentationOptions, PatchOptions, PatchSource
 from AttentionUNetSegmentLib.training.pipeline import train_model
-from AttentionUNetSegmentLib.training.recipes import Choices, locator_options, refiner_options, slice_options
+from AttentionUNetSegmentLib.training.recipes import (
+    Choices,
+    locator_options,
+    refiner_options,
+    slice_options,
+)
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.splits import load_splits
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
