@@ -94,12 +94,11 @@ def slow_convolutions(network: nn.Module, image: torch.Tensor, learning: bool) -
 )
 @pytest.mark.parametrize("learning", [True, False])
 def test_no_level_of_a_network_is_left_to_the_slow_convolution(learning: bool) -> None:
-    """Of one patch; the plain convolution is left to it, or PyTorch has mended its choice."""
     torch.manual_seed(0)
     network = build_network({**attention_unet((4, 8, 16), in_channels=3), "name": "UNet"})
     image = torch.rand(1, 3, 16, 32, 32)
     found = slow_convolutions(network, image, learning)
-    # Of one voxel a kernel there is nothing to halve: the heads.
+    # Kernels of one voxel, those of the heads, are not halved.
     assert found <= sum(
         isinstance(one, nn.Conv3d) and one.kernel_size == (1, 1, 1) for one in network.modules()
     )
