@@ -58,7 +58,7 @@ class RememberingPredictor(Predictor):
         return self._once(("locate", id(volume)), super().locate, volume, *rest)
 
     def refine(self, scan: Any, grid: Any, clicks: Sequence[Click], *rest: Any) -> Look:
-        key = ("refine", grid.shape, grid.ijk_to_ras.tobytes(), tuple(clicks), float(scan.sum()))
+        key = ("refine", grid.shape, grid.ijk_to_ras.tobytes(), tuple(clicks))
         look = self._once(key, super().refine, scan, grid, clicks, *rest)
         assert isinstance(look, Look)
         return look

@@ -1,9 +1,10 @@
 """What it brings on this CPU that volumes are convolved in halves. See ``networks/volume_conv.py``.
 
-    python Testing/measure_convolution.py [--threads 2] [--repetitions 10]
+    python Testing/measure_convolution.py [--scan SCAN] [--threads 2] [--repetitions 10]
 
 The shipped refiner on a patch of the size that it was trained on, in float32, with our convolution
-and with PyTorch's, in turns: an answer, and the forward and backward pass of a training step.
+and with PyTorch's, in turns: an answer, and the forward and backward pass of a training step. With
+a scan also the whole prediction, and a click after it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
+from AttentionUNetSegmentLib.inference import Predictor, read_volume
+from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 from AttentionUNetSegmentLib.networks.volume_conv import VolumeConv
 from AttentionUNetSegmentLib.training.recipes import refiner_options
@@ -35,11 +40,13 @@ def seconds(action: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scan", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=10)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    network = load_model(find_model(DEFAULT_MODEL)).networks["refiner"]
+    model = load_model(find_model(DEFAULT_MODEL))
+    network = model.networks["refiner"]
     network.requires_grad_(True)
     patch = refiner_options(Budget(steps=1)).patch
     image = torch.rand(1, 3, *patch.shape, generator=torch.Generator().manual_seed(0))
@@ -52,13 +59,30 @@ def main() -> None:
         network.zero_grad()
         network(image).square().mean().backward()
 
+    actions: dict[str, Callable[[], object]] = {"an answer": answer, "a training step": step}
+    if arguments.scan is not None:
+        volume, predictor = read_volume(arguments.scan), Predictor(model, "cpu", "float32")
+        session = Session(predictor, volume)
+        k, j, i = np.argwhere(session.predict().mask).mean(axis=0).round()
+        r, a, s = (volume.ijk_to_ras @ (i, j, k, 1.0))[:3]
+
+        def click() -> None:
+            # Elsewhere each time, or the answer would be known.
+            nonlocal r
+            r += 0.1
+            session.add_click((r, a, s), inside=False)
+            session.undo()
+
+        actions |= {"scan to mask": lambda: predictor.predict(volume), "a click": click}
+
     kinds: dict[str, type[nn.Conv3d]] = {"PyTorch's": nn.Conv3d, "ours": VolumeConv}
     print(f"Patch {patch.shape}, float32, {arguments.threads} threads, medians in seconds:")
-    for name, action in (("an answer", answer), ("a training step", step)):
+    for name, action in actions.items():
         times: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(arguments.repetitions + 1):
             for kind, convolution in kinds.items():
-                convolve_with(convolution, network)
+                for one in model.networks.values():
+                    convolve_with(convolution, one)
                 times[kind].append(seconds(action))
         # The first of each allocates.
         theirs, ours = (statistics.median(one[1:]) for one in times.values())

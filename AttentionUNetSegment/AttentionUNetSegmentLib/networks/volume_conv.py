@@ -6,7 +6,8 @@ an axis that it does not count, so that most levels of a network are left to ``s
 takes three to eight times as long. Two halves of a volume are a batch of two, and those always go
 to oneDNN. Its backward pass is also faster where it has nothing to pad.
 
-Where PyTorch chooses well by itself (a GPU, bfloat16, a batch, an export), nothing is changed.
+Where that is not so (a GPU, bfloat16, a batch, a PyTorch without oneDNN, an export), nothing is
+changed.
 """
 
 from __future__ import annotations
@@ -27,21 +28,20 @@ class VolumeConv(nn.Conv3d):
     def _conv_forward(
         self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        if not self._is_chosen_badly(input):
+        if not self._concerns(input):
             return super()._conv_forward(input, weight, bias)
         halved = self._is_slow(input) and input.shape[2] % 2 == 0
         if not halved and not torch.is_grad_enabled():
             return super()._conv_forward(input, weight, bias)
-        above, rows, columns = (size // 2 for size in self.kernel_size)
-        padded = F.pad(input, (0, 0, 0, 0, above, above))
+        padded = F.pad(input, (0, 0, 0, 0, 1, 1))
         if halved:
-            depth = input.shape[2] // 2 + 2 * above
+            depth = input.shape[2] // 2 + 2
             padded = torch.cat((padded[:, :, :depth], padded[:, :, -depth:]))
-        output = F.conv3d(padded, weight, bias, padding=(0, rows, columns))
+        output = F.conv3d(padded, weight, bias, padding=(0, 1, 1))
         return torch.cat((output[:1], output[1:]), dim=2) if halved else output
 
-    def _is_chosen_badly(self, input: torch.Tensor) -> bool:
-        """Whether this is a case of which the module's text speaks."""
+    def _concerns(self, input: torch.Tensor) -> bool:
+        """Whether it is a single volume in float32 on a CPU with oneDNN, and a plain 3 x 3 x 3."""
         return (
             input.device.type == "cpu"
             and input.dtype == torch.float32
@@ -50,6 +50,7 @@ class VolumeConv(nn.Conv3d):
             and self.padding == (1, 1, 1)
             and self.stride == self.dilation == (1, 1, 1)
             and self.groups == 1
+            and torch.backends.mkldnn.is_available()
             and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling()
         )
