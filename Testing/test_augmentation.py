@@ -97,6 +97,28 @@ def test_scaling_stays_in_its_range_and_uses_it() -> None:
     assert logs.mean(axis=1).max() > 0.18
 
 
+def test_clipped_intensities_are_numpys_clip_within_the_scan(source: PatchSource) -> None:
+    # The patch reaches beyond the scan, where nothing was measured: that stays black.
+    beyond = dataclasses.replace(VOLUME, size=(70, 50, 30))
+    plain, labels = drawn(source, beyond)
+    within, outside = plain[:, :, 5:65], np.s_[:, :, [0, -1]]
+    for seed in range(5):
+        image, same = drawn(
+            source,
+            beyond,
+            seed,
+            clipped_probability=1.0,
+            clipped_low=(0.17, 0.18),
+            clipped_high=(0.6, 0.7),
+        )
+        low, high = image[:, :, 5:65].min(), image.max()
+        assert 0.17 <= low <= 0.18
+        assert 0.6 <= high <= 0.7
+        np.testing.assert_allclose(image[:, :, 5:65], np.clip(within, low, high), atol=1e-6)
+        assert not image[outside].any()
+        np.testing.assert_array_equal(same, labels)
+
+
 @SIZES
 def test_the_shift_stays_in_its_range_and_uses_it(source: PatchSource, patch: PatchOptions) -> None:
     shifted = dataclasses.replace(patch, jitter_mm=(10.0, 10.0, 0.0))

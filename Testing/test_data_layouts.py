@@ -321,21 +321,26 @@ def test_a_coloured_picture_is_refused_and_a_grey_one_in_colours_is_not(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("folder", "layout", "cases", "patients"),
+    ("folder", "layout", "patterns"),
     [
-        ("", "btcv", 65, 65),
-        ("btcv/train", "btcv", 14, 14),
-        ("panorama-roi", "panorama", 51, 51),
-        ("pancreas-ct-slices", "slices", 333, 41),
+        ("", "btcv", ("btcv/train/*_ct.nii.gz", "panorama-roi/*_ct.nii.gz")),
+        ("btcv/train", "btcv", ("*_ct.nii.gz",)),
+        ("panorama-roi", "panorama", ("*_ct.nii.gz",)),
+        ("pancreas-ct-slices", "slices", ("images/*.jpg",)),
     ],
 )
 def test_the_data_at_hand(
-    shared_data: Path, folder: str, layout: str, cases: int, patients: int
+    shared_data: Path, folder: str, layout: str, patterns: tuple[str, ...]
 ) -> None:
-    data = find_data_set(shared_data / folder)
+    """Every image in the folder is a case, however many there are by now."""
+    root = shared_data / folder
+    images = sorted(file for pattern in patterns for file in root.glob(pattern))
+    data = find_data_set(root)
     assert data.layout == layout
-    assert len(data.cases) == cases
-    assert len({case.patient for case in data.cases}) == patients
+    assert sorted(case.image for case in data.cases) == images
+    # Slices are named PANCREAS_PATIENT-NUMBER, all else by its patient.
+    patients = {file.name.split("-")[0].split("_ct")[0] for file in images}
+    assert len({case.patient for case in data.cases}) == len(patients)
     assert load_case(data.cases[0]).labels.array.any()
 
 

@@ -53,6 +53,12 @@ class AugmentationOptions:
     thick_slices_probability: float = 0.25
     cropped_view_probability: float = 0.2
     hidden_organ_probability: float = 0.08
+    clipped_probability: float = 0.0
+    """Of clipping the intensities to a narrower window, as data sets are found clipped. Off in
+    2D, whose pictures are windowed already."""
+    clipped_low: tuple[float, float] = (0.05, 0.25)
+    clipped_high: tuple[float, float] = (0.65, 0.9)
+    """Of the network's window: where the narrower window may begin and end."""
     brightness: float = 0.1
     contrast: float = 0.3
     gamma: tuple[float, float] = (0.7, 1.5)
@@ -221,6 +227,10 @@ class PatchSource:
         if self.case.kind == "region":
             labels = torch.where(within, labels, torch.full_like(labels, IGNORE))
         if augmentation is not None:
+            # Nothing is drawn for what is off, so that samples of older runs stay what they were.
+            clipped = augmentation.clipped_probability
+            if clipped and rng.random() < clipped:
+                image = clip_intensities(image, within, augmentation, rng)
             if rng.random() < augmentation.hidden_organ_probability:
                 image, labels = hide_organ(image, labels, self.target_label, rng)
             if rng.random() < augmentation.cropped_view_probability:
@@ -337,6 +347,22 @@ def random_bend(
         coarse[:, 2] = 0
     fine = F.interpolate(coarse, size=patch.shape, mode="trilinear", align_corners=True)
     return fine.movedim(1, -1)
+
+
+def clip_intensities(
+    image: torch.Tensor,
+    within: torch.Tensor,
+    options: AugmentationOptions,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    """Flatten what is dark and what is bright, as in a scan that somebody clipped.
+
+    Some regions around the pancreas come clipped, and whole scans do not; without such samples
+    flat fat and flat vessels would come to mean "the pancreas is near". Beyond the scan (where
+    ``within`` is false) stays black.
+    """
+    low, high = rng.uniform(*options.clipped_low), rng.uniform(*options.clipped_high)
+    return torch.where(within, image.clamp(low, high), image)
 
 
 def crop_view(

@@ -19,6 +19,9 @@ WINDOW_PICTURE = (0.0, 255.0)
 SLICE_PIXELS = 256
 SHIFT = 0.1
 """Of a slice's width: how far it is shifted at most (recipe)."""
+CLIPPED = 0.3
+"""Of samples: how often they are shown with clipped intensities; of PANORAMA's regions more than
+half come so."""
 
 
 def trainings_of(card: ModelCard) -> int:
@@ -69,7 +72,10 @@ def locator_options(budget: Budget, seed: int = 0, learning_rate: float = 1e-3) 
         seed=seed,
         learning_rate=LearningRate(peak=learning_rate),
         augmentation=AugmentationOptions(
-            scale=0.25, cropped_view_probability=0.3, hidden_organ_probability=0.25
+            scale=0.25,
+            cropped_view_probability=0.3,
+            hidden_organ_probability=0.25,
+            clipped_probability=CLIPPED,
         ),
         kind_weights={"scan": 0.78, "synthetic": 0.12, "elsewhere": 0.1},
         all_organs=1.0,
@@ -88,6 +94,7 @@ def refiner_options(budget: Budget, seed: int = 0, learning_rate: float = 1e-3) 
         window_hu=WINDOW_HU,
         seed=seed,
         learning_rate=LearningRate(peak=learning_rate),
+        augmentation=AugmentationOptions(clipped_probability=CLIPPED),
     )
 
 
