@@ -101,6 +101,7 @@ def _start(slicer: Any) -> None:
     sys.modules["ctk"] = ModuleType("ctk", "CTK's classes as PythonQt shows them.")
     # The rest is imported after PySide6's classes have learnt PythonQt's manners.
     from . import application, i18n, io_manager, layout_manager, main_window, modules, packaging
+    from .not_imitated import refuseWidgets
     from .ui_loader import QUiLoader
 
     qt.QUiLoader = QUiLoader  # type: ignore[attr-defined]
@@ -110,6 +111,9 @@ def _start(slicer: Any) -> None:
     for one in [*widgets, *(cls for part in others for cls in part.CLASSES)]:
         home = sys.modules["ctk"] if one.__name__.startswith("ctk") else slicer
         setattr(home, one.__name__, one)
+
+    refuseWidgets(slicer, ("qMRML", "qSlicer"))
+    refuseWidgets(sys.modules["ctk"], ("ctk",))
 
     slicer.mrmlScene = slicer.vtkMRMLScene()
     slicer.modules = SimpleNamespace()

@@ -343,8 +343,8 @@ class qMRMLNodeComboBox(QWidget):
 
     currentNodeID = Property(str, _getCurrentNodeID, setCurrentNodeID)
 
-    def _getNodeTypes(self) -> list[str]:
-        return list(self._nodeTypes)
+    def _getNodeTypes(self) -> tuple[str, ...]:
+        return tuple(self._nodeTypes)
 
     def _setNodeTypes(self, nodeTypes: list[str]) -> None:
         current = self.currentNodeID
@@ -356,8 +356,8 @@ class qMRMLNodeComboBox(QWidget):
 
     nodeTypes = Property("QStringList", _getNodeTypes, _setNodeTypes)
 
-    def _getHiddenTypes(self) -> list[str]:
-        return list(self._hiddenTypes)
+    def _getHiddenTypes(self) -> tuple[str, ...]:
+        return tuple(self._hiddenTypes)
 
     def _setHiddenTypes(self, nodeTypes: list[str]) -> None:
         self._hiddenTypes = list(nodeTypes)
