@@ -501,16 +501,6 @@ def test_nothing_is_installed() -> None:
         pip_ensure("no-such-package-at-all", prompt_install=False)
 
 
-def test_sample_data_of_our_own_is_made_on_the_spot() -> None:
-    import SampleData
-
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Test", sampleName="Made", customDownloader=lambda source: source.sampleName
-    )
-    logic = SampleData.SampleDataLogic()
-    assert logic.downloadFromSource(logic.sourceForSampleName("Made")) == "Made"
-
-
 def test_a_saved_scene_comes_back(tmp_path: Path) -> None:
     from SlicerStandIn import driving
 

@@ -43,6 +43,7 @@ PYTHON_FILES = {
 # Written in another file of the original, or shared by our own files only.
 ELSEWHERE = {
     "annotations.py": {"Default", "first", "part", "split"},
+    "sample_data.py": {"addModule"},
     "wrapper.py": {"ParameterInfo"},
 }
 

@@ -129,13 +129,16 @@ def _start(slicer: Any) -> None:
     from . import parameter_node
 
     _addPythonModules(slicer, {"parameterNodeWrapper": parameter_node})
-    from . import abstract_scripted_segment_editor_effect, sample_data, scripted_loadable_module
+    from . import abstract_scripted_segment_editor_effect, scripted_loadable_module
     from .widgets.segment_editor_effects import effectsModule
 
     sys.modules["SegmentEditorEffects"] = abstract_scripted_segment_editor_effect
     sys.modules["qSlicerSegmentationsEditorEffectsPythonQt"] = effectsModule()
     _addPythonModules(slicer, {"ScriptedLoadableModule": scripted_loadable_module})
+    from . import sample_data
+
     sys.modules["SampleData"] = sample_data
+    sample_data.addModule()
 
 
 def widgetClasses() -> list[type]:
