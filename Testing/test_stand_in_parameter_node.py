@@ -353,6 +353,26 @@ def test_letting_controls_go_lets_the_node_go() -> None:
     assert not node.HasObserver("ModifiedEvent")
 
 
+@pytest.mark.parametrize("forgets", [False, True], ids=["5.12", "before 5.12"])
+def test_our_panel_lets_the_node_go_also_where_slicer_forgets_to(
+    forgets: bool, monkeypatch: Any
+) -> None:
+    import qt
+    from AttentionUNetSegmentLib.panel.binding import Binding
+
+    fields, control = wrapper(wanted=bool), qt.QCheckBox()
+    control.setProperty("SlicerParameterName", "wanted")
+    if forgets:
+        monkeypatch.setattr(type(fields), "RemoveObserver", lambda self, tag: None)
+    ui = type("Ui", (), {})()
+    ui.control = control
+    node = fields.parameterNode
+    Binding(fields, ui).release()
+    del fields
+    gc.collect()
+    assert not node.HasObserver("ModifiedEvent")
+
+
 def test_typing_in_the_middle_of_a_line_leaves_the_cursor_there() -> None:
     import qt
 
