@@ -35,6 +35,8 @@ def registerSampleData(resourcePath: Callable[[str], str]) -> None:
     register(
         category=CATEGORY,
         sampleName="SyntheticAbdomen",
+        uris="",
+        fileNames="",
         nodeNames=SYNTHETIC_NAME,
         customDownloader=makeSyntheticAbdomen,
         thumbnailFileName=resourcePath("Icons/SyntheticAbdomen.png"),
