@@ -100,8 +100,18 @@ def _start(slicer: Any) -> None:
     sys.modules["qt"] = qt = pythonqt.qtModule()
     sys.modules["ctk"] = ModuleType("ctk", "CTK's classes as PythonQt shows them.")
     # The rest is imported after PySide6's classes have learnt PythonQt's manners.
-    from . import application, i18n, io_manager, layout_manager, main_window, modules, packaging
+    from . import (
+        application,
+        error_log,
+        i18n,
+        io_manager,
+        layout_manager,
+        main_window,
+        modules,
+        packaging,
+    )
     from .not_imitated import refuseWidgets
+    from .subject_hierarchy import SubjectHierarchyPluginLogic
     from .ui_loader import QUiLoader
 
     qt.QUiLoader = QUiLoader  # type: ignore[attr-defined]
@@ -120,6 +130,8 @@ def _start(slicer: Any) -> None:
     slicer.app = app = application.qSlicerApplication()
     app._moduleManager = modules.qSlicerModuleManager()
     app._ioManager = io_manager.qSlicerIOManager()
+    error_log.install()
+    app._subjectHierarchy = SubjectHierarchyPluginLogic(slicer.mrmlScene)
     app._setCache(slicer.mrmlScene)
     app.applicationLogic().SetMRMLScene(slicer.mrmlScene)
     modules.addLogics(app.moduleManager(), slicer.mrmlScene)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..models import load_model, read_card
-from .progress import ProgressCallback, ignore_progress
+from ..models import ModelCard, load_model, read_card
+from .progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -44,7 +44,7 @@ class PredictorCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key: tuple[PredictorOptions, str] | None = None
+        self._key: tuple[PredictorOptions, ModelCard] | None = None
         self._predictor: Predictor | None = None
         self._device_type = ""
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
@@ -62,7 +62,7 @@ class PredictorCache:
         with self._lock:
             card = read_card(options.model_folder)
             # A model that was replaced on disk is another one.
-            key = (options, card.weights.sha256 if card.weights else "")
+            key = (options, card)
             if self._predictor is None or key != self._key:
                 progress(0.0, "Loading PyTorch and the model")
                 self._predictor = self._key = None
@@ -111,6 +111,19 @@ class PredictorCache:
             while len(self._sessions) > KEPT_SESSIONS:
                 self._sessions.popitem(last=False)
             yield session
+
+    def prepare(self, options: PredictorOptions, cancel: CancelToken | None = None) -> None:
+        """Load what a prediction with these options needs, before there is a scan.
+
+        Raises:
+            ModelError: the model cannot be used.
+            DeviceError: the device is not there.
+            Cancelled: it was cancelled before it began.
+        """
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        with self.predictor(options):
+            pass
 
     def forget_scans(self) -> None:
         """Let go of all scans and of what was computed on them; the networks stay."""

@@ -23,6 +23,7 @@ from ..inference.prepared import prepare
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
+from .removal import removeNode
 from .results import SceneResult, writePrediction
 from .volumes import volumeFromNode
 
@@ -63,6 +64,16 @@ class SegmentationOptions:
     keepProbability: bool = True
     standardTerminology: bool = True
 
+    def predictorOptions(self) -> PredictorOptions:
+        """What of it the networks are loaded by.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        return PredictorOptions(
+            find_model(self.model), self.device, self.precision, self.tileVoxels
+        )
+
 
 class SegmentationTask:
     """All that a segmentation needs of the scene, read when it is made (main thread).
@@ -101,12 +112,9 @@ class SegmentationTask:
         self.segmentationNode = segmentationNode
         self.segmentId = segmentId
         self.clicks = tuple(clicks)
-        folder = find_model(self.options.model)
-        self._card = read_card(folder)
+        self._predictorOptions = self.options.predictorOptions()
+        self._card = read_card(self._predictorOptions.model_folder)
         self.label = self._card.target_label
-        self._predictorOptions = PredictorOptions(
-            folder, self.options.device, self.options.precision, self.options.tileVoxels
-        )
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
@@ -203,11 +211,11 @@ class SegmentationTask:
 
     def _withoutUnwanted(self, result: SceneResult) -> SceneResult:
         if not self.options.keepProbability and result.probabilityNode is not None:
-            removeVolume(result.probabilityNode)
+            removeNode(result.probabilityNode)
             result = dataclasses.replace(result, probabilityNode=None)
         if not self.options.withAttention:
             for node in result.attentionNodes:
-                removeVolume(node)
+                removeNode(node)
             result = dataclasses.replace(result, attentionNodes=())
         return result
 
@@ -248,15 +256,6 @@ def newSegmentation(
         else:
             hierarchy.SetItemParent(own, hierarchy.GetItemParent(item))
     return node
-
-
-def removeVolume(node: slicer.vtkMRMLVolumeNode) -> None:
-    """Remove a volume and its display from the scene."""
-    scene = node.GetScene()
-    display = node.GetDisplayNode()
-    scene.RemoveNode(node)
-    if display is not None and display.GetScene() is scene:
-        scene.RemoveNode(display)
 
 
 def roiCorners(roiNode: slicer.vtkMRMLMarkupsROINode) -> np.ndarray:
