@@ -14,6 +14,7 @@ from ..models import ModelCard, load_model, read_card
 from .progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
+    from .prediction import Region
     from .predictor import Predictor
     from .session import Session
     from .volume import Volume
@@ -88,14 +89,14 @@ class PredictorCache:
         progress: ProgressCallback = ignore_progress,
         *,
         anew: bool = False,
-        whole: bool = True,
+        interest: Region | None = None,
     ) -> Iterator[Session]:
         """The session of a scan that was checked already, as an earlier click on it left it.
 
         Args:
             key: what the scan is known by; another one where its voxels or its place change.
             anew: forget what was computed on it.
-            whole: this is the whole scan, not the part of it in a region of interest.
+            interest: k, j, i box of the scan to look in.
 
         Raises:
             ModelError: the model cannot be used.
@@ -106,7 +107,7 @@ class PredictorCache:
         with self.predictor(options, progress) as predictor:
             session = self._sessions.pop(key, None)
             if session is None or anew:
-                session = Session(predictor, volume, checked=True, whole=whole)
+                session = Session(predictor, volume, checked=True, interest=interest)
             self._sessions[key] = session
             while len(self._sessions) > KEPT_SESSIONS:
                 self._sessions.popitem(last=False)

@@ -382,7 +382,10 @@ class Panel(Client):
     def _measureVolume(self) -> None:
         """After the segment was changed by hand: the line below the button tells of it as it is."""
         parameters, found = self.parameters, self.found
-        if self.busy or parameters is None or found is None:
+        if self.busy:
+            self._volumeTimer.start()
+            return
+        if parameters is None or found is None:
             return
         node, segmentId = found.segmentationNode, found.segmentId
         if node is None or segmentId is None or node.GetScene() is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..inference import cropping
+from ..inference import region_of_interest
 from ..inference.clicks import Click
 from ..inference.doubts import scan_doubts
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
@@ -120,8 +120,8 @@ class SegmentationTask:
         self._scan = volumeFromNode(volumeNode)
         self._region = None
         if roiNode is not None:
-            self._region = cropping.region_of_box(self._scan, roiCorners(roiNode))
-            cropping.check_clicks_in_region(self._scan, self._region, self.clicks)
+            self._region = region_of_interest.region_of_box(self._scan, roiCorners(roiNode))
+            region_of_interest.check_clicks_in_region(self._scan, self._region, self.clicks)
         self._key = _identity(volumeNode, self._scan, self._region)
 
     def compute(
@@ -140,15 +140,13 @@ class SegmentationTask:
         warnings = scan_doubts(self._scan, self._card)
         if cancel is not None:
             cancel.raise_if_cancelled()
-        region = self._region
-        scan = self._scan if region is None else cropping.crop(self._scan, region)
         with cache.session(
             self._predictorOptions,
-            scan,
+            self._scan,
             self._key,
             progress,
             anew=not self._continuing,
-            whole=region is None,
+            interest=self._region,
         ) as session:
             prediction = session.predict(
                 self.clicks,
@@ -157,8 +155,6 @@ class SegmentationTask:
                 automatic=self._automatic,
             )
             prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
-            if region is not None:
-                prediction = cropping.on_whole_scan(prediction, self._scan, region)
             if not self._withVolumes:
                 return prediction
             return prepare(
