@@ -2,9 +2,10 @@
 
     python Testing/measure_crops.py DATA [--model NAME_OR_FOLDER] [--regions 15]
 
-Each scan of DATA's BTCV folder whole, cut to the box of its true pancreas with margins of 0 to 40 mm,
-and whole with a region of interest of those margins; then the first regions of PANORAMA that came
-clipped (the shipped model has not seen these), as they are. The Dice of a crop is over the crop.
+Each scan of DATA's BTCV folder whole, cut to the box of its true pancreas with margins of 0 to 40
+mm, and whole with a region of interest of those margins; then the first regions of PANORAMA that
+came clipped (the shipped model has not seen these), as they are. The Dice of a crop is over the
+crop.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.prediction import Region
+from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.resampling import grid_of, subgrid
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.volume import Volume
