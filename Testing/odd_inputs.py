@@ -424,7 +424,9 @@ SYNTAXES = {
 }
 COMPRESSED = ("RLE", "JPEG-LS", "JPEG 2000")
 WHOLE = ("none", "out of order", "copies", "other series aside", "localizer", "a report",
-         "no names", "DICOMDIR", "repeated numbers", "head first")  # fmt: skip
+         "no names", "DICOMDIR", "repeated numbers", "head first",
+         "rounded directions", "negative spacing", "inverted display", "one UID", "no UIDs",
+         "a series UID each", "bolus tracking", "slabs")  # fmt: skip
 BROKEN = ("missing", "same place", "off the row", "no position", "no orientation", "no spacing",
           "another modality", "colour", "two series", "one slice", "sizes differ",
           "infinite position", "coinciding axes", "zero spacing")  # fmt: skip
@@ -606,6 +608,14 @@ def _befall(case: OddSeries, slices: list[Any], folder: Path) -> list[Any]:
         (folder / ".DS_Store").write_bytes(b"\0" * 200)
     elif oddity == "head first":
         slices.reverse()
+    elif oddity in ("bolus tracking", "slabs"):
+        for number, ds in enumerate(slices):
+            ds.AcquisitionNumber = 1 if oddity == "bolus tracking" or number <= middle else 2
+        again = [middle] * 4 if oddity == "bolus tracking" else [middle]
+        for number, index in enumerate(again):
+            ds = case.dataset(index)
+            ds.AcquisitionNumber, ds.SOPInstanceUID = 2, f"{UID}.9.{number}"
+            _save(ds, folder / f"again{number}.dcm")
     elif oddity == "one slice":
         del slices[1:]
     elif oddity == "sizes differ":
@@ -646,6 +656,18 @@ def _change(oddity: str, ds: Any, number: int) -> None:
         ds.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
     elif oddity == "zero spacing":
         ds.PixelSpacing = [0, 0]
+    elif oddity == "rounded directions":
+        ds.ImageOrientationPatient = [0.99 * float(one) for one in ds.ImageOrientationPatient]
+    elif oddity == "negative spacing":
+        ds.PixelSpacing = [-float(one) for one in ds.PixelSpacing]
+    elif oddity == "inverted display":
+        ds.PhotometricInterpretation = "MONOCHROME1"
+    elif oddity == "one UID":
+        ds.SOPInstanceUID = f"{UID}.7"
+    elif oddity == "no UIDs":
+        del ds.SOPInstanceUID, ds.SeriesInstanceUID
+    elif oddity == "a series UID each":
+        ds.SeriesInstanceUID = f"{UID}.8.{number}"
 
 
 def _set_text(ds: Any, name: str, values: list[str]) -> None:

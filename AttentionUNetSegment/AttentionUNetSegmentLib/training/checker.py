@@ -17,7 +17,7 @@ from ..inference.validation import check_ct
 from ..inference.volume import Volume
 from .alignment import on_grid_of, voxel_order
 from .cases import CaseFiles, DataSet, read_pair
-from .headers import Header, check_bytes, read_header
+from .headers import Header, read_header
 from .layouts.pairs import values_in
 
 FEWEST_PATIENTS = 2
@@ -180,8 +180,6 @@ def _check_voxels(
 ) -> Iterator[Finding]:
     """What the voxels tell; notes the image in ``same`` and the labels in ``labels_seen``."""
     try:
-        for file in (case.image, case.labels):
-            check_bytes(file)
         image, labels = case.read(case)
     except InputError as error:
         yield Finding("error", f"Case '{case.name}': {error}")
