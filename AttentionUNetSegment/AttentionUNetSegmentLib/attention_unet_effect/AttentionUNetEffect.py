@@ -24,7 +24,7 @@ from AttentionUNetSegmentLib.panel.parameter_node import parametersInScene
 from AttentionUNetSegmentLib.panel.session_hub import Client, Finished, Request, sessionHub
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
-from AttentionUNetSegmentLib.scene.volumes import volumeFromNode
+from AttentionUNetSegmentLib.scene.volumes import clicksInPlace, volumeFromNode
 
 NAME = "AttentionUNet"
 MOVED_PIXELS = 3
@@ -171,7 +171,8 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
             if volumeNode is None:
                 raise InputError(_("Choose the CT as the editor's source volume, then click."))
             installation.requirePackages()
-            check_clicks(volumeFromNode(volumeNode), [Click(position_ras, inside)])
+            clicks = clicksInPlace(volumeNode, [Click(position_ras, inside)])
+            check_clicks(volumeFromNode(volumeNode), clicks)
         except AttentionUNetSegmentError as error:
             self.failed(error)
             return

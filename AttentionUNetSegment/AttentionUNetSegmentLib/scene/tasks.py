@@ -24,7 +24,7 @@ from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .results import SceneResult, writePrediction
-from .volumes import volumeFromNode
+from .volumes import clicksInPlace, pointsInPlace, volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
@@ -110,10 +110,12 @@ class SegmentationTask:
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
+        self._placedClicks = clicksInPlace(volumeNode, self.clicks)
         self._region = None
         if roiNode is not None:
-            self._region = cropping.region_of_box(self._scan, roiCorners(roiNode))
-            cropping.check_clicks_in_region(self._scan, self._region, self.clicks)
+            corners = pointsInPlace(volumeNode, roiCorners(roiNode))
+            self._region = cropping.region_of_box(self._scan, corners)
+            cropping.check_clicks_in_region(self._scan, self._region, self._placedClicks)
         self._key = _identity(volumeNode, self._scan, self._region)
 
     def compute(
@@ -143,12 +145,14 @@ class SegmentationTask:
             whole=region is None,
         ) as session:
             prediction = session.predict(
-                self.clicks,
+                self._placedClicks,
                 lambda fraction, text: progress(_COMPUTED * fraction, text),
                 cancel,
                 automatic=self._automatic,
             )
-            prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
+            prediction = dataclasses.replace(
+                prediction, clicks=self.clicks, warnings=(*warnings, *prediction.warnings)
+            )
             if region is not None:
                 prediction = cropping.on_whole_scan(prediction, self._scan, region)
             if not self._withVolumes:
