@@ -757,7 +757,7 @@ def test_segment_volume_node_predicts_in_world_coordinates(scene: Any, ct: Any) 
     clicks = [object()]
     result = scene_package.segmentVolumeNode(ct, FakePredictor(), clicks)  # type: ignore[arg-type]
     np.testing.assert_allclose(seen["volume"].ijk_to_ras, TURN @ PLACES["oblique"], atol=1e-9)
-    assert seen["clicks"] is clicks
+    assert seen["clicks"] == tuple(clicks)
     segment = result.segmentationNode.GetSegmentation().GetSegment(result.segmentId)
     assert segment.GetName() == "Organ"
     assert_same_place(result)

@@ -141,7 +141,9 @@ def read_dicom_folder(
     Raises:
         InputError: there is none, or there are several (they are listed), or slices are missing.
     """
-    images, unreadable = _headers(_files(folder, name))
+    not_searched: list[_Unreadable] = []
+    images, unreadable = _headers(_files(folder, name, not_searched))
+    unreadable += not_searched
     if not images:
         raise InputError(_no_images(folder, name, unreadable, with_file_names))
     with _also_told(unreadable, name):
@@ -277,10 +279,18 @@ def _not_axial(image: _Image, number: str) -> str:
     return f"The slices of series {number} are {plane}; only axial CT is segmented."
 
 
-def _files(folder: Path, name: str) -> Iterator[str]:
+def _files(folder: Path, name: str, not_searched: list[_Unreadable]) -> Iterator[str]:
+    def note(error: OSError) -> None:
+        not_searched.append(
+            _Unreadable(str(error.filename), f"cannot be opened ({error.strerror})")
+        )
+
     def every_file() -> Iterator[str]:
-        for parent, folders, files in os.walk(folder):
+        for parent, folders, files in os.walk(folder, onerror=note):
             folders[:] = sorted(one for one in folders if not one.startswith("."))
+            for one in (os.path.join(parent, one) for one in folders):
+                if os.path.islink(one):  # it may lead to all that there is
+                    not_searched.append(_Unreadable(one, "is a link to a folder"))
             yield from (os.path.join(parent, file) for file in sorted(files))
 
     return _candidates(every_file(), name)
@@ -797,7 +807,7 @@ def _left_out(unreadable: Sequence[_Unreadable], name: str = "") -> list[str]:
         verb = "holds" if count == 1 else "hold"
         sentences.append(f"{files}{where} {verb} no readable image; left out.")
     for reason, alike in Counter(one.reason for one in unreadable if one.reason).items():
-        files = "1 file" if alike == 1 else f"{alike} files, each of which"
+        files = "1 file or folder" if alike == 1 else f"{alike} files or folders, each of which"
         sentences.append(f"Left out: {files}{where} {reason}.")
     return sentences
 

@@ -30,7 +30,9 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..inference.validation import check_ct
+from ..locking import locked
 from ..models import Label
+from ..paths import in_home
 from . import segments
 from .volumes import imageFromArray, setIjkToRas, toVtkMatrix, volumeFromNode
 
@@ -98,7 +100,7 @@ def addToDataSet(
             transform than the scan, one of them not linear; the folder holds something else.
         OutputError: the folder cannot be written to, or the disk is full.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = in_home(folder).absolute()
     _readManifest(folder, label)  # somebody else's folder is left without a trace
     scan = volumeFromNode(volumeNode)
     check_ct(scan)
@@ -318,12 +320,12 @@ def _writable(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: it cannot be written to, or another process keeps it.
     """
-    from filelock import FileLock, Timeout  # comes with PyTorch
+    from filelock import Timeout  # comes with PyTorch
 
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK_FILE, timeout=_LOCK_WAIT_S):
+        with locked(folder / _LOCK_FILE, _LOCK_WAIT_S):
             # What a process that was killed left; nobody else is at work here now.
             shutil.rmtree(folder / _STAGING, ignore_errors=True)
             (folder / _STAGING).mkdir()

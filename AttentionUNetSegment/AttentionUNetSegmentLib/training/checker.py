@@ -18,7 +18,7 @@ from ..inference.volume import Volume
 from .alignment import on_grid_of, voxel_order
 from .cases import CaseFiles, DataSet, read_pair
 from .headers import Header, read_header
-from .layouts.pairs import values_in
+from .layouts.pairs import has_fractions, values_in
 
 FEWEST_PATIENTS = 2
 _SPACING_SHARE = 1e-3
@@ -226,7 +226,7 @@ def _check_labels(
     case: CaseFiles, array: np.ndarray, data: DataSet, labels_seen: set[int]
 ) -> Iterator[Finding]:
     name = case.labels.name
-    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
+    if has_fractions(array):
         yield Finding(
             "error", f"The labels '{name}' hold fractions; they must be whole numbers, one a class."
         )
