@@ -7,7 +7,9 @@ standards and by pydicom, so that no code under test had a hand in what is expec
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -210,8 +212,10 @@ class OddFile:
     Args:
         suffix: one of :data:`SUFFIXES`.
         big_endian: the order of a voxel's bytes.
-        place: of a NIfTI: ``sform``, ``qform``, ``both`` or ``neither``.
-        slope, intercept: of a NIfTI; a slope of 0 stands for none.
+        place: of a NIfTI: ``sform``, ``qform``, ``both``, ``neither``; ``apart``: the qform is
+            30 mm beside the sform, which holds; ``minus``: as sform, with negative spacings;
+            ``other spacing``: as sform, with spacings that contradict it.
+        slope, intercept: of a NIfTI; a slope of 0 or NaN stands for none.
     """
 
     image: Odd
@@ -228,6 +232,16 @@ class OddFile:
         return path
 
     @property
+    def ijk_to_ras(self) -> np.ndarray:
+        """Where the file puts the image. A NIfTI that does not say it is put where Analyze has it:
+        from right to left, back to front, feet to head, around 0."""
+        if self.place != "neither" or not self.suffix.startswith(".nii"):
+            return self.image.ijk_to_ras
+        matrix = np.diag([*np.array(self.image.spacing) * (-1, 1, 1), 1.0])
+        matrix[:3, 3] = -matrix[:3, :3] @ ((np.array(self.image.shape[::-1]) - 1) / 2)
+        return matrix
+
+    @property
     def bytes(self) -> bytes:
         order = ">" if self.big_endian else "<"
         return self.image.array.astype(f"{order}{self.image.dtype}").tobytes()
@@ -238,8 +252,8 @@ odd_files = st.builds(
     image=odd_volumes(),
     suffix=st.sampled_from(SUFFIXES),
     big_endian=st.booleans(),
-    place=st.sampled_from(["sform", "qform", "both"]),
-    slope=st.sampled_from([0.0, 0.0, 1.0, 2.0, -0.5]),
+    place=st.sampled_from(["sform", "qform", "both", "neither", "apart", "minus", "other spacing"]),
+    slope=st.sampled_from([0.0, 0.0, 1.0, 2.0, -0.5, float("nan")]),
     intercept=st.sampled_from([0.0, -1024.0]),
 )
 
@@ -254,14 +268,17 @@ def _write_nifti(path: Path, case: OddFile) -> None:
     struct.pack_into(f"{e}2h", header, 70, _NIFTI_CODES[image.dtype], 8 * size)
     direction = DIRECTIONS[image.direction]
     turned, flip = _quaternion(direction)
-    struct.pack_into(f"{e}8f", header, 76, flip, *image.spacing, 0, 0, 0, 0)
+    spacing = np.array(image.spacing)
+    spacing = {"minus": -spacing, "other spacing": 2 * spacing}.get(case.place, spacing)
+    struct.pack_into(f"{e}8f", header, 76, flip, *spacing, 0, 0, 0, 0)
     struct.pack_into(f"{e}3f", header, 108, 352, case.slope, case.intercept)
     header[123] = 2  # millimetres
-    has_qform = case.place in ("qform", "both") and turned is not None
-    has_sform = case.place in ("sform", "both") or (case.place == "qform" and turned is None)
+    has_qform = case.place in ("qform", "both", "apart") and turned is not None
+    has_sform = case.place not in ("qform", "neither") or (case.place == "qform" and turned is None)
     struct.pack_into(f"{e}2h", header, 252, int(has_qform), int(has_sform))
     if has_qform:
-        struct.pack_into(f"{e}6f", header, 256, *(turned or ()), *image.origin)
+        off = 30.0 if case.place == "apart" else 0.0
+        struct.pack_into(f"{e}6f", header, 256, *(turned or ()), *np.array(image.origin) + off)
     if has_sform:
         for row, values in enumerate(image.ijk_to_ras[:3]):
             struct.pack_into(f"{e}4f", header, 280 + 16 * row, *values)
@@ -401,10 +418,13 @@ plain_volumes = odd_volumes(
 
 # --- names --------------------------------------------------------------------------------------
 
+# From an archive of another system; elsewhere names are UTF-8.
+NOT_UTF8 = [os.fsdecode(b"M\xfcller"), os.fsdecode(b"\xd2\xc8")] if sys.platform == "linux" else []
 NAMES = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=["Cc"])),
     st.sampled_from(
-        ["früh & spät", "膵臓", "بنكرياس", "🩻 1", "a b", "-o", "--help", "~", "$HOME", "%s%n",
+        [*NOT_UTF8, "~scan", "früh & spät", "膵臓",
+         "بنكرياس", "🩻 1", "a b", "-o", "--help", "~", "$HOME", "%s%n",
          "a;b", "'", '"', "*", "con", "scan.nii.gz", ".hidden", "x" * 120, "é" * 60, "e\u0301",
          "[bold]", "\u202etxt", "a\tb", "{}", "..."]
     ),
@@ -424,7 +444,9 @@ SYNTAXES = {
 }
 COMPRESSED = ("RLE", "JPEG-LS", "JPEG 2000")
 WHOLE = ("none", "out of order", "copies", "other series aside", "localizer", "a report",
-         "no names", "DICOMDIR", "repeated numbers", "head first")  # fmt: skip
+         "no names", "DICOMDIR", "repeated numbers", "head first",
+         "rounded directions", "negative spacing", "inverted display", "one UID", "no UIDs",
+         "a series UID each", "bolus tracking", "slabs")  # fmt: skip
 BROKEN = ("missing", "same place", "off the row", "no position", "no orientation", "no spacing",
           "another modality", "colour", "two series", "one slice", "sizes differ",
           "infinite position", "coinciding axes", "zero spacing")  # fmt: skip
@@ -606,6 +628,14 @@ def _befall(case: OddSeries, slices: list[Any], folder: Path) -> list[Any]:
         (folder / ".DS_Store").write_bytes(b"\0" * 200)
     elif oddity == "head first":
         slices.reverse()
+    elif oddity in ("bolus tracking", "slabs"):
+        for number, ds in enumerate(slices):
+            ds.AcquisitionNumber = 1 if oddity == "bolus tracking" or number <= middle else 2
+        again = [middle] * 4 if oddity == "bolus tracking" else [middle]
+        for number, index in enumerate(again):
+            ds = case.dataset(index)
+            ds.AcquisitionNumber, ds.SOPInstanceUID = 2, f"{UID}.9.{number}"
+            _save(ds, folder / f"again{number}.dcm")
     elif oddity == "one slice":
         del slices[1:]
     elif oddity == "sizes differ":
@@ -646,6 +676,18 @@ def _change(oddity: str, ds: Any, number: int) -> None:
         ds.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
     elif oddity == "zero spacing":
         ds.PixelSpacing = [0, 0]
+    elif oddity == "rounded directions":
+        ds.ImageOrientationPatient = [0.99 * float(one) for one in ds.ImageOrientationPatient]
+    elif oddity == "negative spacing":
+        ds.PixelSpacing = [-float(one) for one in ds.PixelSpacing]
+    elif oddity == "inverted display":
+        ds.PhotometricInterpretation = "MONOCHROME1"
+    elif oddity == "one UID":
+        ds.SOPInstanceUID = f"{UID}.7"
+    elif oddity == "no UIDs":
+        del ds.SOPInstanceUID, ds.SeriesInstanceUID
+    elif oddity == "a series UID each":
+        ds.SeriesInstanceUID = f"{UID}.8.{number}"
 
 
 def _set_text(ds: Any, name: str, values: list[str]) -> None:

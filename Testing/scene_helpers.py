@@ -85,6 +85,28 @@ def add_transform(mrml: Any, matrix: np.ndarray, parent: Any = None) -> Any:
     return node
 
 
+def add_bend(mrml: Any, most_mm: float = 6.0) -> Any:
+    """A grid transform as Slicer's DICOM import makes it to even out slices: along the slices, by
+    another distance at every height."""
+    import slicer
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    image = vtk.vtkImageData()
+    image.SetDimensions(2, 2, 12)
+    image.SetSpacing(400, 400, 10)
+    image.SetOrigin(-200, -200, -50)
+    image.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    moves = vtk_to_numpy(image.GetPointData().GetScalars())
+    moves[:] = 0
+    moves[:, 2] = np.repeat(most_mm * np.sin(np.arange(12) / 2), 4)
+    grid = slicer.vtkOrientedGridTransform()
+    grid.SetDisplacementGridData(image)
+    node = mrml.AddNewNodeByClass("vtkMRMLGridTransformNode", "acquisition transform")
+    node.SetAndObserveTransformFromParent(grid)
+    return node
+
+
 def voxels(node: Any) -> np.ndarray:
     import slicer.util
 

@@ -146,7 +146,7 @@ def test_no_two_studies_share_a_folder(tmp_path: Path) -> None:
     [
         ("path\nx.nrrd\n", "needs the column 'scan'"),
         ("scan,click\nx.nrrd,\n", "needs the column 'scan', and may have"),
-        ("scan\n\n \n", "Line 3"),
+        ("scan,clicks\n\n,+\n", "Line 3"),
         ('scan,clicks\nx.nrrd,"1,2,+"\n', "Line 2 .*no click"),
         ("", "it has: none"),
     ],
@@ -263,10 +263,10 @@ def test_a_model_is_loaded_once(
 def test_one_bad_study_never_stops_the_rest(
     problem: Exception, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(path: Path) -> Any:
+    def read(path: Path, name: str) -> Any:
         if path.name == "scan1.nrrd":
             raise problem
-        return real(path)
+        return real(path, name)
 
     real = worker.read_scan
     monkeypatch.setattr(worker, "read_scan", read)

@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_named(pairs: Path) -> None:
     file = pairs / "images" / "c.nii.gz"
     file.write_bytes(file.read_bytes()[:200])
     (error,) = errors(pairs, quick=True)
-    assert error == "Case 'c': The file 'c.nii.gz' is cut short or damaged."
+    assert "Case 'c': The file 'c.nii.gz' is cut short or damaged" in error
     file.write_bytes(b"no image")
     (error,) = errors(pairs)
     assert "'c.nii.gz'" in error

@@ -248,13 +248,34 @@ def test_values_with_gaps_become_consecutive(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_case(data.cases[0]).labels.array, labels.array)
 
 
+@pytest.mark.parametrize("value", [255, 0.9999, 1.00001, 3])
+def test_a_mask_of_any_two_values_is_background_and_an_organ(tmp_path: Path, value: float) -> None:
+    scan, labels = blobs()
+    inside = labels.array == 1
+    dtype = np.float32 if value % 1 else np.uint8
+    write_image(tmp_path / "images" / "a.nii.gz", scan)
+    write_image(tmp_path / "labels" / "a.nii.gz", labels.with_array((inside * value).astype(dtype)))
+    data = find_data_set(tmp_path)
+    assert len(data.labels) == 2
+    np.testing.assert_array_equal(load_case(data.cases[0]).labels.array, inside)
+
+
+def test_a_map_of_probabilities_is_told_as_such(tmp_path: Path) -> None:
+    scan, labels = blobs()
+    write_image(tmp_path / "images" / "a.nii.gz", scan)
+    shares = (labels.array * 0.37).astype(np.float32)
+    write_image(tmp_path / "labels" / "a.nii.gz", labels.with_array(shares))
+    with pytest.raises(TrainingError, match="hold fractions"):
+        find_data_set(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
         ("{", "not valid JSON"),
         ('{"format": 2}', "format"),
         ('{"format": 1, "labels": {"1": ""}}', "must have a name"),
-        ('{"format": 1, "labels": {"300": "a"}}', "outside 0 to 254"),
+        ('{"format": 1, "labels": {"300": "a"}}', "outside 0 to 255"),
         ('{"format": 1, "labels": {"1": "a"}, "cases": {}}', "must be a list"),
         ('{"format": 1, "labels": {"1": "a"}, "cases": [{"image": "a"}]}', "lacks its image or"),
         ('{"format": 1, "cases": [{"image": "../a.nii", "label": "b.nii"}]}', "leads out of"),

@@ -31,6 +31,7 @@ from odd_inputs import (
     FRAMES_WHOLE,
     MOST_SLICES,
     NAMES,
+    NOT_UTF8,
     ORGAN_HU,
     SUFFIXES,
     WHOLE,
@@ -112,24 +113,29 @@ def check_file(case: OddFile) -> None:
         path = case.write(Path(folder))
         volume, refusal = read(path)
     image = case.image
-    intercept_alone = case.suffix.startswith(".nii") and case.slope == 0 != case.intercept
+    is_nifti = case.suffix.startswith(".nii")
+    has_slope = bool(case.slope) and not np.isnan(case.slope)
+    intercept_alone = is_nifti and not has_slope and case.intercept != 0
+    # Directions need not be right where they are not in the file.
+    straight = is_nifti and case.place == "neither" and min(image.spacing) >= 1e-4
     if volume is None:
-        assert intercept_alone or not is_plain(image), refusal
+        sheared = image.is_sheared and case.suffix in (".mha", ".mhd")  # which ITK cannot read
+        assert intercept_alone or sheared or not (straight or is_plain(image)), refusal
         return
-    assert not image.is_singular
+    assert straight or not image.is_singular
     assert not intercept_alone
     expected = image.array
-    if case.suffix.startswith(".nii") and case.slope:
+    if is_nifti and has_slope:
         expected = expected * case.slope + case.intercept
         np.testing.assert_allclose(volume.array, expected, rtol=1e-5)
     else:
         assert_same_voxels(volume.array, expected)
-    assert_same_place(volume.ijk_to_ras, image.ijk_to_ras, image.shape)
+    assert_same_place(volume.ijk_to_ras, case.ijk_to_ras, image.shape)
 
 
 def is_plain(image: Odd) -> bool:
     """Whether there is no excuse for refusing it."""
-    return not image.is_singular and not image.is_sheared and min(image.spacing) >= 1e-4
+    return not image.is_singular and min(image.spacing) >= 1e-4
 
 
 def test_dicom_series() -> None:
@@ -221,7 +227,8 @@ def test_names_of_every_kind() -> None:
 def check_name(case: tuple[OddFile, str, int]) -> None:
     """In a folder of that name, up to some 1,500 characters down."""
     file, name, depth = case
-    name = name.encode()[:120].decode(errors="ignore").strip("/") or "x"
+    if name not in NOT_UTF8:
+        name = name.encode()[:120].decode(errors="ignore").strip("/") or "x"
     name = "dots" if set(name) == {"."} else name
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top, *[name] * (1 + depth))

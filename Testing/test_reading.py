@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import itertools
 import os
 import shutil
 import struct
@@ -11,12 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.inference.reading import read_volume, volume_from_image
 from AttentionUNetSegmentLib.inference.volume import Volume
+from odd_inputs import OddSeries
 
 SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"]
 SECRET = "Musterfrau^Erika"
@@ -105,6 +109,9 @@ def test_a_nifti_affine_in_ras_comes_back_as_it_was_written(tmp_path: Path) -> N
     assert (volume.array == array * 2.0 - 7.0).all()
 
 
+STRAIGHT = [[0.7, 0, 0, 0], [0, 0.8, 0, 0], [0, 0, 2.5, 0]]
+
+
 def write_nifti(
     path: Path,
     array: np.ndarray,
@@ -112,15 +119,26 @@ def write_nifti(
     spacing: Sequence[float] = (0.7, 0.8, 2.5),
     slope: float = 1.0,
     intercept: float = 0.0,
+    codes: tuple[int, int] = (0, 1),
+    quaternion: Sequence[float] = (0.0, 0.0, 0.0),
+    offset: Sequence[float] | None = None,
+    units: int = 2,
 ) -> None:
+    """Args:
+    codes: of the qform and the sform.
+    offset: of the qform; the sform's unless given.
+    units: 2 for millimetres.
+    """
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
     struct.pack_into("<2h", header, 70, 4, 16)  # int16
     struct.pack_into("<8f", header, 76, 1, *spacing, 0, 0, 0, 0)
     struct.pack_into("<3f", header, 108, 352, slope, intercept)
-    header[123] = 2  # millimetres
-    struct.pack_into("<2h", header, 252, 0, 1)  # the sform holds
+    header[123] = units
+    struct.pack_into("<2h", header, 252, *codes)
+    place = offset if offset is not None else [row[3] for row in affine]
+    struct.pack_into("<6f", header, 256, *quaternion, *place)
     for row, values in enumerate(affine):
         struct.pack_into("<4f", header, 280 + 16 * row, *values)
     header[344:348] = b"n+1\0"
@@ -328,24 +346,162 @@ def test_a_nifti_header_that_makes_no_sense_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.nii"
-    straight = [[0.7, 0, 0, 0], [0, 0.8, 0, 0], [0, 0, 2.5, 0]]
-    sheared = [[0.7, 0.5, 0, 0], [0, 0.8, 0, 0], [0, 0, 2.5, 0]]
-    write_nifti(path, hounsfield(), sheared)
-    assert "sheared or coincide" in refused(path, capfd)
-    for step in (0.0, np.nan, np.inf):  # ITK would take it for 1 mm
-        write_nifti(path, hounsfield(), straight, spacing=(0.7, 0.8, step))
+    coinciding = [[0.7, 0.7, 0, 0], [0, 0, 0, 0], [0, 0, 2.5, 0]]
+    write_nifti(path, hounsfield(), coinciding)
+    assert "two axes coincide" in refused(path, capfd)
+    for step in (0.0, np.nan, np.inf):  # ITK, and nibabel for 0, would take it for 1 mm
+        write_nifti(path, hounsfield(), STRAIGHT, spacing=(0.7, 0.8, step), codes=(1, 0))
         assert "no valid voxel spacing" in refused(path, capfd)
-    write_nifti(path, hounsfield(), [[np.nan, 0, 0, 0], *straight[1:]])
-    refused(path, capfd)
+        write_nifti(path, hounsfield(), STRAIGHT, spacing=(0.7, 0.8, step), codes=(0, 0))
+        assert "no valid voxel spacing" in refused(path, capfd)
+    write_nifti(path, hounsfield(), [[np.nan, 0, 0, 0], *STRAIGHT[1:]])
+    assert "not a finite" in refused(path, capfd)
+    write_nifti(path, hounsfield(), STRAIGHT, codes=(1, 0), quaternion=(1.0, 1.0, 0.0))
+    assert "no valid orientation" in refused(path, capfd)
     for length in (0, -5):  # ITK would take it for 1
-        write_nifti(path, hounsfield(), straight)
+        write_nifti(path, hounsfield(), STRAIGHT)
         content = bytearray(path.read_bytes())
         struct.pack_into("<h", content, 46, length)
         path.write_bytes(content)
         assert "no valid size" in refused(path, capfd)
-    for slope, intercept in ((np.nan, 0.0), (1.0, np.inf), (0.0, -1024.0)):
-        write_nifti(path, hounsfield(), straight, slope=slope, intercept=intercept)
+    for slope, intercept in ((np.nan, -1024.0), (1.0, np.inf), (0.0, -1024.0)):
+        write_nifti(path, hounsfield(), STRAIGHT, slope=slope, intercept=intercept)
         assert "intercept" in refused(path, capfd)
+
+
+# --- NIfTI: several sources of one place --------------------------------------------------------
+
+
+def nifti(folder: Path, affine: Sequence[Sequence[float]], **header: Any) -> tuple[Volume, str]:
+    """What is read of such a file, and all that is said of it."""
+    write_nifti(folder / "a.nii", hounsfield(), affine, **header)
+    volume, warnings = read(folder / "a.nii")
+    assert (volume.array == hounsfield()).all()
+    return volume, " ".join(warnings)
+
+
+def whole(affine: Sequence[Sequence[float]]) -> Any:
+    return pytest.approx(np.array([*affine, [0, 0, 0, 1]]), abs=1e-4)
+
+
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
+@pytest.mark.parametrize("codes", [(0, 1), (1, 0), (1, 1)])
+def test_the_sign_of_a_spacing_mirrors_nobody(
+    tmp_path: Path, signs: tuple[int, ...], codes: tuple[int, int]
+) -> None:
+    spacing = [sign * step for sign, step in zip(signs, (0.7, 0.8, 2.5), strict=True)]
+    volume, said = nifti(tmp_path, STRAIGHT, spacing=spacing, codes=codes)
+    assert volume.ijk_to_ras == whole(STRAIGHT)
+    # Only a qform is made with it, so that its writer may have meant something by it.
+    assert ("negative voxel spacing" in said) == (codes == (1, 0) and min(signs) < 0)
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (1, 2), (4, 1), (2, 3)])
+def test_the_sform_goes_before_a_qform_that_differs_and_it_is_told(
+    tmp_path: Path, codes: tuple[int, int]
+) -> None:
+    moved = [[0.7, 0, 0, 20], [0, 0.8, 0, -15], [0, 0, 2.5, 30]]
+    volume, said = nifti(tmp_path, moved, codes=codes, offset=(0, 0, 0))
+    assert volume.ijk_to_ras == whole(moved)
+    assert "places the scan in two ways, up to 39.1 mm apart" in said
+    tilted = [[0.7, 0, 0, 0], [0, 0.8, 0.5, 0], [0, 0, 2.5, 0]]
+    volume, said = nifti(tmp_path, tilted, codes=codes, offset=(0, 0, 0))
+    assert volume.ijk_to_ras == whole(tilted)
+    assert "up to 2 mm apart" in said
+
+
+@pytest.mark.parametrize("off_voxels", [0.05, 0.2])
+def test_a_tenth_of_a_voxel_is_no_contradiction(tmp_path: Path, off_voxels: float) -> None:
+    _, said = nifti(tmp_path, STRAIGHT, codes=(1, 1), offset=(0.7 * off_voxels, 0, 0))
+    assert ("two ways" in said) == (off_voxels > 0.1)
+    longer = [0.7, 0.8, 2.5 * (1 + off_voxels / 4)]  # over five slices
+    _, said = nifti(tmp_path, STRAIGHT, spacing=longer)
+    assert ("two voxel spacings" in said) == (off_voxels > 0.1)
+
+
+def test_a_spacing_that_contradicts_the_sform_is_told(tmp_path: Path) -> None:
+    volume, said = nifti(tmp_path, STRAIGHT, spacing=(1, 1, 1))
+    assert volume.ijk_to_ras == whole(STRAIGHT)
+    assert "1 x 1 x 1 mm and 0.7 x 0.8 x 2.5 mm" in said
+    for step in (0.0, np.nan, np.inf):
+        volume, said = nifti(tmp_path, STRAIGHT, spacing=(0.7, 0.8, step), codes=(1, 1))
+        assert volume.ijk_to_ras == whole(STRAIGHT)
+        assert "no valid voxel spacing" in said
+
+
+@pytest.mark.parametrize("shear", [1e-5, 1e-4, 1e-2, 0.2])
+def test_a_sheared_sform_is_kept(tmp_path: Path, shear: float) -> None:
+    affine = [[0.7, 0, 0, 0], [0, 0.8, shear * 2.5, 0], [0, 0, 2.5, 0]]
+    volume, _ = nifti(tmp_path, affine)
+    assert volume.ijk_to_ras == whole(affine)
+
+
+def test_a_file_that_does_not_say_how_the_patient_lies_is_told(tmp_path: Path) -> None:
+    """The place that nibabel, FSL and Analyze take then: the first axis runs to the left."""
+    volume, said = nifti(tmp_path, STRAIGHT, codes=(0, 0))
+    assert volume.ijk_to_ras == whole(nibabel.load(tmp_path / "a.nii").affine[:3])
+    assert (np.sign(np.diag(volume.ijk_to_ras)) == (-1, 1, 1, 1)).all()
+    assert "does not say how the patient lies" in said
+
+
+def test_a_valid_qform_stands_in_for_an_sform_that_is_none(tmp_path: Path) -> None:
+    volume, said = nifti(tmp_path, np.zeros((3, 4)), codes=(1, 1), offset=(0, 0, 0))
+    assert volume.ijk_to_ras == whole(STRAIGHT)
+    assert "the qform is used" in said
+    volume, said = nifti(tmp_path, STRAIGHT, codes=(1, 1), quaternion=(1.0, 1.0, 0.0))
+    assert volume.ijk_to_ras == whole(STRAIGHT)
+    assert "qform is no valid place" in said
+
+
+def test_what_a_quaternion_is_rounded_to_is_no_contradiction(tmp_path: Path) -> None:
+    """A turn by nearly 180 degrees, as ITK writes it, loses half of its digits."""
+    image = sitk.GetImageFromArray(np.zeros((3, 512, 512), np.int16))
+    image.SetSpacing((0.7, 0.7, 2.5))
+    for degrees in (0.01, 0.03, 0.1, 0.5, 3.0):
+        angle = np.radians(degrees)
+        turned = [np.cos(angle), -np.sin(angle), 0, np.sin(angle), np.cos(angle), 0, 0, 0, 1]
+        image.SetDirection(turned)
+        sitk.WriteImage(image, str(tmp_path / "turned.nii"))
+        assert read(tmp_path / "turned.nii")[1] == []
+
+
+@pytest.mark.parametrize(("code", "millimetres"), [(0, 1.0), (1, 1000.0), (2, 1.0), (3, 0.001)])
+def test_a_place_in_other_units_comes_in_millimetres(
+    tmp_path: Path, code: int, millimetres: float
+) -> None:
+    affine = np.array([[0.7, 0, 0, 5], [0, 0.8, 0, 6], [0, 0, 2.5, 7]])
+    spacing = np.array([0.7, 0.8, 2.5]) / millimetres
+    volume, said = nifti(tmp_path, affine / millimetres, spacing=spacing, units=code)
+    assert volume.ijk_to_ras == whole(affine)
+    assert said == ""
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
+def test_a_slope_that_is_none_scales_nothing(tmp_path: Path, slope: float) -> None:
+    for intercept in (0.0, np.nan) if slope else (0.0,):
+        _, said = nifti(tmp_path, STRAIGHT, slope=slope, intercept=intercept)
+        assert said == ""
+
+
+def test_nifti_2_and_foreign_byte_orders_are_read(tmp_path: Path) -> None:
+    affine = np.array([*STRAIGHT, [0, 0, 0, 1]])
+    for number, order in enumerate("<>"):
+        header = nibabel.Nifti2Header(endianness=order)
+        image = nibabel.Nifti2Image(hounsfield().T, affine, header)
+        nibabel.save(image, tmp_path / f"{number}.nii.gz")
+        volume, warnings = read(tmp_path / f"{number}.nii.gz")
+        assert (volume.array == hounsfield()).all()
+        assert volume.array.dtype.isnative
+        assert volume.ijk_to_ras == whole(STRAIGHT)
+        assert warnings == []
+
+
+@pytest.mark.parametrize("name", ["plain.nii.gz", "packed.nii"])
+def test_what_a_nifti_file_is_tells_and_not_its_suffix(tmp_path: Path, name: str) -> None:
+    write_nifti(tmp_path / "a.nii", hounsfield(), STRAIGHT)
+    content = (tmp_path / "a.nii").read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name == "packed.nii" else content)
+    assert (read(tmp_path / name)[0].array == hounsfield()).all()
 
 
 @pytest.mark.parametrize("name", ["scan.png", "scan.txt", "scan", "scan.nii.zip", "scan.gz"])
@@ -580,10 +736,228 @@ def test_two_phases_in_one_series_are_told_apart_by_acquisition(tmp_path: Path) 
 def test_images_at_one_place_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
     write_slices(tmp_path, hounsfield((9, 6, 7)), stack(9), prefix="A")
     write_slices(
-        tmp_path, hounsfield((9, 6, 7)), stack(9), uid=2, prefix="B",
+        tmp_path, hounsfield((9, 6, 7)) + 5, stack(9), uid=2, prefix="B",
         t0020_000e="1.2.826.0.1.3680043.2.1125.1", t0020_0011="1",
     )  # fmt: skip
     assert "several images at the same place" in refused(tmp_path)
+
+
+def changed(path: Path, **elements: Any) -> None:
+    """Set elements of a DICOM file by their keyword; None takes one out."""
+    from pydicom import config
+
+    data = pydicom.dcmread(path)
+    with config.disable_value_validation():
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(data, keyword)
+            else:
+                setattr(data, keyword, value)
+    data.save_as(path)
+
+
+def whole_series(folder: Path, count: int = 12, **tags: str) -> tuple[np.ndarray, list[Path]]:
+    array = hounsfield((count, 6, 7))
+    return array, write_slices(folder, array, stack(count), **tags)
+
+
+def test_directions_that_are_rounded_do_not_scale_the_spacing(tmp_path: Path) -> None:
+    array, paths = whole_series(tmp_path)
+    for path in paths:
+        changed(path, ImageOrientationPatient=[0.99, 0, 0, 0, 0.98, 0])
+    assert_placed(read(tmp_path)[0], array, stack(12))
+    for path in paths:
+        changed(path, ImageOrientationPatient=[1, 0, 0, 0.5, 0.8, 0])
+    assert "no two of them are parallel" in refused(tmp_path)
+
+
+def test_a_negative_pixel_spacing_mirrors_nobody_and_is_told(tmp_path: Path) -> None:
+    array, paths = whole_series(tmp_path)
+    for path in paths:
+        changed(path, PixelSpacing=[-0.8, 0.7])
+    volume, (said,) = read(tmp_path)
+    assert_placed(volume, array, stack(12))
+    assert "negative pixel spacing" in said
+
+
+def series_of(syntax: str, dtype: str) -> OddSeries:
+    return OddSeries(
+        5, 36, 37, dtype, 12, syntax, 1.0, -1024.0, "axial", (0.7, 0.7), 2.5, "none", 0
+    )
+
+
+@pytest.mark.parametrize(
+    "syntax", ["explicit", "implicit", "big endian", "deflated", "RLE", "JPEG-LS", "JPEG 2000"]
+)
+@pytest.mark.parametrize("dtype", ["u2", "i2"])
+def test_an_inverted_display_inverts_no_values(tmp_path: Path, syntax: str, dtype: str) -> None:
+    case = series_of(syntax, dtype)
+    for path in case.write(tmp_path / "series"):
+        changed(path, PhotometricInterpretation="MONOCHROME1")
+    assert (read(tmp_path / "series")[0].array == case.hounsfield).all()
+
+
+@pytest.mark.parametrize("which", [slice(None), slice(10, 12)])
+def test_slices_that_share_a_uid_are_slices_all_the_same(tmp_path: Path, which: slice) -> None:
+    array, paths = whole_series(tmp_path)
+    for path in paths[which]:
+        changed(path, SOPInstanceUID="1.2.3.4")
+    assert_placed(read(tmp_path)[0], array, stack(12))
+
+
+def test_slices_without_a_uid_are_read(tmp_path: Path) -> None:
+    array, paths = whole_series(tmp_path)
+    for path in paths:
+        changed(path, SOPInstanceUID=None, SeriesInstanceUID=None)
+    assert_placed(read(tmp_path)[0], array, stack(12))
+
+
+def test_a_series_uid_for_each_slice_is_one_series(tmp_path: Path) -> None:
+    from AttentionUNetSegmentLib.inference.dicom_series import find_dicom_series
+
+    array, paths = whole_series(tmp_path)
+    for number, path in enumerate(paths):
+        changed(path, SeriesInstanceUID=f"1.2.3.{number + 1}")
+    assert_placed(read(tmp_path)[0], array, stack(12))
+    assert_placed(read(paths[3])[0], array, stack(12))
+    (found,) = find_dicom_series(map(str, paths))
+    assert (len(found.files), found.reason, found.uid) == (12, "", "")
+
+
+def test_copies_under_other_uids_count_once(tmp_path: Path) -> None:
+    array, paths = whole_series(tmp_path)
+    for number, path in enumerate(paths):
+        copy = tmp_path / f"copy{number}.dcm"
+        shutil.copy(path, copy)
+        changed(copy, SOPInstanceUID=f"1.2.3.{number + 1}")
+    assert_placed(read(tmp_path)[0], array, stack(12))
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_slabs_that_share_slices_are_one_volume(tmp_path: Path, shared: int) -> None:
+    array, paths = whole_series(tmp_path, 20)
+    for number, path in enumerate(paths):
+        changed(path, AcquisitionNumber=1 if number < 10 else 2)
+    for number in range(10 - shared, 10):  # taken a second time, with other noise
+        write_slices(
+            tmp_path, array[number : number + 1] + 3, stack(20)[number : number + 1],
+            uid=2, prefix=f"again{number}", t0020_000e="1.2.826.0.1.3680043.2.1125.1",
+            t0020_0011="1", t0020_0012="2", t0008_0018=f"1.2.3.{number}",
+        )  # fmt: skip
+    volume, (said,) = read(tmp_path)
+    assert_placed(volume, array, stack(20))
+    assert "set aside" in said
+
+
+@pytest.mark.parametrize("told_apart", [True, False])
+def test_images_that_watch_the_bolus_are_set_aside(tmp_path: Path, told_apart: bool) -> None:
+    array, _ = whole_series(tmp_path, 12)
+    for number in range(6):
+        # On a slice where an element tells them apart, else between two.
+        place = [stack(12)[5] if told_apart else [-100, -90, 38.0]]
+        write_slices(
+            tmp_path, array[:1] + number, place, uid=2, prefix=f"bolus{number}",
+            t0020_000e="1.2.826.0.1.3680043.2.1125.1", t0020_0011="1",
+            t0020_0012="2" if told_apart else "1", t0008_0018=f"1.2.3.{number}",
+        )  # fmt: skip
+    volume, (said,) = read(tmp_path)
+    assert_placed(volume, array, stack(12))
+    assert "6 images" in said
+
+
+def test_an_image_taken_before_the_scan_is_set_aside(tmp_path: Path) -> None:
+    array, _ = whole_series(tmp_path, 12)
+    write_slices(
+        tmp_path, array[:1], [[-100, -90, 38.0]], uid=2, prefix="before",
+        t0020_000e="1.2.826.0.1.3680043.2.1125.1", t0020_0011="1", t0020_0012="0",
+    )  # fmt: skip
+    assert_placed(read(tmp_path)[0], array, stack(12))
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_preamble_and_suffix_are_read(tmp_path: Path, implicit: bool) -> None:
+    array, paths = whole_series(tmp_path / "series")
+    for path in paths:
+        data = pydicom.dcmread(path)
+        del data.file_meta
+        data.preamble = None
+        bare = path.with_suffix("")
+        pydicom.dcmwrite(
+            bare, data, implicit_vr=implicit, little_endian=True, enforce_file_format=False
+        )
+        path.unlink()
+    (tmp_path / "series" / "notes").write_text("The patient came on Monday. " * 20)
+    assert_placed(read(tmp_path / "series")[0], array, stack(12))
+    assert_placed(read(bare)[0], array, stack(12))
+
+
+PIXELS = struct.pack("<2H", 0x7FE0, 0x0010) + b"OW"
+
+
+@pytest.mark.parametrize("vr", [b"OB", b"UN", b"UT"])
+@pytest.mark.parametrize("length", [40, 100, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_private_value_that_begins_like_an_item_is_read(
+    tmp_path: Path, vr: bytes, length: int
+) -> None:
+    case = series_of("explicit", "i2")
+    value = struct.pack("<2HI", 0xFFFE, 0xE000, length) + b"\x12" * 40
+    private = struct.pack("<2H2sH8s", 0x6021, 0x0010, b"LO", 8, b"CREATOR ")
+    private += struct.pack("<2H2s2xI", 0x6021, 0x1002, vr, len(value)) + value
+    for path in case.write(tmp_path / "series"):
+        content = path.read_bytes()
+        at = content.rindex(PIXELS)
+        path.write_bytes(content[:at] + private + content[at:])
+    assert (read(tmp_path / "series")[0].array == case.hounsfield).all()
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"\0", bytes(511), b"some text behind", b"\xff" * 100, b"\x10\x32\x54" * 50,
+     struct.pack("<2H2s2xI", 0xFFFC, 0xFFFC, b"OB", 4) + bytes(4)],
+)  # fmt: skip
+@pytest.mark.parametrize("packed", [True, False])
+def test_bytes_behind_the_pixels_are_nobodys(tmp_path: Path, behind: bytes, packed: bool) -> None:
+    array = hounsfield((12, 40, 41))  # GDCM's decoders want a picture of some size
+    for path in write_slices(tmp_path, array, stack(12)):
+        if packed:
+            data = pydicom.dcmread(path)
+            data.compress(pydicom.uid.RLELossless)
+            data.save_as(path)
+        path.write_bytes(path.read_bytes() + behind)
+    volume, warnings = read(tmp_path)
+    assert_placed(volume, array, stack(12))
+    assert warnings == []
+
+
+def test_a_dicomdir_stands_for_its_disc(tmp_path: Path) -> None:
+    array, _ = whole_series(tmp_path / "IMAGES" / "S1")
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    assert_placed(read(tmp_path / "DICOMDIR")[0], array, stack(12))
+
+
+def test_a_compression_that_is_not_known_is_named(tmp_path: Path) -> None:
+    _, paths = whole_series(tmp_path)
+    for path in paths:
+        data = pydicom.dcmread(path)
+        data.file_meta.TransferSyntaxUID = pydicom.uid.HTJ2K
+        codestream = b"\xff\x4f\xff\x51" + bytes(range(200)) * 10
+        data.PixelData = pydicom.encaps.encapsulate([codestream])
+        data["PixelData"].VR = "OB"
+        data["PixelData"].is_undefined_length = True
+        data.save_as(path)
+    for given in (tmp_path, paths[0]):
+        assert "transfer syntax 1.2.840.10008.1.2.4.203" in refused(given)
+
+
+def test_slices_off_a_straight_row_are_not_called_unevenly_spaced(tmp_path: Path) -> None:
+    array = hounsfield((12, 6, 7))
+    positions = stack(12)
+    positions[5][0] += 0.5
+    write_slices(tmp_path, array, positions)
+    volume, (said,) = read(tmp_path)
+    assert_placed(volume, array, stack(12))
+    assert "2.50 mm apart, but not in a straight and even row" in said
+    assert "moves one by 0.5 mm" in said
 
 
 def test_the_same_images_twice_count_once(tmp_path: Path) -> None:

@@ -17,21 +17,25 @@ import slicer
 import slicer.util
 import vtk
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.models import Label
-from AttentionUNetSegmentLib.scene import results, segments, volumes
-from AttentionUNetSegmentLib.scene.corrections import corrections
+from AttentionUNetSegmentLib.scene import collection, results, segments, volumes
+from AttentionUNetSegmentLib.scene.corrections import corrections, stateClicks
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
+from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
 from scene_helpers import (
     PLACES,
     SHAPE,
     SHIFT,
     TURN,
+    add_bend,
     add_block,
     add_ct,
     add_segmentation,
     add_transform,
     assert_same_place,
+    box_mask,
     hand_made,
     node_ids,
     prediction_on,
@@ -90,11 +94,65 @@ def test_place_includes_a_chain_of_transforms(scene: Any, ct: Any) -> None:
     )
 
 
-def test_non_linear_transform_must_be_hardened(scene: Any, ct: Any) -> None:
-    grid = scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode")
-    ct.SetAndObserveTransformNodeID(grid.GetID())
-    with pytest.raises(InputError, match="harden"):
-        scene_package.volumeFromNode(ct)
+@pytest.fixture
+def bent(scene: Any, ct: Any) -> Any:
+    """The CT under a transform that is not linear, above a linear one."""
+    inner = add_transform(scene, SHIFT, add_bend(scene))
+    ct.SetAndObserveTransformNodeID(inner.GetID())
+    return ct
+
+
+def world_of(node: Any, ijk: tuple[int, int, int]) -> tuple[float, ...]:
+    """Where VTK itself puts a voxel."""
+    to_world = vtk.vtkGeneralTransform()
+    node.GetParentTransformNode().GetTransformToWorld(to_world)
+    return to_world.TransformPoint((volumes.ijkToRas(node) @ (*ijk, 1))[:3])
+
+
+def test_under_a_transform_that_is_not_linear_the_own_grid_is_worked_on(bent: Any) -> None:
+    volume = scene_package.volumeFromNode(bent)
+    np.testing.assert_allclose(volume.ijk_to_ras, PLACES["oblique"], atol=1e-9)
+    for ijk in ((0, 0, 0), (12, 10, 8), (5, 4, 3)):
+        world = world_of(bent, ijk)
+        assert np.abs(world - (volume.ijk_to_ras @ (*ijk, 1))[:3]).max() > 1
+        (click,) = volumes.clicksInPlace(bent, [Click(world, True)])
+        np.testing.assert_allclose(
+            (volume.ras_to_ijk @ (*click.position_ras, 1))[:3], ijk, atol=0.01
+        )
+
+
+def test_results_lie_under_the_same_transform_and_are_brought_up_to_date(
+    scene: Any, bent: Any, tmp_path: Path
+) -> None:
+    inside = Click(world_of(bent, (11, 9, 7)), True)  # no voxel of the mask
+    first = scene_package.writePrediction(prediction_on(bent, clicks=(inside,)), bent)
+    node = first.segmentationNode
+    for made in (node, first.probabilityNode, *first.attentionNodes):
+        assert made.GetTransformNodeID() == bent.GetTransformNodeID()
+    mask = collection.maskOnVolume(bent, node, first.segmentId)
+    assert mask[7, 9, 11] == 1
+    assert mask[2:5, 3:8, 4:10].sum() == box_mask().sum()
+    # By hand, and then again: the correction and the click are kept.
+    segments.fillSegment(node, first.segmentId, own_labelmap(bent, (slice(5, 7),) * 3))
+    theirs = corrections(node, first.segmentId)
+    assert theirs.painted.sum() == 8 - mask[5:7, 5:7, 5:7].sum()
+    assert theirs.painted_ml == pytest.approx(theirs.painted.sum() * 0.009)
+    again = scene_package.writePrediction(prediction_on(bent, clicks=(inside,)), bent)
+    assert again.segmentationNode is node
+    assert collection.maskOnVolume(bent, node, first.segmentId)[5:7, 5:7, 5:7].all()
+    assert stateClicks(node, first.segmentId) == (inside,)
+    files = scene_package.saveResult(again, tmp_path)
+    assert all(file.is_file() for file in files)
+    measured = segmentStatistics(node, first.segmentId, bent)
+    mask = collection.maskOnVolume(bent, node, first.segmentId)
+    assert measured.meanHu == pytest.approx(voxels(bent)[mask != 0].mean(dtype=float))
+    assert measured.volumeMl == pytest.approx(mask.sum() * 0.009)
+
+
+def own_labelmap(node: Any, region: tuple[slice, ...]) -> Any:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[region] = 1
+    return segments.orientedImage(segments.cropMask(mask), volumes.ijkToRas(node))
 
 
 @pytest.mark.parametrize(
@@ -699,7 +757,7 @@ def test_segment_volume_node_predicts_in_world_coordinates(scene: Any, ct: Any) 
     clicks = [object()]
     result = scene_package.segmentVolumeNode(ct, FakePredictor(), clicks)  # type: ignore[arg-type]
     np.testing.assert_allclose(seen["volume"].ijk_to_ras, TURN @ PLACES["oblique"], atol=1e-9)
-    assert seen["clicks"] is clicks
+    assert seen["clicks"] == tuple(clicks)
     segment = result.segmentationNode.GetSegmentation().GetSegment(result.segmentId)
     assert segment.GetName() == "Organ"
     assert_same_place(result)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import AttentionUNetSegmentLib.scene as scene_package
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 import slicer
 from AttentionUNetSegmentLib.errors import OutputError
 from AttentionUNetSegmentLib.scene import files
+from AttentionUNetSegmentLib.scene.export import exportLabelmap
 from scene_helpers import (
     PLACES,
     SHAPE,
@@ -302,3 +304,19 @@ def test_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:
     assert len(run.stdout.splitlines()) == 1
     assert run.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_exported_label_map_lies_on_the_volume_whatever_its_axes(
+    place: str, tmp_path: Path
+) -> None:
+    """By nibabel, which no code here had a hand in: a shear is in the sform."""
+    with scene_package.headlessScene():
+        ct = add_ct("CT", PLACES[place])
+        result = scene_package.writePrediction(prediction_on(ct), ct)
+        path = tmp_path / "mask.nii.gz"
+        exportLabelmap(result.segmentationNode, result.segmentId, ct, path)
+        expected = result.prediction.mask
+    image = nibabel.load(path)
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T, expected)
+    np.testing.assert_allclose(image.affine, PLACES[place], atol=1e-4)

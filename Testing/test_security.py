@@ -317,7 +317,8 @@ TALK = ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "soc
         "socket.gethostbyname", "urllib.Request", "ftplib.connect", "smtplib.connect",
         "http.client.connect")
 def guard(event, arguments):
-    if event in TALK:
+    # urllib3 asks the system whether there is IPv6 when it is imported.
+    if event in TALK and not (event == "socket.bind" and arguments[1][:2] == ("::1", 0)):
         print("TALKED", event, file=sys.stderr)
         raise RuntimeError(f"{event} {arguments}")
 sys.addaudithook(guard)

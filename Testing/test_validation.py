@@ -44,6 +44,42 @@ def mr(scale: float = 1.0, seed: int = 0) -> np.ndarray:
     return np.hypot(signal + noise[0], noise[1]) * scale
 
 
+# --- geometry that was lost ---------------------------------------------------------------------
+
+
+def ellipse(width: int, depth: int, length: int, margin: int = 20) -> np.ndarray:
+    """A body of so many voxels from side to side, from front to back and along, in air."""
+    y, x = np.mgrid[-1 : 1 : (depth + 2 * margin) * 1j, -1 : 1 : (width + 2 * margin) * 1j]
+    inside = np.hypot(x * (1 + 2 * margin / width), y * (1 + 2 * margin / depth)) < 1
+    plane = np.where(inside, np.where(x > 0, 40, -90), -1000).astype(np.int16)
+    return np.repeat(plane[None], length, axis=0)
+
+
+@pytest.mark.parametrize("origin", ["zero", "centre"])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (-1, 1, 1)])
+@pytest.mark.parametrize(
+    ("size", "lost"),
+    [((460, 320, 93), True), ((330, 230, 90), True), ((222, 186, 200), True),
+     ((330, 230, 250), False), ((400, 280, 400), False)],
+)  # fmt: skip
+def test_an_array_without_its_place_is_told_by_its_body(
+    size: tuple[int, int, int], lost: bool, signs: tuple[int, int, int], origin: str
+) -> None:
+    array = ellipse(*size)
+    place = np.diag([*signs, 1.0])
+    if origin == "centre":  # as nibabel has it where a file says nothing
+        place[:3, 3] = -np.array(signs) * (np.array(array.shape[::-1]) - 1) / 2
+    said = [text for text in check_ct(Volume(array, place)) if "lost its voxel spacing" in text]
+    assert len(said) == lost
+
+
+def test_any_place_at_all_is_a_place() -> None:
+    for place in (np.diag([1.0, 1, 1.25, 1]), np.diag([0.9, 0.9, 1, 1]), np.eye(4)):
+        if place[2, 2] == place[0, 0]:
+            place[:3, 3] = -120, 80.5, 900
+        assert not any("lost" in text for text in check_ct(Volume(ellipse(222, 186, 87), place)))
+
+
 # --- CT that must pass --------------------------------------------------------------------------
 
 

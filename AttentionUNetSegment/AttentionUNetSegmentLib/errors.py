@@ -7,6 +7,8 @@ programming error and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
+
 
 class AttentionUNetSegmentError(Exception):
     """Base of every error whose message is written for the user."""
@@ -37,3 +39,26 @@ class Cancelled(AttentionUNetSegmentError):  # noqa: N818
 
     def __init__(self) -> None:
         super().__init__("Cancelled.")
+
+
+_NO_MEMORY = ("allocate memory", "out of memory", "not enough memory", "bad_alloc",
+              "failed to map segment")  # fmt: skip
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice, in the words of any library or of the
+    system's loader; what it was raised from is looked at too."""
+    seen: BaseException | None = error
+    while seen is not None:
+        text = str(seen).lower()
+        if (
+            isinstance(seen, MemoryError)
+            or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM)
+            or (
+                isinstance(seen, (ImportError, OSError, RuntimeError))
+                and any(words in text for words in _NO_MEMORY)
+            )
+        ):
+            return True
+        seen = seen.__cause__
+    return False

@@ -6,17 +6,21 @@ request to end. Anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
-from ..errors import AttentionUNetSegmentError
+from ..errors import AttentionUNetSegmentError, is_out_of_memory
 from .requirements import extra_needed
 from .stopping import Stopped, stops_raised
 
 COMMAND = "attention-unet-segment"
 CANNOT_BE_DONE = 2
+
+_NO_VALUE = re.compile(r"--[a-z-]+=\s*")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    _open_streams()
     try:
         with stops_raised():
             return _run(sys.argv[1:] if arguments is None else list(arguments))
@@ -36,12 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as stop:
         print("Stopped.", file=sys.stderr, flush=True)
         return stop.exit_status
-    except MemoryError:
-        return _complain("This computer's memory does not suffice for it.")
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CANNOT_BE_DONE
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return _complain("This computer's memory does not suffice for it.")
+
+
+def _open_streams() -> None:
+    """Give the process its output streams where whoever started it closed them, for a file that is
+    opened would become one; and let any name of a file be shown."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  as long as the process lives
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:
@@ -49,6 +67,8 @@ def _run(arguments: list[str]) -> int:
         import typer
 
         from .commands import application
+    if any(not argument.strip() or _NO_VALUE.fullmatch(argument) for argument in arguments):
+        return _complain(f"An argument is empty. Try '{COMMAND} --help'.")
     # Matplotlib reports on its font cache, which is nobody's concern here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # Not exported by typer, and from its own copy of click or from click, as its version has it.

@@ -10,11 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, OutputError
+from ..errors import AttentionUNetSegmentError, OutputError
 from ..locking import LOCK_FILE, alone_in
+from ..paths import PlainPaths, printable
 from .stopping import stops_postponed
 
 STAGING_PREFIX = ".attention-unet-segment-"
+SOURCES_FILE = "sources.csv"
+"""Of a batch: which scan is which study."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def output_folder(directory: Path, names: Iterable[str]) -> Iterator[OutputFolde
             # A full disk still takes the name of a folder.
             (staging / "room").write_bytes(bytes(4096))
             (staging / "room").unlink()
-        yield OutputFolder(directory, staging)
+        with PlainPaths() as plain:
+            yield OutputFolder(directory, Path(plain.of(staging)))
     finally:
         with stops_postponed():
             alone.close()
@@ -121,7 +125,7 @@ def output_folder(directory: Path, names: Iterable[str]) -> Iterator[OutputFolde
 def remove_leftovers(directory: Path) -> None:
     """Remove the staging folders that killed processes left; those of living ones are locked."""
     for staging in directory.glob(f"{STAGING_PREFIX}*"):
-        with suppress(OSError, InputError):
+        with suppress(OSError, AttentionUNetSegmentError):
             if (staging / LOCK_FILE).exists():
                 with alone_in(staging):
                     pass
@@ -140,15 +144,16 @@ def _copy(source: Path, target: Path) -> None:
 @contextmanager
 def explained(directory: Path) -> Iterator[None]:
     """Turn what the operating system says about writing into a sentence for the user."""
+    shown = printable(str(directory))
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(
-            f"Results cannot be written into '{directory}': it is, or lies in, a file and no "
+            f"Results cannot be written into '{shown}': it is, or lies in, a file and no "
             "folder; choose another output folder."
         ) from error
     except OSError as error:
         raise OutputError(
-            f"Results cannot be written into '{directory}' ({error.strerror or error}); choose a "
+            f"Results cannot be written into '{shown}' ({error.strerror or error}); choose a "
             "folder that you may write to, on a disk with some room."
         ) from error

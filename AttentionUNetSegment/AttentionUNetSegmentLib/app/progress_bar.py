@@ -20,7 +20,7 @@ def shown_progress(plain_every_s: float = 20.0) -> Iterator[ProgressCallback]:
     Args:
         plain_every_s: seconds between those lines.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield _Lines(plain_every_s)
         return
     from rich.console import Console

@@ -17,6 +17,7 @@ from ..inference.clicks import Click
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.volume import Volume
 from ..models import DEFAULT_MODEL, find_model, load_model
+from ..paths import printable
 from .output_folder import OutputFolder, explained, output_folder
 from .progress_bar import part_of
 from .report import make_report, to_json
@@ -94,6 +95,11 @@ class Also(Protocol):
     """Files that are written beside those of the contract."""
 
     @property
+    def warnings(self) -> Sequence[str]:
+        """Why some were not written, a sentence each."""
+        ...
+
+    @property
     def names(self) -> Sequence[str]:
         """Of the files that may be written."""
         ...
@@ -103,8 +109,11 @@ class Also(Protocol):
         ...
 
 
-def read_scan(path: Path) -> Scan:
+def read_scan(path: Path, name: str | None = None) -> Scan:
     """A scan from a file or a DICOM folder.
+
+    Args:
+        name: what to call it everywhere, instead of its file's name.
 
     Raises:
         InputError: it cannot be used.
@@ -112,8 +121,8 @@ def read_scan(path: Path) -> Scan:
     from ..inference.reading import read_volume
 
     warnings: list[str] = []
-    volume = read_volume(path, warnings.append)
-    return Scan(volume, path.name or path.resolve().name, tuple(warnings))
+    volume = read_volume(path, warnings.append, name=name)
+    return Scan(volume, name or printable(path.name or path.resolve().name), tuple(warnings))
 
 
 def make_synthetic_scan(seed: int, target: str = "pancreas") -> SyntheticScan:
@@ -194,7 +203,7 @@ def segment_into(
                 names += _write_pictures(result, scan, loaded, output)
                 names += also.write(result, output.staging) if also else ()
         clock.timings_s["total"] = clock.elapsed_s()
-        warnings = [*scan.warnings, *prediction.warnings]
+        warnings = [*scan.warnings, *prediction.warnings, *(also.warnings if also else ())]
         report = make_report(prediction, loaded.card, scan.name, clicks, warnings, clock.timings_s)
         if isinstance(scan, SyntheticScan):
             report["synthetic"] = {
@@ -275,6 +284,13 @@ def write_image(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
             f"'{path.name}' could not be written; the disk is probably full. Free some space or "
             "choose another folder."
         ) from error
+
+
+def is_result_name(name: str) -> bool:
+    """Whether a result has such a name, beside its report."""
+    from ..scene import resultFileNames
+
+    return bool(_ATTENTION_FILE.fullmatch(name)) or name in resultFileNames(0)
 
 
 def _keep_source(source: Path | None, directory: Path, names: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from AttentionUNetSegmentLib.panel.session_hub import Client, Finished, Request,
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
 from AttentionUNetSegmentLib.scene.found import isResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
-from AttentionUNetSegmentLib.scene.volumes import volumeFromNode
+from AttentionUNetSegmentLib.scene.volumes import clicksInPlace, volumeFromNode
 
 NAME = "AttentionUNet"
 MOVED_PIXELS = 3
@@ -174,7 +174,8 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
             if volumeNode is None:
                 raise InputError(_("Choose the CT as the editor's source volume, then click."))
             installation.requirePackages()
-            check_clicks(volumeFromNode(volumeNode), [Click(position_ras, inside)])
+            clicks = clicksInPlace(volumeNode, [Click(position_ras, inside)])
+            check_clicks(volumeFromNode(volumeNode), clicks)
         except AttentionUNetSegmentError as error:
             self.failed(error)
             return

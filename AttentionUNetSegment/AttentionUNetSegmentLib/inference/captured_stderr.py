@@ -28,6 +28,9 @@ def captured_stderr() -> Iterator[Captured]:
     """
     captured = Captured()
     with _lock:
+        if sys.stderr is None:  # the descriptor may be that of any file
+            yield captured
+            return
         try:
             saved = os.dup(2)
         except OSError:
@@ -35,8 +38,7 @@ def captured_stderr() -> Iterator[Captured]:
             return
         try:
             with tempfile.TemporaryFile() as collected:
-                if sys.stderr is not None:
-                    sys.stderr.flush()
+                sys.stderr.flush()
                 os.dup2(collected.fileno(), 2)
                 try:
                     yield captured

@@ -31,6 +31,10 @@ _DAMAGE = (
 )
 
 
+_SHORTEST = 1e-3
+_MOST_SKEW = 0.02  # cosine between a row and a column: what two digits round to
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """The place of one frame: as a slice's own file would have it, LPS, mm."""
@@ -80,6 +84,23 @@ def read_frames(path: str, count: int, name: str) -> list[Frame]:
     return frames
 
 
+def unit_axes(values: np.ndarray) -> np.ndarray:
+    """The directions of a row and of a column, 2x3, from the six numbers of a file: rounded ones
+    are no longer of length 1, and would scale the spacing.
+
+    Raises:
+        ValueError: they are no two directions at right angles.
+    """
+    axes = values.reshape(2, 3)
+    lengths = np.linalg.norm(axes, axis=1)
+    if lengths.min() < _SHORTEST:
+        raise ValueError("a direction without a length")
+    axes = axes / lengths[:, None]
+    if abs(float(axes[0] @ axes[1])) > _MOST_SKEW:
+        raise ValueError("two directions that are not at right angles")
+    return axes
+
+
 def _only(sequence: Any) -> pydicom.Dataset:
     import pydicom
 
@@ -90,8 +111,9 @@ def _frame(group: pydicom.Dataset, shared: pydicom.Dataset) -> Frame:
     position = _macro(group, shared, "PlanePositionSequence").ImagePositionPatient
     axes = _macro(group, shared, "PlaneOrientationSequence").ImageOrientationPatient
     # DICOM gives the distance between rows (along j) first.
-    j, i = _macro(group, shared, "PixelMeasuresSequence").PixelSpacing
-    return Frame(_finite(position, 3), _finite(axes, 6).reshape(2, 3), (float(i), float(j)))
+    spacing = _macro(group, shared, "PixelMeasuresSequence").PixelSpacing
+    j, i = np.abs(_finite(spacing, 2)).tolist()
+    return Frame(_finite(position, 3), unit_axes(_finite(axes, 6)), (i, j))
 
 
 def _macro(group: pydicom.Dataset, shared: pydicom.Dataset, name: str) -> pydicom.Dataset:

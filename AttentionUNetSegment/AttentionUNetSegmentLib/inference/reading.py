@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from ..paths import PlainPaths, in_home, printable
 from .captured_stderr import captured_stderr
 from .meta_header import meta_problem
-from .nifti_header import nifti_problem, restore_nonfinite
 from .volume import Volume
 from .voxel_files import voxel_files
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-_NIFTI = ("NIfTI", "NiftiImageIO")
+_NIFTI = (".nii", ".nii.gz")
 _NRRD = ("NRRD", "NrrdImageIO")
 _META = ("MetaImage", "MetaImageIO")
 _FORMATS = {
-    ".nii": _NIFTI,
-    ".nii.gz": _NIFTI,
     ".nrrd": _NRRD,
     ".nhdr": _NRRD,
     ".mha": _META,
@@ -35,6 +31,10 @@ _FORMATS = {
 }
 _MOST_SHRUNK = 1040  # no compression in use shrinks a scan by more
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NO_NIBABEL = (
+    "'{}' is a NIfTI file, which needs the Python package nibabel; install it with: "
+    "pip install 'attention-unet-segment[standalone]'"
+)
 FORMATS_TEXT = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM"
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,9 @@ WarningCallback = Callable[[str], None]
 """Called with a plain sentence about something the user should know, once for each."""
 
 
-def read_volume(path: str | Path, on_warning: WarningCallback | None = None) -> Volume:
+def read_volume(
+    path: str | Path, on_warning: WarningCallback | None = None, *, name: str | None = None
+) -> Volume:
     """Read a scan.
 
     Args:
@@ -51,6 +53,8 @@ def read_volume(path: str | Path, on_warning: WarningCallback | None = None) -> 
             other kinds of images beside it are set aside with a warning), or any one file of a
             DICOM series, to choose among several.
         on_warning: takes what the user should know; without it, warnings go to the log.
+        name: what to call it in messages: the last component of the path unless given. The names
+            of files may name a patient; with this, no message holds one.
 
     Returns:
         The voxels in k, j, i order, in the type in which they are stored (DICOM and NIfTI rescaled
@@ -59,17 +63,19 @@ def read_volume(path: str | Path, on_warning: WarningCallback | None = None) -> 
     Raises:
         InputError: there is no such file, it is damaged or of another kind, its voxels lie outside
             the folder of its header, or the image is not a single 3D volume with one real number
-            for each voxel. Messages name the last component of the path only and nothing of a DICOM
-            file but its series' number.
+            for each voxel. Messages name nothing of a DICOM file but its series' number.
     """
     on_warning = on_warning or _log_warning
-    path = Path(path).expanduser()
-    name = path.name or path.resolve().name
+    path = in_home(path)
+    is_named = name is not None
+    name = name or printable(path.name or path.resolve().name)
     try:
+        if path.name.upper() == "DICOMDIR" and path.is_file():
+            path = path.resolve().parent  # it lists what lies beside and below it
         if path.is_dir():
             from .dicom_series import read_dicom_folder
 
-            return read_dicom_folder(path, on_warning)
+            return read_dicom_folder(path, on_warning, name, with_file_names=not is_named)
         if not path.exists():
             raise InputError(f"There is no file or folder '{name}'.")
         if not path.is_file():
@@ -77,12 +83,16 @@ def read_volume(path: str | Path, on_warning: WarningCallback | None = None) -> 
         if path.stat().st_size == 0:
             raise InputError(f"The file '{name}' is empty.")
         suffix = _suffix(path)
+        if suffix in _NIFTI:
+            return _read_nifti(path, name, on_warning)
         if suffix in _FORMATS:
-            return _read_file(path, suffix)
-        if _is_dicom(path):
+            return _read_file(path, suffix, name)
+        if is_dicom(path):
             from .dicom_series import read_dicom_file
 
-            return read_dicom_file(path, on_warning)
+            return read_dicom_file(path, on_warning, name)
+    except MemoryError as error:
+        raise InputError(f"'{name}' is too large for this computer's memory.") from error
     except OSError as error:
         raise InputError(f"'{name}' cannot be opened: {error.strerror or error}.") from error
     raise InputError(f"'{name}' is of no format that is read here: {FORMATS_TEXT}.")
@@ -96,7 +106,7 @@ def volume_from_image(image: sitk.Image, name: str) -> Volume:
         InputError: it is not one 3D image of real numbers.
     """
     size = image.GetSize()
-    check_kind(size, image.GetNumberOfComponentsPerPixel(), image.GetPixelIDValue(), name)
+    check_image_kind(image, name)
     array = np.asarray(_Voxels(image))
     if array.ndim == 4:
         array = array[0]
@@ -126,13 +136,24 @@ def volume_from_lps(array: np.ndarray, ijk_to_lps: np.ndarray) -> Volume:
     return Volume(array, _LPS_TO_RAS @ ijk_to_lps)
 
 
-def check_kind(size: tuple[int, ...], components: int, pixel_id: int, name: str) -> None:
-    """Raise InputError unless it is one 3D image of real numbers; a last axis of 1 may go."""
+def check_image_kind(image: sitk.Image | sitk.ImageFileReader, name: str) -> None:
+    """:func:`check_kind` of an image, or of a reader that has read its header."""
     import SimpleITK as sitk
 
+    is_complex = image.GetPixelIDValue() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
+    components = (
+        image.GetNumberOfComponentsPerPixel()
+        if isinstance(image, sitk.Image)
+        else image.GetNumberOfComponents()
+    )
+    check_kind(image.GetSize(), components, is_complex, name)
+
+
+def check_kind(size: tuple[int, ...], components: int, is_complex: bool, name: str) -> None:
+    """Raise InputError unless it is one 3D image of real numbers; a last axis of 1 may go."""
     if 0 in size:
         raise InputError(f"The image '{name}' is empty: it has no voxels.")
-    if pixel_id in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
+    if is_complex:
         raise InputError(f"The image '{name}' holds complex numbers; a CT holds real ones.")
     if components != 1:
         raise InputError(
@@ -184,63 +205,54 @@ def _suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM" or _suffix(path) in (".dcm", ".ima")
+def is_dicom(path: str | Path) -> bool:
+    """Whether a file looks like DICOM.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as stream:
+        start = stream.read(132)
+    if start[128:] == b"DICM":
+        return True
+    if not start or _suffix(Path(path)) in _FORMATS:
+        return False
+    # Without preamble, as files were before the standard had one: group 2 or 8 comes first.
+    from .dicom_lengths import begins_with_an_element
+
+    return _suffix(Path(path)) in (".dcm", ".ima") or begins_with_an_element(start)
 
 
-def _read_file(path: Path, suffix: str) -> Volume:
+def _read_nifti(path: Path, name: str, on_warning: WarningCallback) -> Volume:
+    try:
+        from .nifti import read_nifti
+    except ImportError as error:
+        raise InputError(_NO_NIBABEL.format(name)) from error
+    return read_nifti(path, name, on_warning)
+
+
+def _read_file(path: Path, suffix: str, name: str) -> Volume:
     import SimpleITK as sitk
 
     kind, image_io = _FORMATS[suffix]
-    name = path.name
     with path.open("rb"):  # a file without permission is told as such
         pass
-    is_nifti = kind == "NIfTI"
     # ITK believes what a header says.
-    if is_nifti:
-        _raise_problem(name, nifti_problem(path))
-    elif kind == "MetaImage":
-        _raise_problem(name, meta_problem(path))
-    files = [path] if is_nifti else voxel_files(path, kind)
-
+    problem = meta_problem(path) if kind == "MetaImage" else None
+    if problem:
+        raise InputError(f"The file '{name}' {problem}.")
+    files = voxel_files(path, kind, name)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
-    reader.SetFileName(str(path))
     try:
-        # It takes damaged gzip data for voxels too, without a word: both read at the same time.
-        with _checked_meanwhile(path, name, is_nifti), captured_stderr() as printed:
+        with PlainPaths() as paths, captured_stderr() as printed:
+            reader.SetFileName(paths.link_beside(path, files))
             reader.ReadImageInformation()
-            size = reader.GetSize()
-            check_kind(size, reader.GetNumberOfComponents(), reader.GetPixelIDValue(), name)
-            check_room(size, files, name)
+            check_image_kind(reader, name)
+            check_room(reader.GetSize(), files, name)
             image = reader.Execute()
     except RuntimeError as error:  # all that SimpleITK raises
         raise InputError(describe_failure(name, kind, str(error))) from error
-    except MemoryError as error:
-        raise InputError(f"'{name}' is too large for this computer's memory.") from error
     if "Uncompress failed" in printed.text:  # MetaIO prints it and goes on
         raise InputError(f"The file '{name}' is damaged: it cannot be decompressed.")
-    volume = volume_from_image(image, name)
-    if is_nifti:
-        restore_nonfinite(path, volume.array)
-    return volume
-
-
-def _raise_problem(name: str, problem: str | None) -> None:
-    if problem:
-        raise InputError(f"The file '{name}' {problem}.")
-
-
-@contextmanager
-def _checked_meanwhile(path: Path, name: str, is_nifti: bool) -> Iterator[None]:
-    """Look at every byte of a NIfTI file in a thread; what is wrong goes before what ITK raises."""
-    if not is_nifti:
-        yield
-        return
-    with ThreadPoolExecutor(1) as pool:
-        check = pool.submit(nifti_problem, path, every_byte=True)
-        try:
-            yield
-        finally:
-            _raise_problem(name, check.result())
+    return volume_from_image(image, name)

@@ -33,6 +33,11 @@ _FINE_MM = 0.2
 _THIN_STACK_MM = 60.0
 _NO_ORGAN_MM = 10.0
 _LONGER_THAN_A_PERSON_MM = 2500.0
+# Of an adult's trunk from right to left, from front to back and along: whoever is outside of it has
+# seldom been scanned with a spacing of exactly 1 mm from exactly 0.
+_BODY_MM = ((250.0, 450.0), (150.0, 330.0), (150.0, _LONGER_THAN_A_PERSON_MM))
+_AIR = -500
+_BODY_SHARE = 0.05  # of a plane of voxels
 
 
 def check_ct(volume: Volume) -> list[str]:
@@ -61,7 +66,7 @@ def check_ct(volume: Volume) -> list[str]:
         raise InputError(f"The image is a single slice ({size} voxels); a 3D scan is needed.")
     warnings = _check_extent(volume)
     _check_hounsfield(array)
-    return warnings
+    return warnings + _check_geometry(volume)
 
 
 def check_clicks(volume: Volume, clicks: Iterable[Click]) -> None:
@@ -117,6 +122,39 @@ def _check_extent(volume: Volume) -> list[str]:
     return warnings
 
 
+def _check_geometry(volume: Volume) -> list[str]:
+    """Whether the volume seems to be an array that was written without its place: the commonest
+    slip in Python gives 1 mm, straight axes and 0."""
+    matrix, shape = volume.ijk_to_ras, np.array(volume.shape_ijk)
+    origin = np.abs(matrix[:3, 3])
+    lost = np.array_equal(np.abs(matrix[:3, :3]), np.eye(3)) and (
+        not origin.any() or np.array_equal(origin, (shape - 1) / 2)
+    )
+    if not lost:
+        return []
+    sample, strides = _sample(volume.array)
+    inside = sample > max(_AIR, float(sample.min()))
+    size = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        filled = inside.mean(axis=others) > _BODY_SHARE
+        size.append(int(np.count_nonzero(filled)) * strides[axis])
+    size_mm = [min(length, n) for length, n in zip(reversed(size), shape.tolist(), strict=True)]
+    if all(low <= mm <= high for mm, (low, high) in zip(size_mm, _BODY_MM, strict=True)):
+        return []
+    return [
+        "The image seems to have lost its voxel spacing and orientation: it has 1 mm along all axes"
+        f" from 0 on, and the body would then measure {' x '.join(map(str, size_mm))} mm. Neither "
+        "place nor volume can be relied on; load the original scan."
+    ]
+
+
+def _sample(array: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Some of the voxels, and every how many there is one along each axis."""
+    strides = tuple(max(1, n // _SAMPLES_AN_AXIS) for n in array.shape)
+    return array[tuple(slice(None, None, stride) for stride in strides)], strides
+
+
 def _check_hounsfield(array: np.ndarray) -> None:
     with np.errstate(invalid="ignore"):
         lowest, highest = float(array.min()), float(array.max())
@@ -140,7 +178,7 @@ def _check_hounsfield(array: np.ndarray) -> None:
             "or a PET has; load the original CT."
         )
 
-    sample = array[tuple(slice(None, None, max(1, n // _SAMPLES_AN_AXIS)) for n in array.shape)]
+    sample, _ = _sample(array)
     tissue = sample[sample > _PADDING].astype(np.float32)
     soft = _share((tissue > _SOFT_TISSUE[0]) & (tissue < _SOFT_TISSUE[1]))
     dense = _share(tissue > _DENSE)

@@ -26,12 +26,13 @@ _NUMBERED = re.compile(
 )
 
 
-def voxel_files(path: Path, kind: str) -> list[Path]:
+def voxel_files(path: Path, kind: str, name: str) -> list[Path]:
     """Those that are there; the header's own file where the voxels follow it.
 
     Args:
         path: of the header.
         kind: ``NRRD`` or ``MetaImage``.
+        name: what to call it in messages.
 
     Raises:
         InputError: one of them lies outside the header's folder, or none of them is there.
@@ -40,19 +41,19 @@ def voxel_files(path: Path, kind: str) -> list[Path]:
     with path.open("rb") as stream:
         header = stream.read(_MOST_HEADER_BYTES)
     folder = path.parent.resolve()
-    names = {name for found in _ENTRIES[kind].finditer(header) for name in _named(found)}
-    files = [folder / name for name in sorted(names)]
+    names = {one for found in _ENTRIES[kind].finditer(header) for one in _named(found)}
+    files = [folder / one for one in sorted(names)]
     # ITK takes a leading tilde for somebody's home.
-    if any(name.startswith("~") for name in names) or not all(
+    if any(one.startswith("~") for one in names) or not all(
         file.resolve().is_relative_to(folder) for file in files
     ):
         raise InputError(
-            f"The header '{path.name}' takes its voxels from a file outside its own folder; put "
+            f"The header '{name}' takes its voxels from a file outside its own folder; put "
             "that file beside it and name it there."
         )
     there = [file for file in files if file.is_file()]
     if files and not there:
-        raise InputError(f"'{path.name}' cannot be read: the file with its voxels is missing.")
+        raise InputError(f"'{name}' cannot be read: the file with its voxels is missing.")
     return there or [path]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError
+from ..paths import in_home
 from .card import CARD_FILE, ModelCard, read_card
 
 DEFAULT_MODEL = "pancreas-ct"
@@ -35,7 +36,7 @@ def user_models_folder() -> Path:
     """
     chosen = os.environ.get(USER_MODELS_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return in_home(chosen)
     if sys.platform == "win32":
         data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -89,7 +90,7 @@ def find_model(
         if model.card.name == wanted:
             return model.folder
 
-    path = Path(name_or_folder).expanduser()
+    path = in_home(name_or_folder)
     if path.name == CARD_FILE and path.is_file():
         return path.parent
     if (path / CARD_FILE).is_file():

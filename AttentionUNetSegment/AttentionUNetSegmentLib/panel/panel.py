@@ -18,6 +18,7 @@ from ..scene.editing import WriteOutcome
 from ..scene.found import FoundResult, findResult
 from ..scene.segments import PANCREAS
 from ..scene.statistics import segmentVolumeMl
+from ..scene.volumes import ijkToRas
 from . import installation
 from .advanced_section import AdvancedSection
 from .attention_section import AttentionSection
@@ -335,7 +336,7 @@ class Panel(Client):
         if finished.request.whole:
             self.views.showWhereEmpty(result.volumeNode)
             if prediction.found and not prediction.clicks:
-                self.views.jumpTo(_centre(prediction))
+                self.views.jumpTo(_centre(prediction, result.volumeNode))
         self.advanced.askDevices()
 
     # Events
@@ -467,8 +468,11 @@ def _notes(outcome: WriteOutcome) -> str:
     return " ".join(notes)
 
 
-def _centre(prediction: Prediction) -> tuple[float, float, float]:
+def _centre(
+    prediction: Prediction, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[float, float, float]:
     """The middle of the region that was looked at closely, in the world."""
     k, j, i = ((part.start + part.stop - 1) / 2 for part in prediction.region)
-    r, a, s = (prediction.volume.ijk_to_ras @ (i, j, k, 1))[:3]
-    return float(r), float(a), float(s)
+    point = [0.0, 0.0, 0.0]
+    volumeNode.TransformPointToWorld((ijkToRas(volumeNode) @ (i, j, k, 1))[:3], point)
+    return point[0], point[1], point[2]

@@ -2,7 +2,7 @@
 
 ::
 
-    FOLDER/images/case-0001.nii.gz     the scan, in the world: transforms above its node applied
+    FOLDER/images/case-0001.nii.gz     the scan, in the world: with the linear transforms above it
     FOLDER/labels/case-0001.nii.gz     0 and 1, on the same grid
     FOLDER/manifest.json               lists the cases; what it does not list is no part of the set
 
@@ -19,6 +19,7 @@ import math
 import os
 import re
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..inference.validation import check_ct
-from ..inference.volume import Volume
+from ..locking import locked
 from ..models import Label
+from ..paths import in_home
 from . import segments
 from .volumes import imageFromArray, setIjkToRas, toVtkMatrix, volumeFromNode
 
@@ -47,6 +49,7 @@ _LOCK_WAIT_S = 30.0
 _STAGING = ".adding"
 _NIFTI_HEADER_BYTES = 352
 _MOST_SHEAR = 1e-4  # cosine between two axes; float32 headers are exact to 1e-6
+_SFORM_CODES, _SFORM = 252, 280  # bytes of a header, by nifti1.h
 _SAME_PLACE_MM = 1e-3
 # A CT shrinks to half its size at every level; the lowest takes a third of the default's time.
 _COMPRESSION = 1
@@ -87,20 +90,20 @@ def addToDataSet(
 
     Args:
         folder: of the data set; made if need be.
-        segmentId: the segment; it may lie on any grid and under any linear transform.
+        segmentId: the segment; it may lie on any grid, and under any linear transform or the
+            scan's own.
         label: what the segment shows. A data set is about one organ.
         model: name and version of the model whose answer was corrected, for the record.
 
     Raises:
-        InputError: the scan is no CT, is sheared, or lies under a transform that is not linear;
-            the segment is missing or empty; the folder holds something else.
+        InputError: the scan is no CT; the segment is missing or empty, or lies under another
+            transform than the scan, one of them not linear; the folder holds something else.
         OutputError: the folder cannot be written to, or the disk is full.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = in_home(folder).absolute()
     _readManifest(folder, label)  # somebody else's folder is left without a trace
     scan = volumeFromNode(volumeNode)
     check_ct(scan)
-    _requireRightAngles(scan, volumeNode.GetName())
     mask = maskOnVolume(volumeNode, segmentationNode, segmentId)
     voxels = int(np.count_nonzero(mask))
     if voxels == 0:
@@ -156,8 +159,8 @@ def maskOnVolume(
     """A segment on the volume's grid, uint8 (k, j, i), 0 and 1; nothing in the scene changes.
 
     Raises:
-        InputError: there is no such segment, it has no binary label map, or lies under a transform
-            that is not linear.
+        InputError: there is no such segment, it has no binary label map, or lies under another
+            transform than the volume, one of them not linear.
     """
     import slicer
     from vtk.util.numpy_support import vtk_to_numpy
@@ -187,7 +190,9 @@ def maskOnVolume(
 def writeNifti(image: vtk.vtkImageData, ijkToRas: np.ndarray, path: Path) -> None:
     """Write an image as ``.nii.gz`` through Slicer's writer, without a copy of it in memory.
 
-    Slicer's own compression takes three times as long for files that are 5 % smaller.
+    Sheared axes go into the sform alone: neither a qform nor Slicer's writer can hold them, and the
+    writer makes them right-angled without a word. Slicer's own compression takes three times as
+    long for files that are 5 % smaller.
 
     Raises:
         OutputError: the file is incomplete; the disk is probably full.
@@ -199,7 +204,9 @@ def writeNifti(image: vtk.vtkImageData, ijkToRas: np.ndarray, path: Path) -> Non
     plain = path.with_suffix("")
     scene = slicer.vtkMRMLScene()  # thrown away, and with it all but voxels and place
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
-    setIjkToRas(node, ijkToRas)
+    sheared = isSheared(ijkToRas)
+    spacing = np.linalg.norm(ijkToRas[:3, :3], axis=0)
+    setIjkToRas(node, np.diag([*spacing, 1.0]) if sheared else ijkToRas)
     node.SetAndObserveImageData(image)
     storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
     storage.SetFileName(str(plain))
@@ -217,6 +224,12 @@ def writeNifti(image: vtk.vtkImageData, ijkToRas: np.ndarray, path: Path) -> Non
             f"'{path.name}' could not be written completely; the disk is probably full. Free some "
             "space or choose another folder."
         )
+    if sheared:
+        with plain.open("r+b") as file:
+            file.seek(_SFORM_CODES)
+            file.write(struct.pack("<2h", 0, 1))  # no qform; the scanner's coordinates
+            file.seek(_SFORM)
+            file.write(np.asarray(ijkToRas[:3], "<f4").tobytes())
     with plain.open("rb") as source, path.open("wb") as file:
         with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as target:
             shutil.copyfileobj(source, target, 1 << 20)
@@ -225,14 +238,10 @@ def writeNifti(image: vtk.vtkImageData, ijkToRas: np.ndarray, path: Path) -> Non
     plain.unlink()
 
 
-def _requireRightAngles(scan: Volume, name: str) -> None:
-    directions = scan.ijk_to_ras[:3, :3] / np.array(scan.spacing_mm)
-    if np.abs(directions.T @ directions - np.eye(3)).max() > _MOST_SHEAR:
-        raise InputError(
-            f"The axes of '{name}' are sheared, by its header or by a transform above it, which a "
-            "NIfTI file cannot hold; resample it to right angles (module 'Resample "
-            "Scalar/Vector/DWI Volume') and segment that."
-        )
+def isSheared(ijkToRas: np.ndarray) -> bool:
+    """Whether axes are not at right angles, so that most writers would move the voxels."""
+    directions = ijkToRas[:3, :3] / np.linalg.norm(ijkToRas[:3, :3], axis=0)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > _MOST_SHEAR)
 
 
 def _checksum(array: np.ndarray) -> str:
@@ -311,12 +320,12 @@ def _writable(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: it cannot be written to, or another process keeps it.
     """
-    from filelock import FileLock, Timeout  # comes with PyTorch
+    from filelock import Timeout  # comes with PyTorch
 
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK_FILE, timeout=_LOCK_WAIT_S):
+        with locked(folder / _LOCK_FILE, _LOCK_WAIT_S):
             # What a process that was killed left; nobody else is at work here now.
             shutil.rmtree(folder / _STAGING, ignore_errors=True)
             (folder / _STAGING).mkdir()

@@ -27,7 +27,7 @@ from ..inference.clicks import Click
 from . import segments
 from .labelmaps import Box, Voxels, segmentVoxels, shifted
 from .removal import removeNode
-from .volumes import nodeToWorld
+from .volumes import nodeToPlace
 
 if TYPE_CHECKING:
     import slicer
@@ -56,7 +56,8 @@ class Corrections:
         painted: bool (k, j, i): in the segment by the user's hand.
         erased: bool (k, j, i), the same box: out of it by the user's hand.
         ijkToLocal: 4x4, from the arrays' indices to the segmentation's own coordinates.
-        voxel_ml: volume of a voxel in the world.
+        voxel_ml: volume of a voxel in the world; in the segmentation's own coordinates under a
+            transform that is not linear.
     """
 
     painted: np.ndarray
@@ -85,7 +86,7 @@ class State:
         seen: bool (k, j, i): what was last seen in the segment.
         user: bool, the same box: the voxels that are the user's, in the segment or out of it.
         ijkToLocal: 4x4, from the arrays' indices to the segmentation's coordinates.
-        clicks: those that the network's part was made from.
+        clicks: those that the network's part was made from, in the world.
     """
 
     seen: np.ndarray
@@ -230,8 +231,7 @@ def corrections(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
     """What is the user's in a segment now. Changes nothing, so that redo stays possible.
 
     Raises:
-        InputError: the segment is gone, its state cannot be read, or it is under a transform that
-            is not linear.
+        InputError: the segment is gone, or its state cannot be read.
     """
     segments.requireSegment(segmentationNode, segmentId)
     return _corrections(segmentationNode, currentState(segmentationNode, segmentId))
@@ -381,7 +381,7 @@ class CorrectionTracker:
 
 
 def _corrections(segmentationNode: slicer.vtkMRMLSegmentationNode, state: State) -> Corrections:
-    toWorld = nodeToWorld(segmentationNode) @ state.ijkToLocal
+    toWorld = nodeToPlace(segmentationNode) @ state.ijkToLocal
     return Corrections(
         painted=state.user & state.seen,
         erased=state.user & ~state.seen,

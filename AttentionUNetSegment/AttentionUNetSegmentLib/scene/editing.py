@@ -15,7 +15,7 @@ from .corrections import State, currentState, networkWriting, noteState
 from .editor_rules import EditorRules
 from .labelmaps import Box, Voxels, gridOfImage, segmentIn, shifted
 from .surface import SURFACE
-from .volumes import nodeToWorld
+from .volumes import clicksInPlace, nodeToPlace
 
 if TYPE_CHECKING:
     import slicer
@@ -88,12 +88,12 @@ class SegmentEditing:
 
         Args:
             mask: uint8 (k, j, i), on the volume's grid.
-            clicks: those that the mask was made from, in their order.
+            clicks: those that the mask was made from, in their order, in the world.
 
         Raises:
             InputError: the segment is gone or completed, the segmentation holds no labelmaps or is
-                under a transform that is not linear, or its corrections cannot be read. Nothing is
-                changed then, nor where anything else fails.
+                under another transform than the volume, one of them not linear, or its corrections
+                cannot be read. Nothing is changed then, nor where anything else fails.
         """
         requireWritable(segmentationNode, segmentId)
         rules = EditorRules(segmentationNode, segmentId, volumeNode, self._obeyed(segmentationNode))
@@ -200,13 +200,15 @@ def _planned(
     rules: EditorRules, before: State, mask: np.ndarray, clicks: tuple[Click, ...]
 ) -> _Plan:
     node = rules.segmentationNode
-    grid, toWorld = _grid(rules, before), nodeToWorld(node)
+    # The world, or the segmentation's own coordinates under a transform that is not linear.
+    grid, toWorld = _grid(rules, before), nodeToPlace(node)
+    placed, earlier = clicksInPlace(node, clicks), clicksInPlace(node, before.clicks)
     answer = _answer(rules, mask)
-    bounds = [answer.boundsOn(grid), before.boundsOn(grid), *_balls(rules, clicks, grid, toWorld)]
+    bounds = [answer.boundsOn(grid), before.boundsOn(grid), *_balls(rules, placed, grid, toWorld)]
     box = Box.around(grid, bounds)
     seen, user = before.on(box)
     said = box.read(answer)
-    wanted, user = reconciled(said, seen, user, toWorld @ box.ijkToLocal, clicks, before.clicks)
+    wanted, user = reconciled(said, seen, user, toWorld @ box.ijkToLocal, placed, earlier)
     kept, blocked = int(np.count_nonzero(user & (said != seen))), 0
     others: dict[str, np.ndarray] = {}
     change = segments.filledRegion(wanted != seen)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
+from .collection import maskOnVolume, writeNifti
 from .files import isComplete
-from .removal import removeNode
+from .volumes import ijkToRas, imageFromArray
 
 if TYPE_CHECKING:
     import slicer
@@ -34,30 +35,21 @@ def exportLabelmap(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     path: Path,
 ) -> None:
-    """Write a segment as a label map on the volume's grid (``.nii.gz``): 0 and 1.
+    """Write a segment as a label map on the volume's own grid (``.nii.gz``): 0 and 1.
+
+    Like the volume's own file, it is without the transforms above it; a sheared grid is kept.
 
     Raises:
+        InputError: the segment is gone, or lies under another transform than the volume, one of
+            them not linear.
         OutputError: the file could not be written.
     """
-    import slicer
-    import slicer.util
-
-    scene = segmentationNode.GetScene()
-    before = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLNode", scene)}
-    labelmapNode = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "export")
+    mask = maskOnVolume(volumeNode, segmentationNode, segmentId)
     try:
-        labelmapNode.SetHideFromEditors(True)
-        exported = slicer.vtkSlicerSegmentationsModuleLogic.ExportSegmentsToLabelmapNode(
-            segmentationNode, [segmentId], labelmapNode, volumeNode
-        )
-        if not exported:
-            raise _failed(path)
-        _export(labelmapNode, path)
-    finally:
-        # With the display, storage and color nodes that came with it.
-        for node in slicer.util.getNodesByClass("vtkMRMLNode", scene):
-            if node.GetID() not in before:
-                removeNode(node)
+        with _inPlaceOf(path) as beside:
+            writeNifti(imageFromArray(mask), ijkToRas(volumeNode), beside)
+    except OSError as error:
+        raise _failed(path) from error
 
 
 def exportSurface(

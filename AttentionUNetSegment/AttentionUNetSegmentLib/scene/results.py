@@ -7,6 +7,7 @@ itself is never changed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from . import segments
 from .editing import SegmentEditing, WriteOutcome, requireWritable
 from .headless import insideSlicer
 from .removal import removeNode
-from .volumes import ijkToRas, imageFromArray, setIjkToRas, volumeFromNode
+from .volumes import clicksInPlace, ijkToRas, imageFromArray, setIjkToRas, volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
@@ -93,7 +94,10 @@ def segmentVolumeNode(
         AttentionUNetSegmentError: as the steps do; the scene is then as it was.
     """
     volume = volumeFromNode(volumeNode)
-    prediction = predictor.predict(volume, clicks, progress=progress, cancel=cancel)
+    placed = clicksInPlace(volumeNode, clicks)
+    prediction = predictor.predict(volume, placed, progress=progress, cancel=cancel)
+    if placed != tuple(clicks):
+        prediction = dataclasses.replace(prediction, clicks=tuple(clicks))
     return writePrediction(
         prediction,
         volumeNode,
@@ -120,7 +124,7 @@ def writePrediction(
     user changed in how our nodes are named, coloured and shown, stay as they are.
 
     Args:
-        prediction: on this volume.
+        prediction: on this volume; its clicks in the world.
         volumeNode: the input; new nodes lie under its parent transform, beside it in the subject
             hierarchy.
         segmentationNode: where the segment goes; the last one used for this volume, or a new one,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .labelmaps import segmentVoxels
-from .volumes import ijkToRas, nodeToWorld
+from .segments import ijkToSegmentation
+from .volumes import nodeToPlace
 
 if TYPE_CHECKING:
     import slicer
@@ -36,8 +37,11 @@ def segmentStatistics(
 ) -> SegmentStatistics:
     """Measure a segment; nothing in the scene is changed.
 
+    Under a transform that is not linear, lengths and volumes are those of the scan's own grid.
+
     Raises:
-        InputError: a transform above the volume is not linear.
+        InputError: the segmentation and the volume lie under different transforms, one of which is
+            not linear.
     """
     import slicer
     import vtk
@@ -52,7 +56,7 @@ def segmentStatistics(
     toLocal = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(toLocal)
     ijkToLocal = np.array([[toLocal.GetElement(row, col) for col in range(4)] for row in range(4)])
-    ijkToWorld = nodeToWorld(segmentationNode) @ ijkToLocal
+    ijkToWorld = nodeToPlace(segmentationNode) @ ijkToLocal
     voxelMm3 = abs(np.linalg.det(ijkToWorld[:3, :3]))
     points = np.argwhere(inside)[:, ::-1] + start
     world = points @ ijkToWorld[:3, :3].T + ijkToWorld[:3, 3]
@@ -60,22 +64,20 @@ def segmentStatistics(
     extent = world.max(axis=0) - world.min(axis=0) + 2 * halfVoxel
     return SegmentStatistics(
         volumeMl=len(points) * voxelMm3 / 1000,
-        meanHu=_mean(volumeNode, world),
+        meanHu=_mean(
+            volumeNode, segmentationNode, points @ ijkToLocal[:3, :3].T + ijkToLocal[:3, 3]
+        ),
         surfaceMm2=_surface(segmentationNode, segmentId),
         extentMm=(float(extent[0]), float(extent[1]), float(extent[2])),
     )
 
 
 def segmentVolumeMl(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float:
-    """The volume of a segment as it is now.
-
-    Raises:
-        InputError: a transform above the segmentation is not linear.
-    """
+    """The volume of a segment as it is now; as :func:`segmentStatistics` measures it."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     voxels = segmentVoxels(segment)
-    toWorld = nodeToWorld(segmentationNode) @ voxels.ijkToLocal
-    voxel_mm3 = abs(np.linalg.det(toWorld[:3, :3]))
+    toPlace = nodeToPlace(segmentationNode) @ voxels.ijkToLocal
+    voxel_mm3 = abs(np.linalg.det(toPlace[:3, :3]))
     return float(np.count_nonzero(voxels.array) * voxel_mm3 / 1000)
 
 
@@ -89,13 +91,17 @@ def _filled(labelmap: slicer.vtkOrientedImageData) -> tuple[np.ndarray, np.ndarr
     return array != 0, np.array(labelmap.GetExtent()[::2])
 
 
-def _mean(volumeNode: slicer.vtkMRMLScalarVolumeNode, world: np.ndarray) -> float | None:
-    """Mean of the voxels that the points lie in."""
+def _mean(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    points: np.ndarray,
+) -> float | None:
+    """Mean of the voxels that points in the segmentation's coordinates lie in."""
     import slicer.util
 
     array = slicer.util.arrayFromVolume(volumeNode)
-    toIjk = np.linalg.inv(nodeToWorld(volumeNode) @ ijkToRas(volumeNode))
-    indices = np.rint(world @ toIjk[:3, :3].T + toIjk[:3, 3]).astype(int)
+    toIjk = np.linalg.inv(ijkToSegmentation(volumeNode, segmentationNode))
+    indices = np.rint(points @ toIjk[:3, :3].T + toIjk[:3, 3]).astype(int)
     inVolume = ((indices >= 0) & (indices < array.shape[::-1])).all(axis=1)
     i, j, k = indices[inVolume].T
     return float(array[k, j, i].mean(dtype=np.float64)) if len(i) else None

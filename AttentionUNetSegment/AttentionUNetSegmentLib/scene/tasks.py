@@ -25,7 +25,7 @@ from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .removal import removeNode
 from .results import SceneResult, writePrediction
-from .volumes import volumeFromNode
+from .volumes import clicksInPlace, pointsInPlace, volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
@@ -118,10 +118,12 @@ class SegmentationTask:
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
+        self._placedClicks = clicksInPlace(volumeNode, self.clicks)
         self._region = None
         if roiNode is not None:
-            self._region = region_of_interest.region_of_box(self._scan, roiCorners(roiNode))
-            region_of_interest.check_clicks_in_region(self._scan, self._region, self.clicks)
+            corners = pointsInPlace(volumeNode, roiCorners(roiNode))
+            self._region = region_of_interest.region_of_box(self._scan, corners)
+            region_of_interest.check_clicks_in_region(self._scan, self._region, self._placedClicks)
         self._key = _identity(volumeNode, self._scan, self._region)
 
     def compute(
@@ -149,12 +151,14 @@ class SegmentationTask:
             interest=self._region,
         ) as session:
             prediction = session.predict(
-                self.clicks,
+                self._placedClicks,
                 lambda fraction, text: progress(_COMPUTED * fraction, text),
                 cancel,
                 automatic=self._automatic,
             )
-            prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
+            prediction = dataclasses.replace(
+                prediction, clicks=self.clicks, warnings=(*warnings, *prediction.warnings)
+            )
             if not self._withVolumes:
                 return prediction
             return prepare(

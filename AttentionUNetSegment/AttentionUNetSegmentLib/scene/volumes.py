@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from ..inference.clicks import Click
 from ..inference.volume import Volume
 
 if TYPE_CHECKING:
@@ -18,15 +21,17 @@ ABDOMEN_HU = (-160, 240)
 
 
 def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
-    """The node's image, placed in the world.
+    """The node's image, placed in the world; under a transform that is not linear, such as the one
+    by which Slicer's DICOM import evens out slices, in the node's own coordinates: see
+    :func:`nodeToPlace`.
 
     Returns:
         A volume whose array (k, j, i) is a view of the node's voxels, not a copy; it stays valid
-        when the node is removed. ``ijk_to_ras`` includes every linear transform above the node.
+        when the node is removed. ``ijk_to_ras`` includes the transforms above the node where they
+        are linear.
 
     Raises:
-        InputError: the node has no image, is no scalar volume, or lies under a transform that is
-            not linear.
+        InputError: the node has no image, or is no scalar volume.
     """
     from vtk.util.numpy_support import vtk_to_numpy
 
@@ -46,7 +51,7 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         raise InputError(f"'{name}' contains no image; load the CT again.")
     array = vtk_to_numpy(scalars).reshape(tuple(reversed(image.GetDimensions())))
-    return Volume(array, nodeToWorld(volumeNode) @ ijkToRas(volumeNode))
+    return Volume(array, nodeToPlace(volumeNode) @ ijkToRas(volumeNode))
 
 
 def addVolumeNode(
@@ -133,6 +138,45 @@ def nodeToWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
             "harden the transform (Data module, right-click the transform) and try again."
         )
     return fromVtkMatrix(matrix)
+
+
+def nodeToPlace(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
+    """4x4, from the node's own coordinates to those in which it is worked on: the world's, or its
+    own where a transform above it is not linear. No grid is straight in both then; what is right on
+    the node's own is right under the same transform, whatever that is."""
+    return nodeToWorld(node) if _isPlacedLinearly(node) else np.eye(4)
+
+
+def pointsInPlace(node: slicer.vtkMRMLTransformableNode, points: np.ndarray) -> np.ndarray:
+    """Points of the world (n x 3, mm) in the coordinates that :func:`nodeToPlace` leads to."""
+    if _isPlacedLinearly(node):
+        return points
+    import slicer
+    import vtk
+
+    fromWorld = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
+        None, node.GetParentTransformNode(), fromWorld
+    )
+    return np.array([fromWorld.TransformPoint(*map(float, point)) for point in points])
+
+
+def clicksInPlace(
+    node: slicer.vtkMRMLTransformableNode, clicks: Sequence[Click]
+) -> tuple[Click, ...]:
+    """Clicks in the world, as users make them, likewise."""
+    if not clicks or _isPlacedLinearly(node):
+        return tuple(clicks)
+    points = pointsInPlace(node, np.array([click.position_ras for click in clicks]))
+    return tuple(
+        dataclasses.replace(click, position_ras=(float(r), float(a), float(s)))
+        for click, (r, a, s) in zip(clicks, points, strict=True)
+    )
+
+
+def _isPlacedLinearly(node: slicer.vtkMRMLTransformableNode) -> bool:
+    transformNode = node.GetParentTransformNode()
+    return transformNode is None or bool(transformNode.IsTransformToWorldLinear())
 
 
 def toVtkMatrix(matrix: np.ndarray) -> vtk.vtkMatrix4x4:

@@ -15,6 +15,8 @@ from ..inference.reading import read_volume
 from ..inference.volume import Volume
 from .alignment import on_grid_of
 
+_ROUNDED = 0.01  # how far a label may be off a whole number: 0.9999 has been through a resampling
+
 CaseKind = Literal["scan", "region", "synthetic", "elsewhere", "corrected"]
 
 
@@ -24,7 +26,22 @@ def read_pair(files: CaseFiles) -> tuple[Volume, Volume]:
     Raises:
         InputError: one cannot be read.
     """
-    return read_volume(files.image), read_volume(files.labels)
+    return read_volume(files.image), read_labels(files.labels)
+
+
+def read_labels(file: Path) -> Volume:
+    """Labels from a file; numbers that are whole but for rounding are whole.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    labels = read_volume(file)
+    if labels.array.dtype.kind != "f":
+        return labels
+    whole = np.rint(labels.array)
+    with np.errstate(invalid="ignore"):  # NaN is no label, and is told as such
+        almost = bool((np.abs(labels.array - whole) <= _ROUNDED).all())
+    return labels.with_array(whole) if almost else labels
 
 
 @dataclass(frozen=True)
@@ -170,7 +187,7 @@ def load_case(files: CaseFiles) -> LabelledCase:
             "to the image."
         )
     values = aligned.array
-    if values.min() < 0 or values.max() > 254:
+    if files.label_map is None and (values.min() < 0 or values.max() > 254):
         raise TrainingError(f"Case '{files.name}' has labels outside 0 to 254.")
     if files.label_map is not None:
         mapped = np.zeros(values.shape, np.uint8)

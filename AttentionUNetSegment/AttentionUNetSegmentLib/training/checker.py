@@ -17,8 +17,8 @@ from ..inference.validation import check_ct
 from ..inference.volume import Volume
 from .alignment import on_grid_of, voxel_order
 from .cases import CaseFiles, DataSet, read_pair
-from .headers import Header, check_bytes, read_header
-from .layouts.pairs import values_in
+from .headers import Header, read_header
+from .layouts.pairs import has_fractions, values_in
 
 FEWEST_PATIENTS = 2
 _SPACING_SHARE = 1e-3
@@ -180,8 +180,6 @@ def _check_voxels(
 ) -> Iterator[Finding]:
     """What the voxels tell; notes the image in ``same`` and the labels in ``labels_seen``."""
     try:
-        for file in (case.image, case.labels):
-            check_bytes(file)
         image, labels = case.read(case)
     except InputError as error:
         yield Finding("error", f"Case '{case.name}': {error}")
@@ -228,7 +226,7 @@ def _check_labels(
     case: CaseFiles, array: np.ndarray, data: DataSet, labels_seen: set[int]
 ) -> Iterator[Finding]:
     name = case.labels.name
-    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
+    if has_fractions(array):
         yield Finding(
             "error", f"The labels '{name}' hold fractions; they must be whole numbers, one a class."
         )

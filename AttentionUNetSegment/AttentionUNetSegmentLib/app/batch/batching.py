@@ -13,10 +13,10 @@ from pathlib import Path
 from ...errors import InputError
 from ...inference.progress import ProgressCallback
 from ...locking import alone_in
-from ..output_folder import STAGING_PREFIX, explained
+from ..output_folder import SOURCES_FILE, STAGING_PREFIX, explained
 from ..requirements import require
 from ..segmenting import ALSO_FILES
-from .rows import SOURCES_FILE, Answer, ResultsFile, Row, write_table
+from .rows import Answer, ResultsFile, Row, write_table
 from .running import connected, run_here, run_on_ray
 from .sources import Plan, Study
 from .summary import write_summary
@@ -95,10 +95,10 @@ def run_batch(plan: Plan, options: BatchOptions, progress: ProgressCallback) -> 
             results.add(answer.row)
             tally.add(answer)
         rows = [tally.rows[study.name] for study in plan.studies]
-        results.finish(rows)
         _sweep(studies_folder)
         tally.tell("Writing the summary")
         write_summary(directory, rows)
+        results.finish(rows)
     return BatchOutcome(rows, tally.kept)
 
 

@@ -13,10 +13,14 @@ from ...errors import InputError
 from ..requirements import extra_needed
 
 if TYPE_CHECKING:
+    import pydicom
+
     from ...inference.prediction import Prediction
     from ...models import Label
 
 _MAKER = "AttentionUNetSegment"
+_MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber",
+                 "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName")  # fmt: skip
 
 
 def write_dicom_seg(
@@ -43,7 +47,7 @@ def write_dicom_seg(
         import pydicom
         from pydicom.sr.coding import Code
 
-    sources = [pydicom.dcmread(file, stop_before_pixels=True) for file in dicom_files]
+    sources = [_source(pydicom.dcmread(file, stop_before_pixels=True)) for file in dicom_files]
     mask = np.ascontiguousarray(prediction.mask != 0, dtype=np.uint8)
 
     def uid(kind: str) -> str:
@@ -105,6 +109,17 @@ def write_dicom_seg(
         for item in sequence:  # which come with a UID by chance
             item.DimensionOrganizationUID = uid("dimensions")
     dataset.save_as(path)
+
+
+def _source(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """As the writer needs it: its texts in one character set, which all of them have a place in,
+    and the patient's elements there, if empty, which they may be."""
+    dataset.decode()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    for name in _MAY_BE_EMPTY:
+        if name not in dataset:
+            setattr(dataset, name, "")
+    return dataset
 
 
 def _between_slices(ijk_to_ras: np.ndarray) -> float:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ...errors import OutputError
 from ..output_folder import explained
 from .finished import ENTRY
 
 RESULTS_FILE = "results.csv"
-SOURCES_FILE = "sources.csv"
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,9 @@ def done_row(study: str, report: dict[str, Any]) -> Row:
 class ResultsFile:
     """Grows by a row at a time, and is put into the order of the sources in the end.
 
+    A program that shows the file keeps Windows from writing it; it is then written as a whole with
+    the next row.
+
     Raises:
         OutputError: the folder cannot be written to.
     """
@@ -96,18 +99,45 @@ class ResultsFile:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / RESULTS_FILE
-        self._replace([])
+        self._rows: list[Row] = []
+        self._is_behind = False
+        self._replace(self._rows)
 
     def add(self, row: Row) -> None:
-        # In one piece, so that who reads the file meanwhile sees whole rows.
-        with explained(self.directory), self.path.open("ab", buffering=0) as file:
-            file.write(_text([_cells(row)]))
+        self._rows.append(row)
+        if self._is_behind:
+            self._replace(self._rows)
+            return
+        try:
+            # In one piece, so that who reads the file meanwhile sees whole rows.
+            with self.path.open("ab", buffering=0) as file:
+                file.write(_text([_cells(row)]))
+        except PermissionError:
+            self._is_behind = True
+        except OSError:
+            with explained(self.directory):
+                raise
 
     def finish(self, rows: Sequence[Row]) -> None:
+        """Raises:
+        OutputError: it cannot be written.
+        """
         self._replace(rows)
+        if self._is_behind:
+            raise OutputError(
+                f"'{self.path}' is open in another program, so that the last rows are missing; "
+                "close it there and run the same command again, which does nothing twice."
+            )
 
     def _replace(self, rows: Sequence[Row]) -> None:
-        write_table(self.path, COLUMNS, [_cells(row) for row in rows])
+        try:
+            write_table(self.path, COLUMNS, [_cells(row) for row in rows])
+        except OutputError as error:
+            if not isinstance(error.__cause__, PermissionError) or not self.path.exists():
+                raise
+            self._is_behind = True
+        else:
+            self._is_behind = False
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -142,4 +172,5 @@ def _cells(row: Row) -> list[object]:
 def _text(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8")
+    # A path may have bytes that are no UTF-8.
+    return text.getvalue().encode("utf-8", "backslashreplace")

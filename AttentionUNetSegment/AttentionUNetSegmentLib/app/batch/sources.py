@@ -14,6 +14,9 @@ from ...errors import InputError
 from ...inference.clicks import Click
 from ...inference.dicom_series import FoundSeries, find_dicom_series
 from ...models import DEFAULT_MODEL
+from ...paths import in_home
+from ..output_folder import SOURCES_FILE
+from ..segmenting import ALSO_FILES, REPORT_FILE, is_result_name
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _COLUMNS = ("scan", "clicks", "model", "name")
@@ -61,7 +64,8 @@ def find_studies(sources: Sequence[Path], model: str = DEFAULT_MODEL, skip: Path
     Args:
         sources: image files, DICOM files, folders that are searched, CSV manifests.
         model: for those whose manifest names none.
-        skip: a folder that is not searched: that of the results.
+        skip: the folder of the results, which is not searched; what a study was called there
+            before, it is called again.
 
     Raises:
         InputError: a source does not exist, or a manifest cannot be used.
@@ -75,18 +79,29 @@ def find_studies(sources: Sequence[Path], model: str = DEFAULT_MODEL, skip: Path
         )
         plan.studies += found.studies
         plan.left_out += found.left_out
-    plan.studies = _named(_once(plan.studies))
+    plan.studies = _named(_once(plan.studies), _earlier_names(skip))
     return plan
 
 
 def _from_source(source: Path, blank: Study, skip: Path = Path()) -> Plan:
     """The studies of a file or a folder; blank says what they have in common."""
+    if source.name.upper() == "DICOMDIR" and source.is_file():
+        source = source.resolve().parent  # it lists what lies beside and below it
     if source.is_dir():
-        paths = list(_walk(source, skip))
+        left_out: list[LeftOut] = []
+        paths = list(_walk(source, skip, left_out))
         images = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
         others = [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
         plan = _from_series(find_dicom_series(others), blank)
-        plan.studies = [replace(blank, path=path) for path in images] + plan.studies
+        results = [path for path in images if _is_result(path)]
+        left_out += [
+            LeftOut(folder, "Its results of an earlier run are not segmented.")
+            for folder in sorted({os.path.dirname(path) for path in results})
+        ]
+        plan.studies = [
+            replace(blank, path=path) for path in images if path not in results
+        ] + plan.studies
+        plan.left_out = left_out + plan.left_out
         if not plan.studies and not plan.left_out:
             plan.left_out.append(LeftOut(str(source), "No image was found in this folder."))
         return plan
@@ -94,7 +109,10 @@ def _from_source(source: Path, blank: Study, skip: Path = Path()) -> Plan:
         raise InputError(f"There is no file or folder '{source}'.")
     if source.name.lower().endswith(IMAGE_SUFFIXES):
         return Plan([replace(blank, path=str(source))])
-    beside = sorted(str(path) for path in source.parent.iterdir())
+    try:
+        beside = sorted(str(path) for path in source.parent.iterdir())
+    except OSError as error:
+        raise InputError(f"'{source.parent}' cannot be opened: {error.strerror}.") from error
     plan = _from_series(find_dicom_series(beside), blank)
     plan.studies = [study for study in plan.studies if str(source) in study.files]
     plan.left_out = []
@@ -106,12 +124,13 @@ def _from_source(source: Path, blank: Study, skip: Path = Path()) -> Plan:
 def _from_series(found: Sequence[FoundSeries], blank: Study) -> Plan:
     plan = Plan()
     for series in found:
-        folder = os.path.dirname(series.files[0]) if series.files else ""
+        folder = os.path.dirname(series.files[0])
         if series.reason:
-            plan.left_out.append(LeftOut(folder, series.reason))
+            place = folder if len(series.files) > 1 else series.files[0]
+            plan.left_out.append(LeftOut(place, series.reason))
         else:
             # Nothing can be read from it, and another run gives the same.
-            code = hashlib.sha256((series.uid or series.files[0]).encode()).hexdigest()[:12]
+            code = hashlib.sha256(os.fsencode(series.uid or series.files[0])).hexdigest()[:12]
             name = f"series-{code}"
             plan.studies.append(replace(blank, name=name, path=folder, files=series.files))
     return plan
@@ -127,19 +146,26 @@ def _from_manifest(manifest: Path, model: str) -> Plan:
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
+            # Spreadsheets write empty columns and rows too.
             columns = [column.strip() for column in reader.fieldnames or ()]
             reader.fieldnames = columns
-            unknown = [column for column in columns if column not in _COLUMNS]
-            if "scan" not in columns or unknown:
+            named = [column for column in columns if column]
+            if "scan" not in named or any(column not in _COLUMNS for column in named):
                 raise InputError(
                     f"The manifest '{manifest.name}' needs the column 'scan', and may have "
-                    f"{', '.join(_COLUMNS[1:])}; it has: {', '.join(columns) or 'none'}."
+                    f"{', '.join(_COLUMNS[1:])}; it has: {', '.join(named) or 'none'}."
                 )
             for row in reader:
+                if not any(cell.strip() for cell in row.values() if isinstance(cell, str)):
+                    continue
                 found = _from_row(row, manifest, reader.line_num, model)
                 plan.studies += found.studies
                 plan.left_out += found.left_out
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The manifest '{manifest.name}' is not in UTF-8; save it as 'CSV UTF-8'."
+        ) from error
+    except (OSError, csv.Error) as error:
         raise InputError(f"The manifest '{manifest.name}' cannot be read: {error}.") from error
     return plan
 
@@ -156,10 +182,13 @@ def _from_row(row: dict[str, str | None], manifest: Path, line: int, model: str)
     except InputError as error:
         raise InputError(f"{where}: {error} Several are separated by semicolons.") from error
     blank = Study(cells.get("name", ""), "", clicks=clicks, model=cells.get("model", "") or model)
-    scan = manifest.parent / Path(cells["scan"]).expanduser()
-    if not scan.exists():  # one bad row does not stop the rest
-        return Plan([replace(blank, path=str(scan))])
-    plan = _from_source(scan, blank)
+    scan = manifest.parent / in_home(cells["scan"])
+    try:
+        if not scan.exists():  # one bad row does not stop the rest
+            return Plan([replace(blank, path=str(scan))])
+        plan = _from_source(scan, blank)
+    except (InputError, OSError) as error:
+        return Plan(left_out=[LeftOut(str(scan), str(error))])
     if blank.name:
         plan.studies = [replace(study, name=blank.name) for study in plan.studies]
     if len(plan.studies) > 1:
@@ -168,15 +197,25 @@ def _from_row(row: dict[str, str | None], manifest: Path, line: int, model: str)
     return plan
 
 
-def _walk(folder: Path, skip: Path) -> Iterator[str]:
-    """All files below a folder, in order."""
-    left_out = skip.resolve()
-    for parent, folders, files in os.walk(folder):
+def _walk(folder: Path, skip: Path, left_out: list[LeftOut]) -> Iterator[str]:
+    """All files below a folder, in order; folders that are not searched are noted."""
+    results = skip.resolve()
+
+    def note(error: OSError) -> None:
+        left_out.append(LeftOut(str(error.filename), f"It cannot be opened: {error.strerror}."))
+
+    for parent, folders, files in os.walk(folder, onerror=note):
         folders[:] = sorted(
             one
             for one in folders
-            if not one.startswith(".") and Path(parent, one).resolve() != left_out
+            if not one.startswith(".") and Path(parent, one).resolve() != results
         )
+        # A link may lead to where the search came from, or to all that there is.
+        left_out += [
+            LeftOut(os.path.join(parent, one), "It is a link to a folder; give that folder too.")
+            for one in folders
+            if os.path.islink(os.path.join(parent, one))
+        ]
         yield from (os.path.join(parent, file) for file in sorted(files) if file[0] != ".")
 
 
@@ -190,24 +229,53 @@ def _once(studies: Sequence[Study]) -> list[Study]:
     )[::-1]
 
 
-def _named(studies: Sequence[Study]) -> list[Study]:
+def _is_result(path: str) -> bool:
+    """Whether it is a file that this program writes beside its report, or a segmentation."""
+    name = os.path.basename(path)
+    return name.lower().endswith(".seg.nrrd") or (
+        (is_result_name(name) or name in ALSO_FILES.values())
+        and os.path.isfile(os.path.join(os.path.dirname(path), REPORT_FILE))
+    )
+
+
+def _earlier_names(results: Path) -> dict[str, set[str]]:
+    """What the scan at a path is called in a folder of results."""
+    names: dict[str, set[str]] = {}
+    try:
+        with (results / SOURCES_FILE).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row.get("study") and row.get("source"):
+                    names.setdefault(_place(row["source"]), set()).add(row["study"])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    return names
+
+
+def _place(path: str) -> str:
+    return os.path.abspath(os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+def _named(studies: Sequence[Study], earlier: dict[str, set[str]]) -> list[Study]:
     """With names that are safe for a folder on any system, and no two alike."""
-    wanted = [_safe(study.name or _stem(study.path)) for study in studies]
-    taken: dict[str, list[int]] = {}
+    wanted = [_safe(study.name or stem_of(study.path)) for study in studies]
+    turns: dict[str, list[int]] = {}
     for index, name in enumerate(wanted):
-        taken.setdefault(name.lower(), []).append(index)
+        turns.setdefault(name.lower(), []).append(index)
     named = []
     for index, study in enumerate(studies):
         name = wanted[index]
-        if len(taken[name.lower()]) > 1:
+        alike = turns[name.lower()]
+        # Who had the name alone before another scan of that name came keeps it.
+        had_it = [one for one in alike if wanted[one] in earlier.get(_place(studies[one].path), ())]
+        if len(alike) > 1 and had_it != [index]:
             # By what it is and not by its turn, so that another run finds it again.
             key = f"{os.path.abspath(study.path)} {study.files[:1]} {study.clicks} {study.model}"
-            name = f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+            name = f"{name}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:8]}"
         named.append(replace(study, name=name))
     return named
 
 
-def _stem(path: str) -> str:
+def stem_of(path: str) -> str:
     name = os.path.basename(path)
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from ...errors import (
     DeviceError,
     InputError,
     OutputError,
+    is_out_of_memory,
 )
 from ...inference.predictor_cache import PredictorCache, PredictorOptions
 from ...inference.progress import ProgressCallback, ignore_progress
@@ -22,7 +24,7 @@ from ..segmenting import Scan, read_scan, segment_into
 from .finished import ENTRY, checksum, entry, finished_report, sizes
 from .further_files import FurtherFiles
 from .rows import Answer, Row, done_row
-from .sources import Study
+from .sources import Study, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,13 +53,13 @@ class BatchWorker:
         """Segment a study unless it is finished. Whatever goes wrong with it is in the answer."""
         try:
             return self._run(study, progress)
-        except MemoryError:
-            return _failed(study, "This computer's memory does not suffice for it.", True)
         except AttentionUNetSegmentError as error:
             return _failed(study, str(error), isinstance(error, (DeviceError, OutputError)))
-        except OSError as error:
-            return _failed(study, f"It cannot be read: {error.strerror or error}.", False)
         except Exception as error:  # a bug that one scan in a thousand meets costs that scan only
+            if is_out_of_memory(error):
+                return _failed(study, "This computer's memory does not suffice for it.", True)
+            if isinstance(error, OSError):
+                return _failed(study, f"It cannot be read: {error.strerror or error}.", False)
             _log.exception("Study %s", study.name)
             return _failed(study, f"Unexpected {type(error).__name__}: {error}", False)
 
@@ -98,7 +100,7 @@ class BatchWorker:
 def reader(study: Study) -> Callable[[], Scan]:
     """What reads the scan of a study; nothing in it is named after the patient."""
     if not study.files:
-        return functools.partial(read_scan, Path(study.path))
+        return functools.partial(read_scan, Path(study.path), study.name)
     return functools.partial(_read_series, study)
 
 
@@ -111,4 +113,8 @@ def _read_series(study: Study) -> Scan:
 
 
 def _failed(study: Study, reason: str, elsewhere: bool) -> Answer:
+    """The name of a file may name a patient, so that none is in a reason."""
+    name = os.path.basename(study.path)
+    for told in (study.path, f"'{name}'", f"'{stem_of(name)}'", name if "." in name else ""):
+        reason = reason.replace(told or "\0", f"'{study.name}'" if told[:1] == "'" else study.name)
     return Answer(Row(study.name, "failed", error=" ".join(reason.split())), elsewhere=elsewhere)

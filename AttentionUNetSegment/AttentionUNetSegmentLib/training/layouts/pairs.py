@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, TrainingError
-from ...inference.reading import read_volume
-from ..cases import CaseFiles, DataSet
+from ..cases import CaseFiles, DataSet, read_labels
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -144,9 +143,9 @@ def label_names(labels: Any, file: Path) -> dict[int, str]:
             '"1": "pancreas"}.'
         ) from None
     names.setdefault(0, "background")
-    wrong = [value for value in names if not 0 <= value <= 254]
+    wrong = [value for value in names if not 0 <= value <= 255]
     if wrong:
-        raise TrainingError(f"The label {wrong[0]} in '{file}' is outside 0 to 254.")
+        raise TrainingError(f"The label {wrong[0]} in '{file}' is outside 0 to 255.")
     texts = list(names.values())
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise TrainingError(f"Each label in '{file}' must have a name.")
@@ -260,15 +259,33 @@ def _values_as_names(pairs: Sequence[Pair]) -> dict[int, str]:
     values = {0}
     for pair in pairs:
         try:
-            values |= values_in(read_volume(pair.labels).array)
+            array = read_labels(pair.labels).array
         except InputError as error:
             raise TrainingError(f"Case '{pair.name}' cannot be read: {error}") from error
+        if has_fractions(array):
+            raise TrainingError(
+                f"The labels of case '{pair.name}' hold fractions; they must be whole numbers, one "
+                "a class: cut them at a threshold first."
+            )
+        values |= values_in(array)
+    if values == {0, 255}:  # a mask as a picture has it
+        return {0: "background", 255: "label 255"}
     wrong = [value for value in values if not 0 <= value <= 254]
     if wrong:
-        raise TrainingError(f"The label files hold {wrong[0]}, which is outside 0 to 254.")
+        raise TrainingError(
+            f"The label files hold {wrong[0]}, which is outside 0 to 254; list in a {MANIFEST} "
+            "which values are labels, or change the files."
+        )
     if len(values) < 2:
         raise TrainingError("The label files hold nothing but background.")
     return {value: f"label {value}" if value else "background" for value in sorted(values)}
+
+
+def has_fractions(array: np.ndarray) -> bool:
+    """Whether not all values are whole numbers."""
+    if array.dtype.kind != "f":
+        return False
+    return not bool((np.isfinite(array) & (array == np.rint(array))).all())
 
 
 def values_in(array: np.ndarray) -> set[int]:

@@ -22,7 +22,7 @@ from ...errors import InputError
 from ...inference.reading import read_volume
 from ...inference.volume import Volume
 from ..alignment import on_grid_of
-from ..cases import CaseFiles, DataSet
+from ..cases import CaseFiles, DataSet, read_labels
 
 PATIENT_FOLDER = re.compile(r"PANCREAS_(\d{4})")
 LABEL_FILE = re.compile(r"label(\d{4})\.nii(\.gz)?")
@@ -72,7 +72,7 @@ def read_pancreas_ct(files: CaseFiles) -> tuple[Volume, Volume]:
         InputError: one cannot be read, they are of different sizes, or the labels are not where
             soft tissue is.
     """
-    scan, labels = read_volume(files.image), read_volume(files.labels)
+    scan, labels = read_volume(files.image), read_labels(files.labels)
     aligned = on_grid_of(scan, labels)
     if aligned is None:
         if scan.array.shape != labels.array.shape:
