@@ -450,7 +450,7 @@ def test_a_valid_qform_stands_in_for_an_sform_that_is_none(tmp_path: Path) -> No
     assert "the qform is used" in said
     volume, said = nifti(tmp_path, STRAIGHT, codes=(1, 1), quaternion=(1.0, 1.0, 0.0))
     assert volume.ijk_to_ras == whole(STRAIGHT)
-    assert "qform is no valid place" in said
+    assert "qform in the header of 'a.nii' is no valid place" in said
 
 
 def test_what_a_quaternion_is_rounded_to_is_no_contradiction(tmp_path: Path) -> None:
@@ -863,6 +863,18 @@ def test_images_that_watch_the_bolus_are_set_aside(tmp_path: Path, told_apart: b
     volume, (said,) = read(tmp_path)
     assert_placed(volume, array, stack(12))
     assert "6 images" in said
+
+
+def test_images_that_watch_the_bolus_in_another_field_are_set_aside(tmp_path: Path) -> None:
+    array, _ = whole_series(tmp_path, 12)
+    for number in range(10):
+        write_slices(
+            tmp_path, hounsfield((1, 9, 9)), [stack(12)[5]], uid=2, prefix=f"bolus{number}",
+            t0020_000e="1.2.826.0.1.3680043.2.1125.1", t0020_0011="1", t0008_0018=f"1.2.3.{number}",
+        )  # fmt: skip
+    volume, (said,) = read(tmp_path)
+    assert_placed(volume, array, stack(12))
+    assert "10 images" in said
 
 
 def test_an_image_taken_before_the_scan_is_set_aside(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closed by a POSIX shell")
-@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- 2>&-"])
 def test_without_a_stderr_no_other_file_becomes_one(tmp_path: Path, closed: str) -> None:
     """The next file that is opened would be descriptor 2, and libraries print there."""
     code = (

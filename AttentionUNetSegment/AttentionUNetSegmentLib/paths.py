@@ -18,7 +18,10 @@ def in_home(path: str | Path) -> Path:
 def printable(name: str) -> str:
     """A name in which bytes that are no UTF-8 (from an archive of another system) are replaced, so
     that it can be shown and written."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    try:
+        return os.fsencode(name).decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def is_utf8(path: str | Path) -> bool:

@@ -54,10 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _open_streams() -> None:
     """Give the process its output streams where whoever started it closed them, for a file that is
     opened would become one; and let any name of a file be shown."""
-    for name in ("stdout", "stderr"):
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    while nowhere <= 2:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+    os.close(nowhere)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  as long as the process lives
+            setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115  for good
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

@@ -478,6 +478,9 @@ def _ct_series(
     for stack in stacks:
         series.extend(_volumes(stack, name))
     series = [one for one in series if one.slices > 1]
+    # Images that all watch one place are a volume only where there is no other, to be refused.
+    stacked = [one for one in series if one.first.frames > 1 or not _is_one_place(one.images)]
+    series = stacked or series
     if not series:
         raise InputError(
             f"'{name}' holds no CT volume: {_images(len(ct))} of CT, but no two of them are "

@@ -200,7 +200,9 @@ def _place(
         return qform, [f"The sform in the header of '{name}' is no valid place; the qform is used."]
     if sform is not None:
         return sform, list(
-            _contradictions(sform, qform, header, spacing * unit if spacing_valid else None, shape)
+            _contradictions(
+                sform, qform, header, name, spacing * unit if spacing_valid else None, shape
+            )
         )
     if not spacing_valid:
         raise _refused(name, "has no valid voxel spacing in its header")
@@ -242,6 +244,7 @@ def _contradictions(
     sform: np.ndarray,
     qform: np.ndarray | None,
     header: Nifti1Header,
+    name: str,
     spacing_mm: np.ndarray | None,
     shape: tuple[int, ...],
 ) -> Iterator[str]:
@@ -252,18 +255,18 @@ def _contradictions(
     extent = (np.array(shape) - 1) * steps
     used = "the sform, which the scan is placed by"
     if spacing_mm is None:
-        yield "The header has no valid voxel spacing; it is taken from the sform."
+        yield f"The header of '{name}' has no valid voxel spacing; it is taken from the sform."
     else:
         off = np.abs(np.abs(spacing_mm) / steps - 1) * (np.array(shape) - 1)
         if off.max() > _DISAGREE_VOXELS:
             yield (
-                f"The header gives two voxel spacings, {_listed(np.abs(spacing_mm))} mm and "
-                f"{_listed(steps)} mm; the latter is that of {used}."
+                f"The header of '{name}' gives two voxel spacings, {_listed(np.abs(spacing_mm))} "
+                f"mm and {_listed(steps)} mm; the latter is that of {used}."
             )
     if qform is None:
         return
     if not _is_place(qform):
-        yield f"The header's qform is no valid place, unlike {used}."
+        yield f"The qform in the header of '{name}' is no valid place, unlike {used}."
         return
     ends = [(0, length - 1) for length in shape]
     corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
@@ -275,8 +278,8 @@ def _contradictions(
     allowed_mm = _DISAGREE_VOXELS * steps.min() + turn * float(np.linalg.norm(extent))
     if apart_mm > allowed_mm:
         yield (
-            f"The header places the scan in two ways, up to {apart_mm:.3g} mm apart: by a qform, "
-            f"and by {used}."
+            f"The header of '{name}' places the scan in two ways, up to {apart_mm:.3g} mm apart: "
+            f"by a qform, and by {used}."
         )
 
 

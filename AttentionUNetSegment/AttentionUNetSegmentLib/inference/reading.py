@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, is_out_of_memory
 from ..paths import PlainPaths, in_home, printable
 from .captured_stderr import captured_stderr
 from .meta_header import meta_problem
@@ -227,6 +227,8 @@ def _read_nifti(path: Path, name: str, on_warning: WarningCallback) -> Volume:
     try:
         from .nifti import read_nifti
     except ImportError as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(_NO_NIBABEL.format(name)) from error
     return read_nifti(path, name, on_warning)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AttentionUNetSegmentError
+from ..errors import AttentionUNetSegmentError, is_out_of_memory
 
 if TYPE_CHECKING:
     import slicer
@@ -66,6 +66,8 @@ def _slicer() -> Any:
     try:
         import slicer
     except ImportError as error:
+        if is_out_of_memory(error):
+            raise
         raise AttentionUNetSegmentError(
             "The slicer-core package is not installed; install this package with its extra "
             f"'standalone', or run it inside 3D Slicer ({error})."

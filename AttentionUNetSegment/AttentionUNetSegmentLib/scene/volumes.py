@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..inference.clicks import Click
 from ..inference.volume import Volume
+from ..paths import printable
 
 if TYPE_CHECKING:
     import slicer
@@ -72,7 +73,7 @@ def addVolumeNode(
 
     array = _forVtk(volume.array)
     scene = scene or ensureScene()
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", printable(name))
     setIjkToRas(node, volume.ijk_to_ras)
     # Before the image: an automatic window takes a histogram of all voxels (two seconds or more).
     display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")

@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import InputError
 from ...inference.captured_stderr import captured_stderr
 from ...inference.volume import Volume
+from ...paths import PlainPaths
 from ..cases import CaseFiles, DataSet
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -63,8 +64,8 @@ def _read_picture(file: Path) -> np.ndarray:
     import SimpleITK as sitk
 
     try:
-        with captured_stderr():
-            image = sitk.ReadImage(str(file))
+        with PlainPaths() as paths, captured_stderr():
+            image = sitk.ReadImage(paths.of(file))
     except RuntimeError as error:
         raise InputError(f"'{file.name}' cannot be read as a picture; it is damaged.") from error
     array = sitk.GetArrayFromImage(image)
