@@ -76,7 +76,7 @@ def test_published_sizes(upsampling: str, unet: int, gates: int) -> None:
 
 def test_gates_have_the_published_channels() -> None:
     with torch.device("meta"):
-        network = NETWORKS["AttentionUNet"](NetworkConfig("AttentionUNet", 2, 1, 2))
+        network = AttentionUNet(2, 1, 2)
     channels = [
         (gate.w_g[0].in_channels, gate.w_x[0].in_channels, gate.w_x[0].out_channels)
         for gate in network.gates

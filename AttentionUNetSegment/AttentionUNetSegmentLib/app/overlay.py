@@ -173,6 +173,8 @@ class _Drawing:
             headline = f"No {_shortened(self.organ, 30)} was found in this scan"
         notice = f"{_shortened(note, 60)}   ·   {RESEARCH_USE}" if note else RESEARCH_USE
         model = f"{prediction.model_name} {prediction.model_version}"
+        if prediction.model_sha256:
+            model += f" ({prediction.model_sha256[:8]})"
         self._text(_MARGIN_PX, 34, headline, 29, weight="bold")
         self._text(_MARGIN_PX, 80, _shortened(title, 84), 15.5, color=_QUIET)
         self._text(right, 39, notice, 19, weight="bold", color=_NOTICE, ha="right")
