@@ -140,9 +140,8 @@ def _three_lines(model: InstalledModel) -> list[str]:
     if short["dice"] is not None:
         says.append(f"Dice {short['dice']:.3f} on {short['dice_on']}")
     where = "of the extension" if short["of_extension"] else "your own"
-    size = (
-        f", {short['megabytes']:.1f} MB, SHA-256 {short['sha256'][:8]}" if short["sha256"] else ""
-    )
+    if short["sha256"]:
+        where += f", {short['megabytes']:.1f} MB, SHA-256 {short['sha256'][:8]}"
     return [
         f"{short['name']} {short['version']}: {short['title']}",
         f"  {'; '.join(says)}",
