@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from ..inference.progress import ProgressCallback
 from ..wording import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from ..inference.progress import ProgressCallback
 
 
 class ShownProgress(Protocol):

@@ -81,7 +81,9 @@ def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> li
 
 def _cells(row: Row) -> list[str]:
     if not row.runs:
-        return [row.title, "", f"failed in all {counted(len(row.failures), 'run')}", *[""] * 7]
+        which = "its" if len(row.failures) == 1 else "all"
+        failed = f"failed in {which} {counted(len(row.failures), 'run')}"
+        return [row.title, "", failed, *[""] * 7]
     difference, better, p = "reference", "", ""
     if row.difference is not None:
         one = row.difference
