@@ -341,6 +341,21 @@ def test_on_a_terminal_a_table_is_a_table() -> None:
     ]
 
 
+def test_a_table_that_is_too_wide_comes_in_parts_and_no_cell_is_cut() -> None:
+    from rich.console import Console
+
+    names = [f"measure {number}" for number in range(8)]
+    markdown = f"| case | clicks | {' | '.join(names)} |\n{'|---' * 10}|\n"
+    markdown += f"| case0031 | 1 | {' | '.join(f'0.98765432{number}' for number in range(8))} |\n"
+    output = io.StringIO()
+    show_on(Console(file=output, width=50, force_terminal=False), markdown)
+    text = output.getvalue()
+    assert max(map(len, text.splitlines())) <= 50
+    assert text.count("case0031") == text.count("clicks") > 1
+    for number in range(8):
+        assert text.count(f"0.98765432{number}") == 1
+
+
 # Names of models
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 _RULE = re.compile(r"\|(\s*:?-+:?\s*\|)+\s*")
+_GAP = 2
 _NUMBER = re.compile(r"[-+]?[\d.,]+( (%|mL|mm|s))?|none|")
 
 
@@ -39,13 +40,41 @@ def show_on(console: object, text: str) -> None:
             console.print(Text(block, style="bold" if isinstance(block, _Heading) else ""))
             continue
         heading, *rows = block
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column, name in enumerate(heading):
-            numbers = all(_NUMBER.fullmatch(row[column]) for row in rows)
-            table.add_column(Text(name), justify="right" if numbers else "left")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(table)
+        widths = [_width([row[column] for row in block]) for column in range(len(heading))]
+        for part, columns in enumerate(_parts(heading, widths, console.width)):
+            table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+            for column in columns:
+                numbers = all(_NUMBER.fullmatch(row[column]) for row in rows)
+                table.add_column(
+                    Text(heading[column]),
+                    justify="right" if numbers else "left",
+                    min_width=widths[column],
+                )
+            for row in rows:
+                table.add_row(*(Text(row[column]) for column in columns))
+            if part:
+                console.print()
+            console.print(table)
+
+
+def _width(cells: Sequence[str]) -> int:
+    """Of a column whose cells stay whole, while its heading may go over several lines."""
+    heading, *rows = cells
+    return max(map(len, [*heading.split(), *rows, ""]))
+
+
+def _parts(heading: Sequence[str], widths: Sequence[int], room: int) -> Iterator[list[int]]:
+    """The columns of a table in parts that fit beside each other, each with those that say what a
+    row is about."""
+    about = [0, *([1] if heading[1:2] == ["clicks"] else [])]
+    columns = list(about)
+    for column in range(len(about), len(heading)):
+        taken = sum(widths[one] + _GAP for one in columns)
+        if len(columns) > len(about) and taken + widths[column] > room:
+            yield columns
+            columns = list(about)
+        columns.append(column)
+    yield columns
 
 
 def _blocks(text: str) -> Iterator[str | list[list[str]]]:
