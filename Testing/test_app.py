@@ -739,10 +739,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_models_lists_cards_with_their_figures(
+def test_models_shows_a_card_with_its_figures(
     installed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("models") == 0
+    assert "random 7: Bright is organ\n" in capsys.readouterr().out
+    assert run("models", "show", "random") == 0
     printed = capsys.readouterr().out
     for words in ("random 7: Bright is organ", "Tests.", str(installed / "random")):
         assert words in printed

@@ -120,6 +120,17 @@ def model_weights(folder: Path) -> str | None:
     return weights.sha256 if file.is_file() and file.stat().st_size == weights.bytes else None
 
 
+def installed_weights(folder: Path) -> list[str | None]:
+    """As :func:`model_weights`, and of the model that is installed under its name."""
+    from ..models import read_card
+
+    try:
+        name = read_card(folder / "model").name
+    except ModelError:
+        return [None, None]
+    return [model_weights(folder), weights_of(name)]
+
+
 def weights_of(model: str | None) -> str | None:
     """The SHA-256 of the weights of a model that a run begins with; None without one."""
     from ..models import find_model, read_card

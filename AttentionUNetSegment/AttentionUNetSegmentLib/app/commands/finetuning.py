@@ -74,14 +74,20 @@ def finetune(
     it is better than the old one on them. A run that was stopped goes on where it was when the same
     command is given again.
     """
-    from ..finished_run import FinishedRun, asked_for, model_weights, weights_of
+    from ..finished_run import (
+        FinishedRun,
+        asked_for,
+        installed_weights,
+        model_weights,
+        weights_of,
+    )
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
     from ..terminal import show_markdown
 
     asked = {**asked_for(context), "weights": weights_of(model)}
     inputs = [data] if with_original is None else [data, with_original]
-    run = FinishedRun(output, asked, inputs, model_weights)
+    run = FinishedRun(output, asked, inputs, installed_weights if install else model_weights)
     if run.told_again():
         return
     require("train", "torch", "monai", "scipy")
