@@ -336,7 +336,7 @@ def test_what_goes_wrong_in_a_run_is_its_result_and_the_others_go_on(
     memory, number = report.failures
     assert memory.startswith("FCN-seed0-fold0: The memory did not suffice; choose")
     assert number == "ResUNet-seed0-fold0: The loss is not a number."
-    assert "failed in all 1 runs" in report.text
+    assert "failed in its 1 run" in report.text
     fcn, unet, _ = report.tables[0].rows
     assert (fcn.runs, unet.runs) == (0, 1)
 

@@ -463,10 +463,10 @@ def test_it_learns_in_a_plain_loop_and_answers_in_monais_inferer() -> None:
     image = torch.zeros(1, 1, 24, 24, 24)
     image[:, :, 6:18, 6:18, 6:18] = 1
     labels = image.clone()
-    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     values = []
-    for _ in range(20):
+    for _ in range(40):
         optimizer.zero_grad()
         value = loss(network(image), labels)
         value.backward()
