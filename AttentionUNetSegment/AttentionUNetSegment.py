@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -15,7 +15,6 @@ from AttentionUNetSegmentLib.inference.progress import (
 )
 from AttentionUNetSegmentLib.inference.worker import Job
 from AttentionUNetSegmentLib.panel.binding import Binding
-from AttentionUNetSegmentLib.panel.parameter_node import AttentionUNetSegmentParameterNode
 from AttentionUNetSegmentLib.panel.session_hub import sessionHub
 from AttentionUNetSegmentLib.scene.results import SceneResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions, SegmentationTask
@@ -28,6 +27,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+if TYPE_CHECKING:
+    from AttentionUNetSegmentLib.panel.parameter_node import AttentionUNetSegmentParameterNode
 
 
 class AttentionUNetSegment(ScriptedLoadableModule):
@@ -144,11 +146,13 @@ class AttentionUNetSegmentLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._cache = sessionHub().cache
-        self._worker = sessionHub().worker
         self._parameters: AttentionUNetSegmentParameterNode | None = None
 
     def getParameterNode(self) -> AttentionUNetSegmentParameterNode:
         """The scene's parameters; the same object as long as their node is the same."""
+        # Names classes of other modules, which need not be there when this file is imported.
+        from AttentionUNetSegmentLib.panel.parameter_node import AttentionUNetSegmentParameterNode
+
         node = super().getParameterNode()
         if self._parameters is None or self._parameters.parameterNode is not node:
             self._parameters = AttentionUNetSegmentParameterNode(node)
@@ -192,11 +196,13 @@ class AttentionUNetSegmentLogic(ScriptedLoadableModuleLogic):
         """The devices and their free memory, found out in the worker thread."""
         from AttentionUNetSegmentLib.inference.device_report import device_report
 
-        return self._worker.submit(lambda progress, cancel: device_report())
+        return sessionHub().polling.run(lambda progress, cancel: device_report())
 
     def stop(self) -> None:
         """Cancel what is running; the worker thread ends when it has noticed."""
-        self._worker.stop()
+        hub = sessionHub()
+        hub.worker.stop()
+        hub.polling.giveTime()
 
 
 class AttentionUNetSegmentTest(ScriptedLoadableModuleTest):

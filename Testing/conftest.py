@@ -6,8 +6,10 @@ import contextlib
 import importlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -52,3 +54,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def error_log() -> Iterator[Any]:
+    """Slicer's error log, as long as a test is inside the stand-in for it; None elsewhere.
+
+    An entry that comes during a test fails it, unless the test expects it: a user sees a red cross
+    in the status bar then.
+    """
+    module, slicer = sys.modules.get("SlicerStandIn.error_log"), sys.modules.get("slicer")
+    if module is None or not hasattr(slicer, "app"):
+        yield None
+        return
+    with module.mustStayEmpty() as log:
+        yield log

@@ -19,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = ROOT / "Testing" / "SlicerCMake"
-SYSTEMS = (("linux", "amd64"), ("macosx", "amd64"), ("macosx", "arm64"), ("win", "amd64"))
+# None for macOS on Intel: the last PyTorch for it is 2.2, and the extension needs 2.4.
+SYSTEMS = (("linux", "amd64"), ("macosx", "arm64"), ("win", "amd64"))
 SLICER_VERSION, SLICER_REVISION = "5.10", "34045"  # the stable release at the time of writing
 
 

@@ -87,6 +87,17 @@ class Driver:
         self.ui.inputVolumeSelector.setCurrentNode(volume_node)
         self.pump()
 
+    def press_sample(self, category: str, name: str) -> None:
+        """In the Sample Data module, press the button of a sample."""
+        import qt
+        import slicer
+
+        samples = slicer.modules.sampledata.widgetRepresentation()
+        (group,) = [one for one in samples.findChildren(qt.QGroupBox) if one.title == category]
+        (button,) = [one for one in group.findChildren(qt.QToolButton) if one.text == name]
+        button.click()
+        self.pump()
+
     def unfold(self, name: str) -> None:
         getattr(self.ui, f"{name}CollapsibleButton").collapsed = False
         self.pump(timeout_s=0.5, until=lambda: False)

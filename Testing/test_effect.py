@@ -162,6 +162,41 @@ def test_with_ctrl_the_point_is_outside(driver, editor):  # noqa: F811
     assert editor.mask()[editor.voxel(CENTRE)]
 
 
+@pytest.mark.parametrize("ctrl", [False, True])
+def test_a_double_click_does_not_fill_the_window_with_the_view(driver, editor, ctrl):  # noqa: F811
+    import slicer
+    from SlicerStandIn import driving
+
+    layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    view, place = editor.pixel("Red", CENTRE)
+    display = editor.volume_node.GetDisplayNode()
+    window = display.GetWindow(), display.GetLevel()
+    driving.doubleClickInView(view, *place)
+    assert layout.GetNumberOfMaximizedViewNodes() == 1  # as Slicer's views do
+    driving.doubleClickInView(view, *place)
+    editor.activate()
+    driving.doubleClickInView(view, *place, ctrl)
+    assert layout.GetNumberOfMaximizedViewNodes() == 0
+    assert (display.GetWindow(), display.GetLevel()) == window
+
+
+def test_an_editor_whose_source_is_one_of_our_volumes_is_told_to_choose_the_ct(
+    driver,  # noqa: F811
+    editor,
+):
+    editor.activate()
+    editor.click("Red", CENTRE)
+    wait(driver, editor)
+    driver.representation.enter()
+    driver.segment()
+    attention = driver.panel.found.attentionNodes[1]
+    driver.representation.exit()
+    editor.widget.setSourceVolumeNode(attention)
+    editor.activate()
+    editor.click("Red", CENTRE)
+    assert "Choose the CT" in editor.text
+
+
 def test_with_shift_the_view_has_the_mouse(driver, editor):  # noqa: F811
     editor.activate()
     view, (x, y) = editor.pixel("Red", CENTRE)

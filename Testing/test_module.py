@@ -62,11 +62,10 @@ def driver(module, model_folder, monkeypatch):
     driver = panel_driver.Driver(module.widgetRepresentation())
     driver.representation.enter()
     driver.parameters.model = str(model_folder)
-    with driving.failOnSlotErrors():
-        yield driver
-        driver.panel.cancel(silently=True)
-        driver.representation.exit()
-        driving.closeScene()
+    yield driver
+    driver.panel.cancel(silently=True)
+    driver.representation.exit()
+    driving.closeScene()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
@@ -417,21 +416,23 @@ def test_too_little_memory(driver, ct, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(predictor_cache, "_load", fail)
+    driver.panel.hub.cache.clear()
     driver.press_segment()
     driver.pump(lambda: not driver.panel.busy)
     assert "not enough memory" in driver.message
 
 
-def test_something_unexpected(driver, ct, monkeypatch, caplog):
+def test_something_unexpected(driver, ct, monkeypatch, error_log):
     def fail(*_arguments):
         raise ZeroDivisionError("inner workings")
 
     monkeypatch.setattr(predictor_cache, "_load", fail)
+    driver.panel.hub.cache.clear()
     driver.press_segment()
     driver.pump(lambda: not driver.panel.busy)
     assert "error log has the details" in driver.message
     assert "inner workings" not in driver.message
-    assert "inner workings" in caplog.text
+    assert "inner workings" in error_log.take("Unexpected error")
 
 
 def test_a_folder_that_is_no_model(driver, ct, tmp_path, monkeypatch):
@@ -481,8 +482,9 @@ def without_torch(driver, monkeypatch):
     return there
 
 
-def fake_extension(monkeypatch, answer):
+def fake_extension(monkeypatch, there, answer):
     asked = []
+    there["PyTorchUtils"] = True
 
     class PyTorchUtilsLogic:
         def installTorch(self, askConfirmation=False, torchVersionRequirement=None):  # noqa: N802, N803
@@ -505,19 +507,41 @@ def test_the_panel_is_built_without_torch(module, monkeypatch):
     for _ in range(2):
         representation.enter()
         representation.exit()
-    assert widget.ui.segmentButton.text == "Install PyTorch..."
+    assert widget.ui.segmentButton.text == "Open the Extensions Manager..."
     widget.cleanup()
 
 
 def test_without_the_pytorch_extension_it_says_how_to_get_it(driver, ct, without_torch):
-    assert driver.ui.segmentButton.text == "Install PyTorch..."
+    import slicer
+
+    # Before any press, in words and not in a tooltip.
+    text = driver.ui.missingLabel.text
+    assert driver.ui.missingLabel.isVisibleTo(driver.ui.segmentCollapsibleButton)
+    assert "'PyTorch'" in text
+    assert "0.2 GB" in text
+    assert driver.ui.segmentButton.text == "Open the Extensions Manager..."
     driver.press_segment()
-    assert "Extensions Manager" in driver.message
-    assert driver.ui.installTorchButton.enabled
+    assert slicer.app._dialogs.pop() == "Extensions Manager"
+
+
+def test_with_the_extension_it_says_what_is_missing_and_how_large_it_is(driver, ct, without_torch):
+    without_torch["PyTorchUtils"] = True
+    driver.panel.update()
+    text = driver.ui.missingLabel.text
+    assert "0.2 GB" in text
+    assert "does not answer" in text
+    assert driver.ui.segmentButton.text == "Install PyTorch..."
+    without_torch.update(torch=True, safetensors=False)
+    driver.panel.update()
+    assert "safetensors" in driver.ui.missingLabel.text
+    without_torch["safetensors"] = True
+    driver.panel.update()
+    assert not driver.ui.missingLabel.isVisibleTo(driver.ui.segmentCollapsibleButton)
 
 
 def test_a_declined_installation_changes_nothing(driver, ct, without_torch, monkeypatch):
-    asked = fake_extension(monkeypatch, lambda: None)
+    asked = fake_extension(monkeypatch, without_torch, lambda: None)
+    driver.panel.update()
     driver.press_segment()
     assert asked == [True]
     assert "Cancelled" in driver.message
@@ -529,18 +553,19 @@ def test_after_the_installation_the_button_segments(driver, ct, without_torch, m
         without_torch["torch"] = True
         return types.ModuleType("torch")
 
-    fake_extension(monkeypatch, install)
+    fake_extension(monkeypatch, without_torch, install)
     driver.press_segment()
     assert "ready" in driver.message
     assert driver.ui.segmentButton.text == "&Segment pancreas"
 
 
-def test_a_failed_installation_is_one_sentence(driver, ct, without_torch, monkeypatch):
+def test_a_failed_installation_is_one_sentence(driver, ct, without_torch, monkeypatch, error_log):
     def fail():
         raise RuntimeError("pip says a lot")
 
-    fake_extension(monkeypatch, fail)
+    fake_extension(monkeypatch, without_torch, fail)
     driver.press_segment()
+    assert "pip says a lot" in error_log.take("The installation of PyTorch failed")
     assert "could not be installed" in driver.message
     assert "pip says" not in driver.message
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from test_module import ct, driver, model_folder, module  # noqa: F401
 
@@ -92,18 +95,41 @@ def test_leaving_the_module_ends_placing(driver, placing):  # noqa: F811
 
 
 def test_the_scans_are_in_sample_data(driver, monkeypatch):  # noqa: F811
-    import SampleData
     import slicer
     from AttentionUNetSegmentLib import synthetic
+
+    slicer.app.startupCompleted.emit()
+    coarse = synthetic.synthetic_abdomen(3, (6.0, 6.0, 8.0))
+    monkeypatch.setattr(synthetic, "synthetic_abdomen", lambda seed: coarse)
+    known = volumes()
+    driver.press_sample("AttentionUNetSegment", "SyntheticAbdomen")
+    (made,) = volumes() - known
+    assert made.GetName() == "Synthetic abdomen (not a patient)"
+
+
+def test_the_public_scan_comes_from_the_cache_when_it_is_the_right_one(driver, monkeypatch):  # noqa: F811
+    import SimpleITK as sitk
+    import slicer
+    import slicer.util
     from AttentionUNetSegmentLib.panel.sample_data import CT_SHA256
 
     slicer.app.startupCompleted.emit()
-    logic = SampleData.SampleDataLogic()
-    public = logic.sourceForSampleName("CTAAbdomenForPancreas")
-    assert CT_SHA256 in str(public.uris)
-    assert CT_SHA256 in str(public.checksums)
-    coarse = synthetic.synthetic_abdomen(3, (6.0, 6.0, 8.0))
-    monkeypatch.setattr(synthetic, "synthetic_abdomen", lambda seed: coarse)
-    nodes = logic.downloadFromSource(logic.sourceForSampleName("SyntheticAbdomen"))
-    driver.pump()
-    assert [node.GetName() for node in nodes] == ["Synthetic abdomen (not a patient)"]
+    cached = Path(slicer.app.cachePath) / "Panoramix-cropped.nrrd"
+    sitk.WriteImage(sitk.Image(4, 5, 6, sitk.sitkInt16), str(cached))
+    monkeypatch.setattr(slicer.util, "computeChecksum", lambda algorithm, path: CT_SHA256)
+    known = volumes()
+    driver.press_sample("AttentionUNetSegment", "CTAAbdomenForPancreas")
+    (loaded,) = volumes() - known
+    assert loaded.GetName() == "CTA abdomen (Panoramix)"
+    monkeypatch.undo()
+    refused: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: refused.append(error))
+    driver.press_sample("AttentionUNetSegment", "CTAAbdomenForPancreas")
+    assert CT_SHA256 in str(refused[0])
+    assert not cached.exists()
+
+
+def volumes():
+    import slicer.util
+
+    return set(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))

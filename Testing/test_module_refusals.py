@@ -76,6 +76,7 @@ class SmallGPU:
 
 def test_too_little_gpu_memory_for_anything(driver, ct, refused, monkeypatch, caplog):  # noqa: F811
     gpu = SmallGPU(driver, monkeypatch, 0)
+    caplog.set_level("DEBUG", "AttentionUNetSegment")
     driver.ui.deviceComboBox.currentIndex = 1
     refused("too little free memory even for the smallest tiles")
     assert gpu.failures > 0
@@ -174,10 +175,9 @@ def test_weights_that_are_gone(driver, own_model, refused):  # noqa: F811
     refused("weights.safetensors")
 
 
-def test_weights_of_another_network(driver, own_model, refused, caplog):  # noqa: F811
+def test_weights_of_another_network(driver, own_model, refused):  # noqa: F811
     change_card(
         own_model,
         lambda card: card["stages"]["refiner"]["network"].update(channels=[8, 8, 8, 8, 8]),
     )
     refused("refiner")
-    assert "Traceback" in caplog.text

@@ -39,7 +39,6 @@ def test_there_is_one_for_each_system_named_as_slicer_names_them(packages):
     assert all(parts)
     assert {found.groups() for found in parts if found} == {
         ("linux", "amd64", "tar.gz"),
-        ("macosx", "amd64", "tar.gz"),
         ("macosx", "arm64", "tar.gz"),
         ("win", "amd64", "zip"),
     }

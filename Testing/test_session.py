@@ -9,6 +9,7 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
+from AttentionUNetSegmentLib.inference import session as session_module
 from AttentionUNetSegmentLib.inference.click_update import REACH_MM, window_around
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM, satisfy_clicks
 from AttentionUNetSegmentLib.inference.resampling import Grid
@@ -243,14 +244,16 @@ def test_a_click_far_from_the_organ_widens_the_region() -> None:
         assert after.attention(level).max() > 0
 
 
-def test_old_states_are_computed_again() -> None:
+def test_old_states_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "KEPT_STATES", 4)
     volume = scan()
     session = Session(Predictor(threshold_model(), "cpu", "float32"), volume, checked=True)
     masks = [session.predict().mask]
     rng = np.random.default_rng(1)
-    for _ in range(40):
+    for _ in range(8):
         at = tuple(rng.integers((10, 18, 16), (30, 42, 48)))
         masks.append(session.add_click(ras(volume, at), bool(rng.random() < 0.5)).mask)
+    assert len(session._states) == 4
     for mask in reversed(masks[:-1]):
         np.testing.assert_array_equal(session.undo().mask, mask)
 

@@ -9,11 +9,14 @@ import pytest
 import scene_helpers as helpers
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
-from AttentionUNetSegmentLib.inference import cropping, predictor_cache
+from AttentionUNetSegmentLib.inference import predictor_cache, region_of_interest
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.prepared import prepare
 from AttentionUNetSegmentLib.inference.progress import CancelToken
+from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM, Box
+from AttentionUNetSegmentLib.inference.resampling import bounds_ras, grid_of, subgrid
+from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.scene import tasks
 from AttentionUNetSegmentLib.scene.found import findResult, isResult, resultNodes
@@ -43,22 +46,12 @@ def bright_ball(centre=(20, 40, 45), shape=(40, 80, 90), radius=9) -> Volume:
     return Volume(array, OBLIQUE)
 
 
-class TestCropping:
-    def test_a_crop_keeps_each_voxel_where_it_was(self):
-        volume = bright_ball()
-        region = (slice(5, 30), slice(10, 60), slice(20, 70))
-        part = cropping.crop(volume, region)
-        voxel = np.array([3, 4, 5])  # i, j, k in the crop
-        expected = volume.ijk_to_ras @ (*np.add(voxel, (20, 10, 5)), 1)
-        np.testing.assert_allclose(part.ijk_to_ras @ (*voxel, 1), expected)
-        assert part.array[5, 4, 3] == volume.array[10, 14, 23]
-        assert np.shares_memory(part.array, volume.array)
-
+class TestRegionOfInterest:
     def test_a_box_reaches_all_voxels_whose_centres_are_in_it(self):
         volume = bright_ball()
         ijk = np.array([(i, j, k) for i in (20, 59) for j in (11, 48) for k in (6, 30)])
         corners = ijk @ OBLIQUE[:3, :3].T + OBLIQUE[:3, 3]
-        assert cropping.region_of_box(volume, corners) == (
+        assert region_of_interest.region_of_box(volume, corners) == (
             slice(6, 31),
             slice(11, 49),
             slice(20, 60),
@@ -67,21 +60,21 @@ class TestCropping:
     def test_a_box_beside_the_scan_is_refused(self):
         corners = np.array([[5000.0, 0, 0], [5100, 100, 100]])
         with pytest.raises(InputError, match="outside the scan"):
-            cropping.region_of_box(bright_ball(), corners)
+            region_of_interest.region_of_box(bright_ball(), corners)
 
     def test_a_box_too_small_for_the_organ_is_refused(self):
         centre = (OBLIQUE @ (45, 40, 20, 1))[:3]
         with pytest.raises(InputError, match="at least 40 mm"):
-            cropping.region_of_box(bright_ball(), np.array([centre - 3, centre + 3]))
+            region_of_interest.region_of_box(bright_ball(), np.array([centre - 3, centre + 3]))
 
     def test_a_click_outside_the_region_is_refused(self):
         volume = bright_ball()
         region = (slice(5, 30), slice(10, 60), slice(20, 70))
         inside = Click(tuple((OBLIQUE @ (20, 10, 5, 1))[:3]), True)
         outside = Click(tuple((OBLIQUE @ (18, 10, 5, 1))[:3]), True)
-        cropping.check_clicks_in_region(volume, region, [inside])
+        region_of_interest.check_clicks_in_region(volume, region, [inside])
         with pytest.raises(InputError, match="outside the region"):
-            cropping.check_clicks_in_region(volume, region, [outside])
+            region_of_interest.check_clicks_in_region(volume, region, [outside])
 
     def test_a_region_without_fat_or_air_is_still_a_part_of_a_ct(self, mrml, monkeypatch):
         """The scan as a whole is what must look like a CT."""
@@ -99,19 +92,69 @@ class TestCropping:
         prediction = task.compute(predictor_cache.PredictorCache())
         assert prediction.mask[20, 40, 45] == 1
 
-    def test_a_prediction_on_a_part_lies_in_its_place_in_the_whole_scan(self):
+    def test_what_is_found_ends_at_the_region(self):
         volume = bright_ball(radius=12)
         predictor = Predictor(threshold_model(), device="cpu")
-        region = (slice(2, 38), slice(5, 75), slice(10, 85))
-        part = predictor.predict(cropping.crop(volume, region))
-        whole = cropping.on_whole_scan(part, volume, region)
+        region = (slice(2, 20), slice(5, 75), slice(10, 85))
+        prediction = Session(predictor, volume, interest=region).predict()
         expected = volume.array > 150
-        dice = 2 * (expected & (whole.mask > 0)).sum() / (expected.sum() + (whole.mask > 0).sum())
-        assert dice > 0.85
-        assert whole.probability().shape == volume.array.shape
-        np.testing.assert_allclose(whole.probability()[region], part.probability(), atol=1e-5)
-        assert whole.attention(2)[whole.mask > 0].mean() > 0.8
-        assert whole.volume_ml == part.volume_ml
+        inside = np.zeros_like(expected)
+        inside[region] = True
+        assert not prediction.mask[~inside].any()
+        whole = predictor.predict(volume)
+        np.testing.assert_array_equal(prediction.mask[region], whole.mask[region])
+        assert prediction.volume_ml < whole.volume_ml
+        assert prediction.pieces == 1
+        (cut,) = [one for one in prediction.warnings if "edge of the region of interest" in one]
+        assert "head" in cut or "feet" in cut
+
+    def test_a_click_reaches_no_further_than_the_region(self):
+        volume = bright_ball(radius=12)
+        predictor = Predictor(threshold_model(), device="cpu")
+        region = (slice(2, 20), slice(5, 75), slice(10, 85))
+        session = Session(predictor, volume, interest=region)
+        session.predict()
+        near_the_edge = tuple((OBLIQUE @ (70, 40, 18, 1))[:3])
+        update = session.add_click(near_the_edge, inside=True)
+        assert update.mask[18, 40, 70] == 1
+        assert not update.mask[20:].any()
+
+    def test_the_network_sees_what_is_around_the_region(self, monkeypatch):
+        """A box drawn tightly around the organ is no reason to find less."""
+        volume = bright_ball(radius=12)
+        predictor = Predictor(threshold_model(), device="cpu")
+        seen = []
+        refine = predictor.refine
+
+        def noted(scan, grid, *arguments):
+            seen.append(bounds_ras(grid))
+            return refine(scan, grid, *arguments)
+
+        monkeypatch.setattr(predictor, "refine", noted)
+        region = (slice(8, 32), slice(28, 54), slice(33, 59))
+        Session(predictor, volume, interest=region).predict()
+        low, high = bounds_ras(subgrid(grid_of(volume), region))
+        assert (seen[0][0] < low - 15).all()
+        assert (seen[0][1] > high + 15).all()
+
+
+class TestCutOut:
+    """Scans that somebody cut out of larger ones."""
+
+    def test_it_is_looked_at_directly(self, monkeypatch):
+        volume = bright_ball()
+        low, high = bounds_ras(grid_of(volume))
+        assert Box(low, high).fits_in(LARGEST_BOX_MM)
+        predictor = Predictor(threshold_model(), device="cpu")
+
+        def refused(*_arguments):
+            raise AssertionError("the locator was asked")
+
+        monkeypatch.setitem(predictor.networks, "locator", refused)
+        assert predictor.predict(volume).found
+
+    def test_a_whole_scan_is_not(self):
+        assert not Box(np.zeros(3), np.array([350.0, 200.0, 120.0])).fits_in(LARGEST_BOX_MM)
 
 
 class TestPrepared:

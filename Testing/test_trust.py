@@ -202,7 +202,10 @@ def test_clicks_bring_doubts_up_and_take_them_away() -> None:
 
 
 def test_a_click_where_nothing_was_found_takes_that_doubt_away() -> None:
-    volume = Made(balls=((MIDDLE, 11.0),)).volume  # too little for the locator
+    made = Made(balls=((MIDDLE, 11.0),)).volume  # too little for the locator
+    # With air beside it: as wide as a whole scan, which is not looked at directly.
+    beside = np.pad(made.array, ((0, 0), (0, 0), (0, 60)), constant_values=-1000)
+    volume = Volume(beside, made.ijk_to_ras)
     session = Session(Predictor(threshold_model(), "cpu", "float32"), volume)
     (said,) = session.predict().warnings
     assert "No pancreas" in said

@@ -11,7 +11,7 @@ import panel_driver
 import pytest
 from AttentionUNetSegmentLib.errors import ModelError
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model
-from tutorial import Tutorial
+from tutorial import CATEGORY, SAMPLE, Tutorial
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACING_MM = (4.0, 4.0, 6.0)
@@ -91,6 +91,7 @@ def test_the_readme_has_these_steps_with_a_picture_each():
     section = re.split(r"^## ", readme, flags=re.MULTILINE)
     (text,) = [part for part in section if part.startswith("Tutorial")]
     pictures = re.findall(r"\]\((Resources/Screenshots/tutorial-[^)]+)\)", text)
+    assert f"press *{SAMPLE}* in the part *{CATEGORY}*" in " ".join(text.split())
     assert pictures == [
         f"Resources/Screenshots/tutorial-{number}-{step}.png"
         for number, step in enumerate(Tutorial.STEPS, start=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-SAMPLE = "SyntheticAbdomen"
+CATEGORY, SAMPLE = "AttentionUNetSegment", "SyntheticAbdomen"
 ERASED_MM = 9.0
 SECTIONS = ("input", "segment", "clicks", "attention", "result", "correction", "advanced")
 
@@ -32,14 +32,18 @@ class Tutorial:
         """The voxel (k, j, i) of the click, and whether it was made with "Inside"."""
 
     def load(self) -> None:
-        """Sample Data, "Synthetic abdomen"; then the module, with the scan chosen."""
-        import SampleData
+        """Sample Data, the button "SyntheticAbdomen"; then the module, which chooses the scan."""
         import slicer
+        import slicer.util
 
         slicer.app.startupCompleted.emit()
-        logic = SampleData.SampleDataLogic()
-        (self.volumeNode,) = logic.downloadFromSource(logic.sourceForSampleName(SAMPLE))
-        self.driver.choose(self.volumeNode)
+        before = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        self.driver.representation.exit()
+        self.driver.press_sample(CATEGORY, SAMPLE)
+        after = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        (self.volumeNode,) = [node for node in after if node not in before]
+        self.driver.representation.enter()
+        self.driver.pump()
 
     def segment(self) -> None:
         """Press "Segment pancreas"; then "Show 3D"."""

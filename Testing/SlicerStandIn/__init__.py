@@ -100,7 +100,18 @@ def _start(slicer: Any) -> None:
     sys.modules["qt"] = qt = pythonqt.qtModule()
     sys.modules["ctk"] = ModuleType("ctk", "CTK's classes as PythonQt shows them.")
     # The rest is imported after PySide6's classes have learnt PythonQt's manners.
-    from . import application, i18n, io_manager, layout_manager, main_window, modules, packaging
+    from . import (
+        application,
+        error_log,
+        i18n,
+        io_manager,
+        layout_manager,
+        main_window,
+        modules,
+        packaging,
+    )
+    from .not_imitated import refuseWidgets
+    from .subject_hierarchy import SubjectHierarchyPluginLogic
     from .ui_loader import QUiLoader
 
     qt.QUiLoader = QUiLoader  # type: ignore[attr-defined]
@@ -111,11 +122,16 @@ def _start(slicer: Any) -> None:
         home = sys.modules["ctk"] if one.__name__.startswith("ctk") else slicer
         setattr(home, one.__name__, one)
 
+    refuseWidgets(slicer, ("qMRML", "qSlicer"))
+    refuseWidgets(sys.modules["ctk"], ("ctk",))
+
     slicer.mrmlScene = slicer.vtkMRMLScene()
     slicer.modules = SimpleNamespace()
     slicer.app = app = application.qSlicerApplication()
     app._moduleManager = modules.qSlicerModuleManager()
     app._ioManager = io_manager.qSlicerIOManager()
+    error_log.install()
+    app._subjectHierarchy = SubjectHierarchyPluginLogic(slicer.mrmlScene)
     app._setCache(slicer.mrmlScene)
     app.applicationLogic().SetMRMLScene(slicer.mrmlScene)
     modules.addLogics(app.moduleManager(), slicer.mrmlScene)
@@ -125,13 +141,16 @@ def _start(slicer: Any) -> None:
     from . import parameter_node
 
     _addPythonModules(slicer, {"parameterNodeWrapper": parameter_node})
-    from . import abstract_scripted_segment_editor_effect, sample_data, scripted_loadable_module
+    from . import abstract_scripted_segment_editor_effect, scripted_loadable_module
     from .widgets.segment_editor_effects import effectsModule
 
     sys.modules["SegmentEditorEffects"] = abstract_scripted_segment_editor_effect
     sys.modules["qSlicerSegmentationsEditorEffectsPythonQt"] = effectsModule()
     _addPythonModules(slicer, {"ScriptedLoadableModule": scripted_loadable_module})
+    from . import sample_data
+
     sys.modules["SampleData"] = sample_data
+    sample_data.addModule()
 
 
 def widgetClasses() -> list[type]:

@@ -39,6 +39,8 @@ class qSlicerApplication(QApplication):
         self._ioManager: Any = None
         self._mainWindow: Any = None
         self._pauses = 0
+        self._dialogs: list[str] = []
+        """Names of the windows that were opened; none of them is there."""
 
     def _removeTemporary(self) -> None:
         """As the process ends; what the settings have not written by then would come after it."""
@@ -122,6 +124,9 @@ class qSlicerApplication(QApplication):
 
     def ioManager(self) -> Any:
         return self._ioManager
+
+    def openExtensionsManagerDialog(self) -> None:
+        self._dialogs.append("Extensions Manager")
 
     def pauseRender(self) -> None:
         self.setRenderPaused(True)

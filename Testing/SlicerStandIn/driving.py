@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import sys
+import ctypes
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import PySide6
+import shiboken6
 import slicer
 import slicer.util
-from PySide6.QtCore import QCoreApplication, QEvent, QThread
+from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QThread, QTimer
 from PySide6.QtWidgets import QWidget
 
 
 def pump(until: Callable[[], bool] = lambda: False, timeout_s: float = 10.0) -> bool:
     """Let the event loop run until something holds; whether it did in time."""
+    if _gilHeld:
+        return _runHeld(until, timeout_s)
     end = time.monotonic() + timeout_s
     while not until():
         if time.monotonic() > end:
@@ -67,6 +73,25 @@ def clickInView(view: Any, x: int, y: int, ctrl: bool = False) -> None:
     dragInView(view, (x, y), (x, y), ctrl)
 
 
+def doubleClickInView(view: Any, x: int, y: int, ctrl: bool = False) -> None:
+    """Both clicks, at a pixel of a view; the second press comes as a double click."""
+    clickInView(view, x, y, ctrl)
+    view.interactor().InvokeEvent("LeftButtonDoubleClickEvent")
+    view.interactor().InvokeEvent("LeftButtonReleaseEvent")
+
+
+def quitApplication() -> None:
+    """File, Exit: what the application does before Python ends; the process goes on.
+
+    Raises:
+        AssertionError: a thread is left that Python did not wait for. In the middle of one of
+            PyTorch's operations it would end the process with ``std::terminate``.
+    """
+    slicer.app.aboutToQuit.emit()
+    left = [one.name for one in threading.enumerate() if one.daemon and "AttentionUNet" in one.name]
+    assert not left, f"threads that are left when Python ends: {left}"
+
+
 def dragInView(view: Any, start: tuple[int, int], end: tuple[int, int], ctrl: bool = False) -> None:
     """With the left button held, in a few steps."""
     moveMouse(view, *start, ctrl)
@@ -80,19 +105,53 @@ def dragInView(view: Any, start: tuple[int, int], end: tuple[int, int], ctrl: bo
 
 
 @contextmanager
-def failOnSlotErrors() -> Iterator[list[BaseException]]:
-    """Exceptions in slots, which Qt only prints, are raised at the end of the block."""
-    errors: list[BaseException] = []
-    before = sys.excepthook
+def gilHeld() -> Iterator[None]:
+    """The main thread keeps the GIL while it waits in Qt's event loop, as in Slicer.
 
-    def collect(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-        errors.append(error)
-        before(kind, error, traceback)
-
-    sys.excepthook = collect
+    PythonQt's support of threads is off there: a Python thread runs only while the main thread is
+    in Python code.
+    """
+    global _gilHeld
+    before, _gilHeld = _gilHeld, True
     try:
-        yield errors
+        yield
     finally:
-        sys.excepthook = before
-    if errors:
-        raise errors[0]
+        _gilHeld = before
+
+
+@cache
+def _heldExec() -> Any:
+    """``QEventLoop::exec`` by its C++ name, called without giving the GIL away.
+
+    Raises:
+        NotImplementedError: Qt's libraries are named otherwise on this system.
+    """
+    folder = Path(PySide6.__file__).parent / "Qt" / "lib"
+    libraries = sorted(folder.glob("libQt6Core.so*"))
+    if not libraries:
+        raise NotImplementedError("the GIL can be held in Qt's event loop on Linux only")
+    name = "_ZN10QEventLoop4execE6QFlagsINS_17ProcessEventsFlagEE"
+    function = ctypes.PyDLL(str(libraries[0]))[name]
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int], ctypes.c_int
+    return function
+
+
+_gilHeld = False
+
+
+def _runHeld(until: Callable[[], bool], timeout_s: float) -> bool:
+    """The event loop runs in C++ alone, as in Slicer; now and then it is asked whether to end."""
+    loop, timer, end = QEventLoop(), QTimer(), time.monotonic() + timeout_s
+    outcome: list[bool] = []
+
+    def ask() -> None:
+        if not outcome and (until() or time.monotonic() > end):
+            outcome.append(until())
+            loop.quit()
+
+    timer.timeout.connect(ask)
+    # Seldom: whenever Python code runs here, other threads get a turn that Slicer would not give.
+    timer.start(100)
+    _heldExec()(shiboken6.getCppPointer(loop)[0], 0)
+    timer.stop()
+    return outcome[0]

@@ -105,6 +105,9 @@ class qSlicerCoreIOManager(QObject):
         done = []
         for nodeID, path in zip(nodeIDs, fileNames, strict=True):
             node = slicer.mrmlScene.GetNodeByID(nodeID)
+            kind = commonParameterMap["fileFormat"]
+            if kind not in self.fileWriterExtensions(node):
+                return _failed(userMessages, f"no writer of {kind} for {node.GetClassName()}")
             storage = node.CreateDefaultStorageNode()
             storage.UnRegister(None)
             storage.SetScene(slicer.mrmlScene)

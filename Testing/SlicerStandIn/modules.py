@@ -9,7 +9,10 @@ to the Python object where it has them.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -214,6 +217,35 @@ def addLogics(manager: qSlicerModuleManager, scene: Any) -> None:
         manager._add(module)
 
 
+OF_MODULES = re.compile(
+    r"vtkMRML(Markups|Segment|Annotation|VolumeRendering)\w*|vtkSlicer\w*Logic|qSlicer\w+Widget"
+    r"|qMRML(Segment|Markups)\w*"
+)
+"""Classes that belong to modules of Slicer, not to its core."""
+OF_APPLICATION = {
+    "qSlicerAbstractModuleWidget",
+    "qSlicerScriptedLoadableModuleWidget",
+    "vtkSlicerApplicationLogic",
+    "vtkSlicerModuleLogic",
+    "vtkSlicerScriptedLoadableModuleLogic",
+}
+
+
+@contextmanager
+def _otherModulesUnknown() -> Iterator[None]:
+    """Modules are made in alphabetical order, and ``slicer`` has the classes of one only from then
+    on: a file that is being imported cannot count on them."""
+    hidden = {name: value for name, value in vars(slicer).items() if OF_MODULES.fullmatch(name)}
+    for name in OF_APPLICATION & hidden.keys():
+        del hidden[name]
+    for name in hidden:
+        delattr(slicer, name)
+    try:
+        yield
+    finally:
+        vars(slicer).update(hidden)
+
+
 def loadModule(path: Path) -> tuple[Any, Any]:
     """Load a scripted module from its file.
 
@@ -228,9 +260,10 @@ def loadModule(path: Path) -> tuple[Any, Any]:
     assert spec.loader is not None
     python: ModuleType = importlib.util.module_from_spec(spec)
     sys.modules[name] = python
-    spec.loader.exec_module(python)
-    module = qSlicerScriptedLoadableModule(name, str(path))
-    instance = getattr(python, name)(module)
+    with _otherModulesUnknown():
+        spec.loader.exec_module(python)
+        module = qSlicerScriptedLoadableModule(name, str(path))
+        instance = getattr(python, name)(module)
     slicer.app.moduleManager()._add(module)
     setattr(slicer.modules, f"{name}Instance", instance)
     return module, instance

@@ -7,6 +7,7 @@ What PythonQt does otherwise than PySide6, as far as a module can notice it:
 - a new attribute on a Qt object is refused, as is overwriting a method;
 - ``x.connect("clicked(bool)", f)`` and ``x.disconnect(...)`` beside ``x.clicked.connect(f)``;
 - a file dialog's static functions return one string;
+- a layout or a menu without anything in it is false, as is all that has ``isEmpty``;
 - ``qt`` holds the classes of all Qt modules, ``ctk`` those of CTK.
 
 Enumerators are to be written unscoped (``qt.Qt.AlignTop``); PySide6 knows both ways, PythonQt only
@@ -97,6 +98,9 @@ def _teach() -> None:
     QtCore.QObject.name = QtCore.QObject.objectName = PropertyAsAttribute(
         "objectName", _method(QtCore.QObject, "objectName"), QtCore.QObject.setObjectName, True
     )
+    for cls in (QtWidgets.QLayout, QtWidgets.QMenu):
+        # ``slicer.util.findChildren`` passes over what is false, and so does childWidgetVariables.
+        cls.__bool__ = lambda self: not self.isEmpty()
     QtCore.QObject.className = lambda self: type(self).staticMetaObject.className()
     for name in ("getOpenFileName", "getSaveFileName"):
         function = _firstOf(getattr(QtWidgets.QFileDialog, name))

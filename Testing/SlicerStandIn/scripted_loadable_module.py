@@ -1,8 +1,9 @@
 """``slicer.ScriptedLoadableModule``: the four base classes of a scripted module.
 
-Reproduced: what is done with the parent (icon, self test, resource paths), the widget's developer
-section being absent as in a release, clean-up when the module is unloaded, the singleton parameter
-node, and the test case. ``takeScreenshot`` only shows its message, as the original does by default.
+Reproduced: what is done with the parent (icon, self test, resource paths), clean-up when the module
+is unloaded, the parameter node, and the test case, which runs all its tests unless it says
+otherwise. Refused: the section for developers, which a release does not show, and screenshots,
+which a test does not make unless it asks for them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 import qt
 import slicer
 import slicer.util
+
+from .not_imitated import NotImitatedError
 
 __all__ = [
     "ScriptedLoadableModule",
@@ -56,7 +59,10 @@ class ScriptedLoadableModule:
 
     def runTest(self, msec: int = 100, **kwargs: Any) -> None:
         module = importlib.import_module(type(self).__module__)
-        testCase = getattr(module, f"{self.moduleName}Test")()
+        className = f"{self.moduleName}Test"
+        if not hasattr(module, className):
+            raise AssertionError(f"Test case class not found: {type(self).__module__}.{className}")
+        testCase = getattr(module, className)()
         testCase.messageDelay = msec
         testCase.runTest(**kwargs)
 
@@ -97,7 +103,8 @@ class ScriptedLoadableModuleWidget:
             )
 
     def setupDeveloperSection(self) -> None:
-        """Nothing: the section appears in developer mode only."""
+        if self.developerMode:
+            raise NotImitatedError('the section "Reload && Test" of developer mode')
 
     def setup(self) -> None:
         self.setupDeveloperSection()
@@ -155,18 +162,26 @@ class ScriptedLoadableModuleLogic:
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A mixin may name the tests before; its own __init__ comes after unittest's.
+        self.moduleTestNames: list[str] = []
         super().__init__(*args, **kwargs)
+        super(unittest.TestCase, self).__init__()
         self.enableScreenshots = False
         self.screenshotScaleFactor = 1.0
+        if not self.moduleTestNames:
+            named = [name for name in dir(self) if "test" in name]
+            self.moduleTestNames = [name for name in named if callable(getattr(self, name))]
 
     def delayDisplay(
         self, message: str, requestedDelay: int | None = None, msec: int | None = None
     ) -> None:
-        delays = [getattr(self, "messageDelay", None), msec, requestedDelay, 100]
+        delays = [getattr(self, "messageDelay", msec), requestedDelay, 100]
         slicer.util.delayDisplay(message, next(one for one in delays if one is not None))
 
     def takeScreenshot(self, name: str, description: str, type: int = -1) -> None:
         self.delayDisplay(description)
+        if self.enableScreenshots:
+            raise NotImitatedError("screenshots kept as nodes")
 
     def setUp(self) -> None:
         """Nothing, as in the original."""
@@ -175,4 +190,13 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         """Nothing, as in the original."""
 
     def runTest(self) -> None:
-        logging.warning("No test is defined in %s", type(self).__name__)
+        """All of ``moduleTestNames``; the first that fails ends it, without its ``tearDown``."""
+        if not self.moduleTestNames:
+            logging.warning("No test is defined in %s", type(self).__name__)
+            return
+        self.setUpClass()
+        for name in self.moduleTestNames:
+            self.setUp()
+            getattr(self, name)()
+            self.tearDown()
+        self.tearDownClass()

@@ -23,6 +23,7 @@ from AttentionUNetSegmentLib.panel.error_text import inOneSentence
 from AttentionUNetSegmentLib.panel.parameter_node import parametersInScene
 from AttentionUNetSegmentLib.panel.session_hub import Client, Finished, Request, sessionHub
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
+from AttentionUNetSegmentLib.scene.found import isResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
 from AttentionUNetSegmentLib.scene.volumes import volumeFromNode
 
@@ -71,7 +72,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
         return _(
             "<html>Segment the pancreas by clicks."
             "<ul><li><b>Left click</b>: a point inside the pancreas"
-            "<li><b>Ctrl + left click</b>: a point outside it"
+            "<li><b>Ctrl + left click</b> (Command on macOS): a point outside it"
             "<li><b>Drag</b> a point to move it"
             "<li><b>Backspace</b>: remove the point under the mouse, or else the last one"
             "<li><b>Shift + Backspace</b>: bring it back</ul>"
@@ -147,6 +148,8 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
         x, y = interactor.GetEventPosition()
         inside = not interactor.GetControlKey()
         if viewWidget.className() == "qMRMLSliceWidget":
+            if eventId == vtk.vtkCommand.LeftButtonDoubleClickEvent:
+                return True  # two clicks; the view would fill the window, or change its contrast
             if eventId != vtk.vtkCommand.LeftButtonPressEvent or self._overPoint:
                 return False  # the markups take a point that is there, to drag it
             self.click(tuple(self.xyToRas((x, y), viewWidget)), inside)
@@ -202,7 +205,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
 
     def volumeInHand(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         editorNode = self.scriptedEffect.parameterSetNode()
-        return editorNode.GetSourceVolumeNode() if editorNode is not None else None
+        node = editorNode.GetSourceVolumeNode() if editorNode is not None else None
+        # An editor may choose any volume of the scene, also one of ours.
+        return None if node is None or isResult(node) else node
 
     def requestAfterClick(self) -> Request | None:
         volumeNode, editorNode = self.volumeInHand(), self.scriptedEffect.parameterSetNode()
@@ -299,7 +304,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
                 inside=inside, outside=len(clicks) - inside
             )
         else:
-            text = _("Click inside the pancreas, or outside it with Ctrl.")
+            text = _("Click inside the pancreas, or outside it with Ctrl (Command on macOS) held.")
         self.stateLabel.text = text
         self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
 

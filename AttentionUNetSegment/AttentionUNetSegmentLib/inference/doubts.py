@@ -19,7 +19,7 @@ from .validation import check_ct
 
 if TYPE_CHECKING:
     from ..models import ModelCard
-    from .prediction import Prediction
+    from .prediction import Prediction, Region
     from .volume import Volume
 
 PANCREAS_ML = (20.0, 250.0)
@@ -82,13 +82,15 @@ def scan_doubts(volume: Volume, card: ModelCard) -> list[str]:
     return doubts
 
 
-def result_doubts(prediction: Prediction, card: ModelCard, *, whole: bool = True) -> list[str]:
+def result_doubts(
+    prediction: Prediction, card: ModelCard, interest: Region | None = None
+) -> list[str]:
     """Why somebody should look at a result before using it, the gravest reason first.
 
     Args:
         prediction: on the scan that the network was given.
         card: of the model that made it.
-        whole: the scan is all there is, not the part of it in a region of interest.
+        interest: k, j, i box of the scan that was looked in.
 
     Returns:
         Plain sentences; none for an ordinary result.
@@ -107,11 +109,14 @@ def result_doubts(prediction: Prediction, card: ModelCard, *, whole: bool = True
             f"The segmentation consists of {prediction.pieces} separate pieces; check them, and "
             f"click outside in those that are no {organ}."
         )
-    if ends := _touched_ends(prediction):
+    limits, of = interest, ("region of interest", "region")
+    if limits is None:
+        k, j, i = (slice(0, size) for size in prediction.mask.shape)
+        limits, of = (k, j, i), ("scan", "scan")
+    if ends := _touched_ends(prediction, limits):
         doubts.append(
-            f"The {organ} reaches the edge of the {'scan' if whole else 'region of interest'} "
-            f"({', '.join(ends)}), so a part of it may be missing; use a "
-            f"{'scan' if whole else 'region'} that shows all of it."
+            f"The {organ} reaches the edge of the {of[0]} ({', '.join(ends)}), so a part of it may "
+            f"be missing; use a {of[1]} that shows all of it."
         )
     probability = prediction.mean_probability
     least = usual.least_probability
@@ -139,19 +144,17 @@ def _range(ends: tuple[float, float]) -> str:
     return f"{ends[0]:g} to {ends[1]:g}"
 
 
-def _touched_ends(prediction: Prediction) -> list[str]:
-    """The patient's sides on which the mask reaches the scan's last voxels."""
-    mask, matrix = prediction.mask[prediction.region], prediction.volume.ijk_to_ras
+def _touched_ends(prediction: Prediction, limits: Region) -> list[str]:
+    """The patient's sides on which the mask reaches the last voxels of a box of the scan."""
+    mask, matrix = prediction.mask[limits], prediction.volume.ijk_to_ras
     ends = []
-    for axis, (part, size) in enumerate(
-        zip(prediction.region, prediction.volume.array.shape, strict=True)
-    ):
+    for axis in range(3):
         direction = matrix[:3, 2 - axis]
         along = int(np.abs(direction).argmax())
         first, last = _ENDS[along] if direction[along] > 0 else reversed(_ENDS[along])
-        if part.start == 0 and mask.take(0, axis).any():
+        if mask.take(0, axis).any():
             ends.append(first)
-        if part.stop == size and mask.take(-1, axis).any():
+        if mask.take(-1, axis).any():
             ends.append(last)
     return ends
 

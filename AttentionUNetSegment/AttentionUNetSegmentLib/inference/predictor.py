@@ -23,15 +23,24 @@ from .click_maps import click_channels
 from .clicks import Click
 from .device import choose_device, computes_bfloat16
 from .look import Look
-from .prediction import THRESHOLD, Prediction
+from .prediction import THRESHOLD, Prediction, Region
 from .progress import CancelToken, ProgressCallback
-from .regions import Box, box_of_clicks, kept_pieces, locate
+from .regions import (
+    LARGEST_BOX_MM,
+    MARGIN_MM,
+    SMALLEST_BOX_MM,
+    Box,
+    box_of_clicks,
+    kept_pieces,
+    locate,
+)
 from .resampling import (
     Grid,
     aligned_grid,
     bounds_ras,
     grid_of,
     sample_scan,
+    subgrid,
 )
 from .slicewise import Slicewise, as_volumetric
 from .tiling import run_within_memory
@@ -207,15 +216,29 @@ class Predictor:
         )
 
     def locate(
-        self, volume: Volume, warnings: list[str], cancel: CancelToken | None = None
+        self,
+        volume: Volume,
+        warnings: list[str],
+        cancel: CancelToken | None = None,
+        interest: Region | None = None,
     ) -> Box | None:
         """The first look, at the whole scan: where the organ is, or None.
 
-        A model of one stage has no first look: its network sees the whole scan.
+        Where there is nothing to look for there is no first look: what the user drew a box around,
+        or cut out of a scan, is where the organ is, with as much around it as the scan has. Nor
+        has a model of one stage: its network sees the whole scan.
+
+        Args:
+            interest: k, j, i box of the scan to look in.
         """
-        low, high = bounds_ras(grid_of(volume))
+        grid = grid_of(volume)
+        scan = Box(*bounds_ras(grid))
+        place = scan if interest is None else Box(*bounds_ras(subgrid(grid, interest)))
         if "locator" not in self.card.stages:
-            return Box(low, high)
+            return place
+        if place.fits_in(LARGEST_BOX_MM):
+            return place.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan)
+        low, high = place.low_ras, place.high_ras
         stage = self.card.stages["locator"]
         click_channels_taken = int(stage.network["in_channels"]) - 1
         grid = aligned_grid(low, high, stage.spacing_mm, MULTIPLE)
@@ -232,7 +255,7 @@ class Predictor:
 
         (probability,) = self._run("locator", function, image, warnings, cancel)
         box = locate(probability[0, 0].cpu().numpy(), grid)
-        return None if box is None else box.within(Box(low, high))
+        return None if box is None else box.within(place)
 
     def surroundings(self, volume: Volume, clicks: Sequence[Click]) -> Box | None:
         """Where to look when there are clicks only; None where none of them is inside.
@@ -253,9 +276,15 @@ class Predictor:
         clicks: Sequence[Click],
         warnings: list[str],
         steps: Steps,
+        interest: Region | None = None,
     ) -> tuple[Look, torch.Tensor]:
-        """Run the refiner on a box, and again on a wider one where the organ reaches its border."""
-        low, high = bounds_ras(grid_of(volume))
+        """Run the refiner on a box, and again on a wider one where the organ reaches its border.
+
+        Args:
+            interest: k, j, i box of the scan beyond which the organ is not followed.
+        """
+        grid = grid_of(volume)
+        limits = Box(*bounds_ras(grid if interest is None else subgrid(grid, interest)))
         for growth in range(MOST_GROWTHS + 1):
             with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {self.card.target}"):
                 spacing = self.card.stages["refiner"].spacing_mm
@@ -263,7 +292,7 @@ class Predictor:
                 scan = self.sample(volume, grid)
                 look = self.refine(scan, grid, clicks, warnings, steps.cancel)
                 kept, _ = kept_pieces(look.values > THRESHOLD, look.grid, clicks)
-            wider = _widened(box, kept, look.grid, Box(low, high))
+            wider = _widened(box, kept, look.grid, limits)
             if wider is None or growth == MOST_GROWTHS:
                 break
             box = wider

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..models import load_model, read_card
-from .progress import ProgressCallback, ignore_progress
+from ..models import ModelCard, load_model, read_card
+from .progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
+    from .prediction import Region
     from .predictor import Predictor
     from .session import Session
     from .volume import Volume
@@ -44,7 +45,7 @@ class PredictorCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._key: tuple[PredictorOptions, str] | None = None
+        self._key: tuple[PredictorOptions, ModelCard] | None = None
         self._predictor: Predictor | None = None
         self._device_type = ""
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
@@ -62,7 +63,7 @@ class PredictorCache:
         with self._lock:
             card = read_card(options.model_folder)
             # A model that was replaced on disk is another one.
-            key = (options, card.weights.sha256 if card.weights else "")
+            key = (options, card)
             if self._predictor is None or key != self._key:
                 progress(0.0, "Loading PyTorch and the model")
                 self._predictor = self._key = None
@@ -88,14 +89,14 @@ class PredictorCache:
         progress: ProgressCallback = ignore_progress,
         *,
         anew: bool = False,
-        whole: bool = True,
+        interest: Region | None = None,
     ) -> Iterator[Session]:
         """The session of a scan that was checked already, as an earlier click on it left it.
 
         Args:
             key: what the scan is known by; another one where its voxels or its place change.
             anew: forget what was computed on it.
-            whole: this is the whole scan, not the part of it in a region of interest.
+            interest: k, j, i box of the scan to look in.
 
         Raises:
             ModelError: the model cannot be used.
@@ -106,11 +107,24 @@ class PredictorCache:
         with self.predictor(options, progress) as predictor:
             session = self._sessions.pop(key, None)
             if session is None or anew:
-                session = Session(predictor, volume, checked=True, whole=whole)
+                session = Session(predictor, volume, checked=True, interest=interest)
             self._sessions[key] = session
             while len(self._sessions) > KEPT_SESSIONS:
                 self._sessions.popitem(last=False)
             yield session
+
+    def prepare(self, options: PredictorOptions, cancel: CancelToken | None = None) -> None:
+        """Load what a prediction with these options needs, before there is a scan.
+
+        Raises:
+            ModelError: the model cannot be used.
+            DeviceError: the device is not there.
+            Cancelled: it was cancelled before it began.
+        """
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        with self.predictor(options):
+            pass
 
     def forget_scans(self) -> None:
         """Let go of all scans and of what was computed on them; the networks stay."""

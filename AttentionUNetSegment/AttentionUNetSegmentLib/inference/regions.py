@@ -26,6 +26,8 @@ MARGIN_MM = (24.0, 22.0, 24.0)
 """Room around the locator's box along R, A, S: its own error, and context for the refiner."""
 SMALLEST_BOX_MM = (160.0, 128.0, 120.0)
 LARGEST_BOX_MM = (280.0, 220.0, 260.0)
+"""The most that the refiner looks at; a scan that is no larger was cut out of one, and is looked at
+as it is."""
 CLICK_REACH_MM = (70.0, 50.0, 50.0)
 """Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
 KEPT_SHARE = 0.1
@@ -59,6 +61,10 @@ class Box:
         extent = np.minimum(self.high_ras - self.low_ras, np.asarray(extent_mm))
         low = np.clip(around - extent / 2, self.low_ras, self.high_ras - extent)
         return Box(low, low + extent)
+
+    def fits_in(self, extent_mm: Sequence[float]) -> bool:
+        """Whether it is nowhere longer than an extent."""
+        return bool((self.high_ras - self.low_ras <= np.asarray(extent_mm)).all())
 
     def within(self, other: Box) -> Box:
         """The part inside another box; a point on its border if they do not meet."""

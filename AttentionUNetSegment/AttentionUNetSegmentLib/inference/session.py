@@ -111,9 +111,9 @@ class Session:
     Args:
         predictor: the model, on its device.
         volume: CT in Hounsfield units.
-        checked: :func:`~.doubts.scan_doubts` has passed the scan already, of which this may be a
-            part too small to be recognised as a CT by itself.
-        whole: this is the whole scan, not the part of it in a region of interest.
+        checked: :func:`~.doubts.scan_doubts` has passed the scan already.
+        interest: k, j, i box of the scan that the user drew: the organ is looked for and drawn in
+            there only; the network sees what is around it, too.
 
     Attributes:
         automatic: whether the mask began with a look at the whole scan.
@@ -123,12 +123,17 @@ class Session:
     """
 
     def __init__(
-        self, predictor: Predictor, volume: Volume, *, checked: bool = False, whole: bool = True
+        self,
+        predictor: Predictor,
+        volume: Volume,
+        *,
+        checked: bool = False,
+        interest: Region | None = None,
     ) -> None:
         self.predictor = predictor
         self.volume = volume
         self._checked = checked
-        self._whole = whole
+        self._interest = interest
         self._scan_warnings: tuple[str, ...] = ()
         self._device_warnings: tuple[str, ...] = ()
         self._states: OrderedDict[tuple[bool, tuple[Click, ...]], _State] = OrderedDict()
@@ -292,7 +297,7 @@ class Session:
     def _automatic_state(self, steps: Steps) -> _State:
         warnings: list[str] = []
         with steps.step("locate", 0.05, f"Looking for the {self.predictor.card.target}"):
-            box = self.predictor.locate(self.volume, warnings, steps.cancel)
+            box = self.predictor.locate(self.volume, warnings, steps.cancel, self._interest)
         if box is None:
             return _State.nothing(warnings)
         return self._looked_at(box, (), warnings, steps)
@@ -301,12 +306,14 @@ class Session:
         self, box: Box, clicks: tuple[Click, ...], warnings: list[str], steps: Steps
     ) -> _State:
         """A part of the scan that was not looked at before."""
-        look, scan = self.predictor.look_closely(self.volume, box, clicks, warnings, steps)
+        look, scan = self.predictor.look_closely(
+            self.volume, box, clicks, warnings, steps, self._interest
+        )
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             if clicks:
                 probability = following(look.probability.values, scan, look.grid, clicks)
                 look = look.with_probability(probability)
-            kept, pieces = kept_pieces(look.values > THRESHOLD, look.grid, clicks)
+            kept, pieces = kept_pieces(self._foreground(look), look.grid, clicks)
             region = region_on_scan(self.volume, look)
             mask = self._with_clicks(mask_on_scan(self.volume, look, kept, region), region, clicks)
         return _State(look, kept, region, mask, pieces, tuple(warnings))
@@ -363,10 +370,20 @@ class Session:
             self._sample = (grid, self.predictor.sample(self.volume, grid))
         return self._sample[1]
 
+    def _foreground(self, look: Look) -> np.ndarray:
+        """Where the organ is, by the network, in the user's box: bool (k, j, i) on its grid."""
+        foreground = look.values > THRESHOLD
+        if self._interest is not None:
+            box = bounds_ras(subgrid(grid_of(self.volume), self._interest))
+            outside = np.ones(foreground.shape, bool)
+            outside[index_box(look.grid, *box)] = False
+            foreground &= ~outside
+        return foreground
+
     def _kept(self, state: _State, look: Look, clicks: tuple[Click, ...]) -> tuple[np.ndarray, int]:
         """The pieces that stay: decided anew near the last click, as before elsewhere."""
         assert state.look is not None
-        kept, _ = kept_pieces(look.values > THRESHOLD, look.grid, clicks)
+        kept, _ = kept_pieces(self._foreground(look), look.grid, clicks)
         low, _ = bounds_ras(look.grid)
         old_low, _ = bounds_ras(state.look.grid)
         shift = np.round((old_low - low) / look.grid.spacing_mm).astype(int)[::-1]
@@ -388,14 +405,19 @@ class Session:
         low, high = _box_around(click)
         box = index_box(grid_of(self.volume), low, high)
         k, j, i = (
-            slice(min(max(a.start, b.start), b.stop), max(min(a.stop, b.stop), b.start))
-            for a, b in zip(box, region, strict=True)
+            slice(part.start + outer.start, part.stop + outer.start)
+            for part, outer in zip(_overlap(box, region), region, strict=True)
         )
         return k, j, i
 
     def _with_clicks(
         self, mask: np.ndarray, region: Region, clicks: tuple[Click, ...]
     ) -> np.ndarray:
+        """Each click obeyed, and nothing outside of the user's box."""
+        if self._interest is not None:
+            outside = np.ones(mask.shape, bool)
+            outside[_overlap(self._interest, region)] = False
+            mask[outside] = 0
         return satisfy_clicks(mask, subgrid(grid_of(self.volume), region).ijk_to_ras, clicks)
 
     # Results
@@ -429,7 +451,7 @@ class Session:
             pieces=state.pieces,
             mean_probability=state.mean_probability,
         )
-        doubts = result_doubts(prediction, predictor.card, whole=self._whole)
+        doubts = result_doubts(prediction, predictor.card, self._interest)
         return dataclasses.replace(
             prediction,
             warnings=(*self._scan_warnings, *self._device_warnings, *state.warnings, *doubts),
@@ -452,6 +474,18 @@ def _within(inner: Region, outer: Region) -> Region:
     """A box of the scan in the indices of a box that holds it."""
     k, j, i = (
         slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
+    )
+    return k, j, i
+
+
+def _overlap(box: Region, outer: Region) -> Region:
+    """The part of a box of the scan that lies in another one, in the other one's indices."""
+    k, j, i = (
+        slice(
+            min(max(a.start, b.start), b.stop) - b.start,
+            max(min(a.stop, b.stop), b.start) - b.start,
+        )
+        for a, b in zip(box, outer, strict=True)
     )
     return k, j, i
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -53,8 +54,10 @@ class Job(Generic[T]):
         return self._progress
 
     def cancel(self) -> None:
-        """Ask to stop. Returns at once; a job that was not begun will never be."""
+        """Ask to stop. Returns at once; a job that was not begun will never be, and lets go of
+        what it was to work on."""
         self._token.cancel()
+        self._work = None
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Block until it is finished; False where the time was too short."""
@@ -88,10 +91,12 @@ class Job(Generic[T]):
                 self._result = work(self._report, self._token)
         # Whatever it is belongs to whoever asks for the result; the thread must live on.
         except BaseException as error:
-            self._error = error
+            # Without this frame, which holds the job, which holds the error: a circle.
+            self._error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
         finally:
             if self.cancelled:
-                self._result = None  # nobody will ask for it, and it may be large
+                # Nobody will ask for either, and both hold the scan.
+                self._result = self._error = None
             self._finished.set()
 
 
@@ -104,6 +109,25 @@ class Worker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pending: list[Job] = []
+        self._stopped: list[threading.Thread] = []
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being worked on or waits for its turn, also of what was cancelled."""
+        return self._next() is None and not any(one.is_alive() for one in self._stopped)
+
+    def wait(self, timeout_s: float) -> None:
+        """Block until the present job is finished or the time is up.
+
+        The waiting thread lets go of Python's lock (GIL) meanwhile. Whoever polls in an event loop
+        that keeps it, as Slicer's does, has to call this: the worker would not get on otherwise.
+        """
+        job = self._next()
+        if job is not None:
+            job.wait(timeout_s)
+            return
+        for thread in self._stopped:
+            thread.join(timeout_s)
 
     @property
     def thread(self) -> threading.Thread | None:
@@ -125,16 +149,33 @@ class Worker:
             self._jobs.put(job)
         return job
 
-    def stop(self) -> None:
-        """Cancel everything and let the thread end. Returns at once; a later job starts anew."""
+    def stop(self, wait_s: float = 0.0) -> bool:
+        """Cancel everything and let the thread end; a later job starts anew.
+
+        Args:
+            wait_s: how long to wait for the end of what has been begun; else it returns at once.
+
+        Returns:
+            Whether the thread has ended.
+        """
         with self._lock:
             for job in self._pending:
                 job.cancel()
             self._pending = []
             if self._thread is not None:
                 self._jobs.put(None)
+                self._stopped.append(self._thread)
                 # The old thread ends with its own queue; a new one must not share it.
                 self._thread, self._jobs = None, queue.SimpleQueue()
+            self._stopped = [one for one in self._stopped if one.is_alive()]
+        end = time.monotonic() + wait_s
+        for thread in self._stopped:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(one.is_alive() for one in self._stopped)
+
+    def _next(self) -> Job | None:
+        with self._lock:
+            return next((job for job in self._pending if not job.finished), None)
 
 
 def _work_off(jobs: queue.SimpleQueue[Job | None]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
-
-import qt
+from typing import TYPE_CHECKING
 
 from ..errors import AttentionUNetSegmentError
 from ..models import find_model, read_card
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from ..inference.worker import Job
     from .panel import Panel
 
-POLL_MS = 100
-
 
 class AdvancedSection(Section):
     """Asks the devices for their memory only while it is unfolded: that loads PyTorch."""
@@ -28,9 +24,6 @@ class AdvancedSection(Section):
         super().__init__(panel)
         self._job: Job[list[str]] | None = None
         self._card: str | None = None
-        self._timer: Any = qt.QTimer()
-        self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._poll)
         self.ui.advancedCollapsibleButton.contentsCollapsed.connect(lambda _f: self._onFolded())
         clicked(self.ui.installTorchButton, panel.installTorch)
         self.ui.keptFilesLabel.text = keptFilesHtml()
@@ -42,11 +35,13 @@ class AdvancedSection(Section):
         ui.keepProbabilityCheckBox.enabled = ui.standardTerminologyCheckBox.enabled = idle
         ui.torchLabel.text = installation.torchState()
         ui.installTorchButton.visible = not installation.torchInstalled()
+        ui.installTorchButton.enabled = (
+            installation.extensionInstalled() and installation.torchExists()
+        )
         ui.deviceLabel.visible = bool(ui.deviceLabel.text)
         self._showCard()
 
     def cleanup(self) -> None:
-        self._timer.stop()
         if self._job is not None:
             self._job.cancel()
             self._job = None
@@ -59,7 +54,7 @@ class AdvancedSection(Section):
         """Show the devices and their memory, once the worker has found out."""
         if self._unfolded and self._job is None and installation.torchInstalled():
             self._job = self.panel.logic.describeDevices()
-            self._timer.start()
+            self.panel.hub.polling.follow(self._job, self._onDevices)
 
     @property
     def _unfolded(self) -> bool:
@@ -69,13 +64,11 @@ class AdvancedSection(Section):
         self.update()
         self.askDevices()
 
-    def _poll(self) -> None:
-        job = self._job
-        if job is not None and not job.finished:
+    def _onDevices(self, job: Job[list[str]]) -> None:
+        if job is not self._job or not job.finished:
             return
-        self._timer.stop()
         self._job = None
-        if job is None or job.cancelled:
+        if job.cancelled:
             return
         try:
             self.ui.deviceLabel.text = "\n".join(job.result())

@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene.tasks import removeVolume
+from ..scene.removal import removeNode
 from .section import Section, clicked, tabAfter
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class AttentionSection(Section):
 
     def update(self) -> None:
         found = self.panel.found
+        nothing = found is not None and found.nothingFound
+        if nothing:
+            found = None  # it looked somewhere, but to show where would explain nothing
         ratios: dict[int, float | None] = {}
         if found is not None:
             ratios = {level: found.focusRatios.get(level) for level in found.attentionNodes}
@@ -44,7 +47,11 @@ class AttentionSection(Section):
             eye.checked = number == level
             eye.setIcon(self._icons[number == level])
         self.ui.removeAttentionButton.enabled = bool(ratios) and not self.panel.busy
-        self.ui.attentionSentenceLabel.text = _sentence(ratios, level)
+        self.ui.attentionSentenceLabel.text = (
+            _("Nothing was found, so there is nothing to show.")
+            if nothing
+            else _sentence(ratios, level)
+        )
         self._apply(found, level)
 
     def parametersChanged(self) -> None:
@@ -61,7 +68,8 @@ class AttentionSection(Section):
         if ratios == self._rows:
             return
         self._rows = dict(ratios)
-        layout = self.ui.attentionLevelsLayout
+        # Through its widget: an empty layout is false in PythonQt, and is not among the controls.
+        layout = self.ui.attentionLevelsFrame.layout()
         while layout.count():
             widget = layout.takeAt(0).widget()
             widget.hide()
@@ -96,7 +104,7 @@ class AttentionSection(Section):
         parameters.attentionLevel = 0
         self.panel.views.hideResults()
         for node in found.attentionNodes.values():
-            removeVolume(node)
+            removeNode(node)
         self.panel.update()
 
     def _apply(self, found: FoundResult | None, level: int) -> None:

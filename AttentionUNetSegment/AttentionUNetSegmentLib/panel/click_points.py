@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -38,6 +39,14 @@ def newClickNode(
     return node
 
 
+def _colorActive(display: slicer.vtkMRMLMarkupsDisplayNode, inside: bool) -> None:
+    """A point under the mouse, as one is that was just placed, has a color of its own in Slicer,
+    which would say the wrong thing: give it that of its kind."""
+    color = INSIDE_COLOR if inside else OUTSIDE_COLOR
+    if not np.allclose(display.GetActiveColor(), color):
+        display.SetActiveColor(*color)
+
+
 def clickNodeOf(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
 ) -> slicer.vtkMRMLMarkupsFiducialNode | None:
@@ -60,10 +69,28 @@ class ClickPoints:
 
     def __init__(self, node: slicer.vtkMRMLMarkupsFiducialNode) -> None:
         self.node = node
-        self.nextInside = True
+        self._nextInside = True
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        self._observed = (display, display.AddObserver("ModifiedEvent", self._onDisplay))
         self._undone: list[Click] = []
         self._known: tuple[Click, ...] = ()
         self._redoing = self._showing = False
+
+    @property
+    def nextInside(self) -> bool:
+        """What a point is that is placed next."""
+        return self._nextInside
+
+    @nextInside.setter
+    def nextInside(self, inside: bool) -> None:
+        self._nextInside = inside
+        self._onDisplay()
+
+    def stop(self) -> None:
+        """Observe no more."""
+        display, tag = self._observed
+        display.RemoveObserver(tag)
 
     @property
     def clicks(self) -> tuple[Click, ...]:
@@ -89,6 +116,12 @@ class ClickPoints:
         index = display.GetActiveComponentIndex()
         defined = self._defined()
         return defined.index(index) if index in defined else None
+
+    def _onDisplay(self, *_arguments: object) -> None:
+        display = self._observed[0]
+        hovered = self.hovered
+        inside = self._nextInside if hovered is None else self.clicks[hovered].inside
+        _colorActive(display, inside)
 
     def mark(self) -> bool:
         """Say of new points what they are; returns whether the clicks are others than before."""

@@ -57,6 +57,8 @@ class ClicksSection(Section):
                 ui.clickList.addItem(text)
             ui.clickList.blockSignals(blocked)
             self._shown = shown
+        ui.clickHintLabel.visible = not clicks
+        ui.clickList.visible = bool(clicks)
         hasVolume = self.panel.volumeNode is not None
         ui.insideButton.enabled = ui.outsideButton.enabled = hasVolume
         ui.clickList.enabled = hasVolume

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from ..errors import AttentionUNetSegmentError
 from ..models import find_model, read_card
 from ..scene.corrections import Corrections, clearCorrections, corrections, showCorrections
+from .kept_files import SETTINGS_GROUP
 from .section import Section, clicked, tabAfter
 from .volume_session import Target
 
@@ -24,7 +25,7 @@ UNDO_STATES = 20
 PREPARED = "AttentionUNetSegment.Prepared"
 DELAY_MS = 300
 """Painting changes a segment many times a second; measuring can wait until it rests."""
-DATA_SET_KEY = "AttentionUNetSegment/DataSetFolder"
+DATA_SET_KEY = f"{SETTINGS_GROUP}/DataSetFolder"
 
 
 class CorrectionSection(Section):
@@ -127,7 +128,7 @@ class CorrectionSection(Section):
         editor.switchToSegmentationsButtonVisible = False
         editor.autoShowSourceVolumeNode = False  # the views are as the user left them
         editor.maximumNumberOfUndoStates = UNDO_STATES
-        self.ui.correctionFrameLayout.addWidget(editor)
+        self.ui.correctionFrame.layout().addWidget(editor)
         tabAfter(self.ui.dataSetFolderButton, editor)
         self.editor = editor
         if editor.effectByName(EFFECT_NAME) is None:  # else the effect in it saves its states

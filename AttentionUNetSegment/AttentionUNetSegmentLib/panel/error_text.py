@@ -22,7 +22,9 @@ def inOneSentence(error: BaseException) -> str:
 
 
 def logError(error: BaseException) -> None:
-    if isinstance(error, AttentionUNetSegmentError):
-        _log.warning("%s", error, exc_info=error)
+    if isinstance(error, (AttentionUNetSegmentError, MemoryError)):
+        # The user was told what to do; it is no fault of the application.
+        _log.info("%s", inOneSentence(error))
+        _log.debug("Where it came from", exc_info=error)
     else:
         _log.error("Unexpected error", exc_info=error)

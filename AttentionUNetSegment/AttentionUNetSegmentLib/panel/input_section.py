@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class InputSection(Section):
         for selector in ("inputVolumeSelector", "roiSelector", "segmentationSelector"):
             getattr(self.ui, selector).enabled = idle
         self.ui.modelComboBox.enabled = idle
+        self.ui.inputVolumeSelector.sortFilterProxyModel().hiddenNodeIDs = _resultIDs()
 
     def preselect(self) -> None:
         """Choose the volume that the slice views show, else the first, where none is chosen."""
@@ -39,6 +41,17 @@ class InputSection(Section):
         if parameters is None or self.panel.volumeId is not None:
             return
         parameters.inputVolume = _shownVolume() or _firstVolume()
+
+    def preselectLoaded(self, loadedIDs: Sequence[str]) -> None:
+        """Choose a volume that was loaded just now, where none is chosen."""
+        parameters = self.panel.parameters
+        if parameters is None or self.panel.volumeId is not None:
+            return
+        loaded = [slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in loadedIDs]
+        loaded = [node for node in loaded if _segmentable(node)]
+        shown = _shownVolume()
+        if loaded:
+            parameters.inputVolume = shown if shown in loaded else loaded[0]
 
     def _updateModels(self) -> None:
         """List the installed models, the one in use even where it is none of them, and a way to
@@ -94,6 +107,12 @@ def _ownTitle(model: str) -> str:
         return _("{name} (not found)").format(name=Path(model).name)
 
 
+def _resultIDs() -> list[str]:
+    """Volumes that a prediction made: they are not offered to be segmented."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return sorted(node.GetID() for node in nodes if isResult(node))
+
+
 def _shownVolume() -> slicer.vtkMRMLScalarVolumeNode | None:
     """A volume in the background of a slice view."""
     manager = slicer.app.layoutManager()
@@ -117,5 +136,6 @@ def _segmentable(node: slicer.vtkMRMLNode | None) -> bool:
         node is not None
         and node.IsA("vtkMRMLScalarVolumeNode")
         and not node.IsA("vtkMRMLLabelMapVolumeNode")
+        and not node.GetHideFromEditors()
         and not isResult(node)
     )

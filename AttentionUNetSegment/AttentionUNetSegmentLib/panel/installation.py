@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+import platform
+import sys
 from pathlib import Path
 
 import slicer
@@ -56,6 +58,51 @@ def requirePackages() -> None:
         )
 
 
+def extensionInstalled() -> bool:
+    """Whether the PyTorch extension is there, which installs PyTorch."""
+    return installed("PyTorchUtils")
+
+
+def missingText() -> str:
+    """What is missing, how large it is and how it gets here; nothing where nothing is missing."""
+    if torchInstalled():
+        if installed("safetensors"):
+            return ""
+        return _(
+            "The Python package safetensors, which reads the model's weights, is not installed "
+            "yet. The button installs it after a question: a download of less than 1 MB."
+        )
+    if not torchExists():
+        return _(
+            "PyTorch, which computes the networks, ends at version 2.2 for Macs with an Intel "
+            "processor, and for a 3D Slicer built for them; version 2.4 is needed. Use a 3D Slicer "
+            "built for Apple's own processors, or another computer."
+        )
+    if extensionInstalled():
+        return _(
+            "PyTorch, which computes the networks, is not installed yet. The button installs it "
+            "after a question: a download of about 0.2 GB, or of about 3 GB for an NVIDIA GPU, "
+            "once. It takes minutes, in which the application does not answer; how far it is is "
+            "written in the Python console."
+        )
+    return _(
+        "PyTorch, which computes the networks, is not installed, and neither is the extension "
+        "'PyTorch' that installs it. The button opens the Extensions Manager: install 'PyTorch' "
+        "there (1 MB), restart the application, and come back. PyTorch itself is then a download "
+        "of about 0.2 GB, or of about 3 GB for an NVIDIA GPU, once."
+    )
+
+
+def torchExists() -> bool:
+    """Whether there is a PyTorch of a version that suffices for this system at all."""
+    return not (sys.platform == "darwin" and platform.machine() == "x86_64")
+
+
+def openExtensionsManager() -> None:
+    """Where the user installs the PyTorch extension."""
+    slicer.app.openExtensionsManagerDialog()
+
+
 def torchState() -> str:
     """A sentence on PyTorch's state."""
     if torchInstalled():
@@ -65,7 +112,7 @@ def torchState() -> str:
             )
         except importlib.metadata.PackageNotFoundError:
             return _("PyTorch is installed.")
-    if installed("PyTorchUtils"):
+    if extensionInstalled():
         return _("PyTorch is not installed yet; the PyTorch extension can install it.")
     return _(
         "PyTorch is not installed, and neither is the PyTorch extension that installs it: open "

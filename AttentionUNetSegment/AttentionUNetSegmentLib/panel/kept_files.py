@@ -9,6 +9,9 @@ from slicer.i18n import tr as _
 
 from ..models.installed import user_models_folder
 
+SETTINGS_GROUP = "AttentionUNetSegment"
+"""Of the application's settings: all that the panel keeps there."""
+
 
 def keptFilesHtml() -> str:
     """Each kind of file: where it is, and how to delete it."""
@@ -23,11 +26,14 @@ def keptFilesHtml() -> str:
             folder=_code(str(user_models_folder()))
         ),
         _("scenes, results and data sets, in the folders that you chose: delete them there"),
+        _("one setting, the folder of your data set: enter {command} in the Python console").format(
+            command=_code(f"slicer.app.userSettings().remove('{SETTINGS_GROUP}')")
+        ),
     ]
     items = "".join(f"<li>{one}</li>" for one in kept)
     introduction = _(
-        "Uninstalling removes the extension and the models that came with it; it keeps no settings "
-        "of its own. What stays on this computer:"
+        "Uninstalling removes the extension and the models that came with it. What stays on this "
+        "computer:"
     )
     return f"{introduction}<ul>{items}</ul>"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
+from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
 from ..scene.found import FoundResult, findResult
 from ..scene.segments import PANCREAS
-from ..scene.surface import setSurfaceSmoothing
+from ..scene.statistics import segmentVolumeMl
 from . import installation
 from .advanced_section import AdvancedSection
 from .attention_section import AttentionSection
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
     from .parameter_node import AttentionUNetSegmentParameterNode
 
 _log = logging.getLogger("AttentionUNetSegment")
+
+INSTALLING_MS = 1000
+LEAST_CHANGE_ML = 0.05
+MEASURE_MS = 300
+"""Painting changes a segment many times a second; measuring can wait until it rests."""
+ABOUT_TO_BE_REMOVED_PRIORITY = 10.0
+"""Before the selectors, which would choose another volume in place of one that goes."""
 
 
 class Panel(Client):
@@ -76,7 +85,13 @@ class Panel(Client):
         self._updateTimer: Any = qt.QTimer()
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(0)
-        self._updateTimer.timeout.connect(self.update)
+        self._updateTimer.timeout.connect(self._onIdle)
+        self._loaded: list[str] = []
+        self._volume_ml: float | None = None
+        self._volumeTimer: Any = qt.QTimer()
+        self._volumeTimer.setSingleShot(True)
+        self._volumeTimer.setInterval(MEASURE_MS)
+        self._volumeTimer.timeout.connect(self._measureVolume)
         self.hub.addClient(self)
 
     # State
@@ -114,6 +129,9 @@ class Panel(Client):
         self.cancel(silently=True)
         self._stopObserving()
         self._updateTimer.stop()
+        self._volumeTimer.stop()
+        self._loaded.clear()
+        self._volume_ml = None
         self.parameters = parameters
         self.found = None
         for section in self.sections:
@@ -127,10 +145,18 @@ class Panel(Client):
         node = parameters.parameterNode  # type: ignore[attr-defined]
         self._observe(node, vtk.vtkCommand.ModifiedEvent, self._onParameters)
         scene = slicer.mrmlScene
-        self._observe(scene, slicer.vtkMRMLScene.NodeAddedEvent, self._onSceneChanged)
-        self._observe(scene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onSceneChanged)
+        events = slicer.vtkMRMLScene
+        self._observe(scene, events.NodeAddedEvent, self._onNodeAdded)
+        self._observe(
+            scene,
+            events.NodeAboutToBeRemovedEvent,
+            self._onNodeAboutToBeRemoved,
+            ABOUT_TO_BE_REMOVED_PRIORITY,
+        )
+        self._observe(scene, events.NodeRemovedEvent, self._onSceneChanged)
         self.input.preselect()
         self.update()
+        self._prepare()
 
     def enter(self) -> None:
         self.entered = True
@@ -138,6 +164,7 @@ class Panel(Client):
         for section in self.sections:
             section.enter()
         self.update()
+        self._prepare()
 
     def exit(self) -> None:
         self.entered = False
@@ -149,6 +176,7 @@ class Panel(Client):
         self.setParameters(None)
         self.hub.removeClient(self)
         self._updateTimer.stop()
+        self._volumeTimer.stop()
         for section in self.sections:
             section.cleanup()
 
@@ -185,13 +213,32 @@ class Panel(Client):
             self.say(_("Cancelled; nothing was changed."))
 
     def installTorch(self) -> None:
-        """Install what is missing, after a question."""
+        """Install what is missing, after a question; the application waits for it."""
+        began = time.monotonic()
+
+        def sayHowLong() -> None:
+            self.segmentation.showMessage(
+                _(
+                    "Installing; the application waits for it ({seconds:.0f} s). The Python "
+                    "console shows what is being done."
+                ).format(seconds=time.monotonic() - began)
+            )
+
+        # Whenever pip says something the application draws itself.
+        timer: Any = qt.QTimer()
+        timer.setInterval(INSTALLING_MS)
+        timer.timeout.connect(sayHowLong)
+        sayHowLong()
+        timer.start()
+        slicer.app.processEvents()
         try:
             installation.ensurePackages(self.resourcePath("requirements.txt"))
         except AttentionUNetSegmentError as error:
             self.complain(error)
         else:
             self.say(_("PyTorch is ready."))
+        finally:
+            timer.stop()
         self.update()
 
     def say(self, text: str, kind: str = "note") -> None:
@@ -264,6 +311,7 @@ class Panel(Client):
     def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         if volumeNode is self.volumeNode:
             self.correction.segmentChanged()
+            self._volumeTimer.start()
 
     def finished(self, finished: Finished) -> None:
         parameters, result = self.parameters, finished.result
@@ -272,11 +320,11 @@ class Panel(Client):
         if finished.request.afterwards:
             return  # the segment is as it was
         prediction = result.prediction
-        if finished.created:
-            setSurfaceSmoothing(result.segmentationNode, parameters.surfaceSmoothing)
+        # As it is in the scene, with what was kept of the user's hand.
+        self._volume_ml = segmentVolumeMl(result.segmentationNode, result.segmentId)
         with slicer.util.NodeModify(parameters):
             parameters.segmentation = result.segmentationNode
-            parameters.summary = _summary(prediction, finished.elapsed_s)
+            parameters.summary = _summary(prediction, self._volume_ml, finished.elapsed_s)
         self.advanced.log(parameters.summary)
         for step, seconds in prediction.timings_s.items():
             _log.info("%s: %.2f s", step, seconds)
@@ -285,15 +333,17 @@ class Panel(Client):
         elif notes := _notes(result.outcome):
             self.say(notes)
         if finished.request.whole:
-            self.views.showVolume(result.volumeNode)
+            self.views.showWhereEmpty(result.volumeNode)
             if prediction.found and not prediction.clicks:
                 self.views.jumpTo(_centre(prediction))
         self.advanced.askDevices()
 
     # Events
 
-    def _observe(self, observed: Any, event: Any, function: Callable[..., None]) -> None:
-        self._observed.append((observed, observed.AddObserver(event, function)))
+    def _observe(
+        self, observed: Any, event: Any, function: Callable[..., None], priority: float = 0.0
+    ) -> None:
+        self._observed.append((observed, observed.AddObserver(event, function, priority)))
 
     def _stopObserving(self) -> None:
         for observed, tag in self._observed:
@@ -322,19 +372,75 @@ class Panel(Client):
                 findResult(volumeNode).segmentationNode if volumeNode is not None else None
             )
             self.clicks.volumeChanged()
+        self._volume_ml = None
+
+    def _prepare(self) -> None:
+        """Load what segmenting needs while the user looks at the scan."""
+        if self.entered and self.parameters is not None and self.volumeNode is not None:
+            self.hub.prepare(self.parameters.options())
+
+    def _measureVolume(self) -> None:
+        """After the segment was changed by hand: the line below the button tells of it as it is."""
+        parameters, found = self.parameters, self.found
+        if self.busy:
+            self._volumeTimer.start()
+            return
+        if parameters is None or found is None:
+            return
+        node, segmentId = found.segmentationNode, found.segmentId
+        if node is None or segmentId is None or node.GetScene() is None:
+            return
+        try:
+            volume_ml = segmentVolumeMl(node, segmentId)
+            byHand = corrections(node, segmentId).any
+        except AttentionUNetSegmentError as error:
+            self.complain(error)
+            return
+        if self._volume_ml is None or abs(volume_ml - self._volume_ml) > LEAST_CHANGE_ML:
+            self._volume_ml = volume_ml
+            parameters.summary = _volumeNow(volume_ml, byHand)
+
+    def _onIdle(self) -> None:
+        loaded, self._loaded = self._loaded, []
+        if self.entered:
+            self.input.preselectLoaded(loaded)
+        self.update()
+        self._prepare()
+
+    def _onNodeAdded(self, scene: vtk.vtkObject, event: str, node: Any) -> None:
+        # Not looked at before all of it is there.
+        self._loaded.append(node.GetID())
+        self._onSceneChanged(scene, event)
+
+    _onNodeAdded.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+
+    def _onNodeAboutToBeRemoved(self, scene: Any, _event: str, node: Any) -> None:
+        """The volume goes: choose none, and take what was made of it out of the views."""
+        if self.parameters is None or scene.IsClosing() or node is not self.volumeNode:
+            return
+        self.views.hideResults()
+        self.parameters.inputVolume = None
+
+    _onNodeAboutToBeRemoved.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
 
     def _onSceneChanged(self, _scene: vtk.vtkObject, _event: str) -> None:
         self.hub.stopIfVolumeGone()
         self._updateTimer.start()
 
 
-def _summary(prediction: Prediction, elapsed_s: float) -> str:
+def _volumeNow(volume_ml: float, byHand: bool) -> str:
+    if byHand:
+        return _("Pancreas: {volume:.1f} mL, with corrections by hand").format(volume=volume_ml)
+    return _("Pancreas: {volume:.1f} mL").format(volume=volume_ml)
+
+
+def _summary(prediction: Prediction, volume_ml: float, elapsed_s: float) -> str:
     if not prediction.found:
         return _("No pancreas found ({seconds:.1f} s on {device})").format(
             seconds=elapsed_s, device=prediction.device
         )
     return _("Pancreas: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
-        volume=prediction.volume_ml, seconds=elapsed_s, device=prediction.device
+        volume=volume_ml, seconds=elapsed_s, device=prediction.device
     )
 
 

@@ -83,7 +83,6 @@ class AttentionUNetSegmentParameterNode:
     attentionLevel - the level that is shown; 0 for none.
     attentionOpacity - of the attention over the CT.
     attentionColors - its color map.
-    surfaceSmoothing - of the closed surface, 0 to 1.
     device, precision, tileSide - how the networks run; the tile's side in voxels.
     keepProbability - make the probability volume too.
     standardTerminology - give a new segment its coded meaning.
@@ -99,7 +98,6 @@ class AttentionUNetSegmentParameterNode:
     attentionLevel: int = 0
     attentionOpacity: Annotated[float, WithinRange(0, 1)] = 0.6
     attentionColors: AttentionColors = AttentionColors.HEAT
-    surfaceSmoothing: Annotated[float, WithinRange(0, 1)] = 0.5
     device: Device = Device.AUTOMATIC
     precision: Precision = Precision.AUTOMATIC
     tileSide: Annotated[int, WithinRange(64, 512)] = 128

@@ -30,7 +30,7 @@ class ResultSection(Section):
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
-        self._observed: tuple[Any, int] | None = None
+        self._observed: list[tuple[Any, int]] = []
         self._shown: Any = None
         ui = self.ui
         ui.statisticsTable.setColumnCount(2)
@@ -40,6 +40,7 @@ class ResultSection(Section):
         clicked(ui.exportStlButton, self._onExportStl)
         self._measureTimer = self._timer(self._measure)
         self._smoothTimer = self._timer(self._smooth)
+        ui.smoothingSlider.valueChanged.connect(lambda _value: self._smoothTimer.start())
 
     def update(self) -> None:
         ui, found = self.ui, self.panel.found
@@ -53,13 +54,7 @@ class ResultSection(Section):
         for name in ("smoothingSlider", "exportSegmentationButton", "exportNiftiButton"):
             getattr(ui, name).enabled = usable
         ui.exportStlButton.enabled = usable
-        parameters = self.panel.parameters
-        if (
-            parameters is not None
-            and node is not None
-            and abs(surfaceSmoothing(node) - parameters.surfaceSmoothing) > 1e-6
-        ):
-            self._smoothTimer.start()
+        self._showSmoothing()
         self._measureSoon()
 
     def cleanup(self) -> None:
@@ -80,20 +75,24 @@ class ResultSection(Section):
         return timer
 
     def _observe(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        """Hear of every change of the voxels of this segmentation."""
-        if self._observed is not None:
-            segmentation, tag = self._observed
+        """Hear of every change of the voxels and of the surface of this segmentation."""
+        for segmentation, tag in self._observed:
             segmentation.RemoveObserver(tag)
-            self._observed = None
+        self._observed = []
         if node is not None:
-            segmentation = node.GetSegmentation()
-            tag = segmentation.AddObserver(
-                slicer.vtkSegmentation.SourceRepresentationModified, self._onSegmentModified
-            )
-            self._observed = (segmentation, tag)
+            segmentation, events = node.GetSegmentation(), slicer.vtkSegmentation
+            for event, method in (
+                (events.SourceRepresentationModified, self._onSegmentModified),
+                (events.ContainedRepresentationNamesModified, self._onSurfaceMade),
+            ):
+                self._observed.append((segmentation, segmentation.AddObserver(event, method)))
 
     def _onSegmentModified(self, _segmentation: vtk.vtkObject, _event: str) -> None:
         self._measureSoon()
+
+    def _onSurfaceMade(self, _segmentation: vtk.vtkObject, _event: str) -> None:
+        """Perhaps with another smoothing: the menu of "Show 3D" sets it too."""
+        self._showSmoothing()
 
     # Measures
 
@@ -125,10 +124,19 @@ class ResultSection(Section):
 
     # The surface
 
+    def _showSmoothing(self) -> None:
+        """The slider shows what is set, and sets only what the user moves it to."""
+        if self._shown is None or self._smoothTimer.active:
+            return
+        slider = self.ui.smoothingSlider
+        blocked = slider.blockSignals(True)
+        slider.value = max(0.0, surfaceSmoothing(self._shown))
+        slider.blockSignals(blocked)
+
     def _smooth(self) -> None:
-        found, parameters = self.panel.found, self.panel.parameters
-        if found is not None and found.segmentationNode is not None and parameters is not None:
-            setSurfaceSmoothing(found.segmentationNode, parameters.surfaceSmoothing)
+        found = self.panel.found
+        if found is not None and found.segmentationNode is not None:
+            setSurfaceSmoothing(found.segmentationNode, self.ui.smoothingSlider.value)
             self._measureSoon()
 
     # Files

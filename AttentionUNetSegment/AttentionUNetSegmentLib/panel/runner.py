@@ -1,11 +1,9 @@
-"""One segmentation at a time, in the logic's worker thread, polled by a timer."""
+"""One segmentation at a time, in the worker thread, followed from the main thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import qt
+from typing import TYPE_CHECKING
 
 from ..errors import Cancelled
 from .remaining_time import RemainingTime
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
     from ..inference.worker import Job
     from ..scene.tasks import SegmentationTask
 
-POLL_MS = 40
-
 
 class Runner:
     """Starts a task, follows it, and hands its outcome over in the main thread.
@@ -25,7 +21,7 @@ class Runner:
     its next stop, and what it may still deliver is dropped.
 
     Args:
-        start: submits a task to the worker.
+        start: has the worker do a task, and calls a function with the job now and then.
         onProgress: fraction done, what is being done, and seconds left or None.
         onDone: the task, the prediction and the seconds that it took.
         onFailed: the exception.
@@ -33,7 +29,7 @@ class Runner:
 
     def __init__(
         self,
-        start: Callable[[SegmentationTask], Job],
+        start: Callable[[SegmentationTask, Callable[[Job], None]], Job],
         onProgress: Callable[[float, str, float | None], None],
         onDone: Callable[[SegmentationTask, Prediction, float], None],
         onFailed: Callable[[BaseException], None],
@@ -45,9 +41,6 @@ class Runner:
         self._job: Job | None = None
         self.task: SegmentationTask | None = None
         self.time = RemainingTime()
-        self._timer: Any = qt.QTimer()
-        self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._poll)
 
     @property
     def busy(self) -> bool:
@@ -57,9 +50,8 @@ class Runner:
         """Begin with a task; one that is running is cancelled."""
         self.cancel()
         self.task = task
-        self._job = self._start(task)
+        self._job = self._start(task, self._onTick)
         self.time.start()
-        self._timer.start()
         self._onProgress(0.0, "", None)
 
     def cancel(self) -> bool:
@@ -67,23 +59,18 @@ class Runner:
         if self._job is None:
             return False
         self._job.cancel()
-        self._forget()
+        self._job = self.task = None
         return True
 
-    def _forget(self) -> None:
-        self._timer.stop()
-        self._job = self.task = None
-
-    def _poll(self) -> None:
-        job, task = self._job, self.task
-        if job is None or task is None:
-            self._timer.stop()
+    def _onTick(self, job: Job) -> None:
+        task = self.task
+        if job is not self._job or task is None:
             return
         if not job.finished:
             fraction, text = job.progress
             self._onProgress(fraction, text, self.time.left_s(fraction))
             return
-        self._forget()
+        self._job = self.task = None
         try:
             prediction = job.result()
         except Cancelled:

@@ -13,7 +13,6 @@ CATEGORY = "AttentionUNetSegment"
 CT_SHA256 = "146af87511520c500a3706b7b2bfb545f40d5d04dd180be3a7a2c6940e447433"
 CT_ADDRESS = f"https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/{CT_SHA256}"
 
-SYNTHETIC_NAME = "Synthetic abdomen"
 SYNTHETIC_SEED = 3
 
 
@@ -32,10 +31,13 @@ def registerSampleData(resourcePath: Callable[[str], str]) -> None:
         loadFileTypes="VolumeFile",
         thumbnailFileName=resourcePath("Icons/AttentionUNetSegment.png"),
     )
+    # Empty, not absent: Slicer counts them.
     register(
         category=CATEGORY,
         sampleName="SyntheticAbdomen",
-        nodeNames=SYNTHETIC_NAME,
+        uris=[],
+        fileNames=[],
+        nodeNames=[],
         customDownloader=makeSyntheticAbdomen,
         thumbnailFileName=resourcePath("Icons/SyntheticAbdomen.png"),
     )

@@ -36,9 +36,15 @@ class SegmentSection(Section):
         elif installation.torchInstalled():
             button.text = _("&Segment pancreas")
             button.toolTip = _("Find and outline the pancreas in the volume")
-        else:
+        elif installation.extensionInstalled():
             button.text = _("Install PyTorch...")
             button.toolTip = installation.torchState()
+        else:
+            button.text = _("Open the Extensions Manager...")
+            button.toolTip = installation.torchState()
+        button.enabled = busy or installation.torchInstalled() or installation.torchExists()
+        self.ui.missingLabel.text = installation.missingText()
+        self.ui.missingLabel.visible = bool(self.ui.missingLabel.text)
         self.ui.progressBar.visible = busy
         self.ui.stageLabel.visible = busy
         parameters = self.panel.parameters
@@ -75,5 +81,7 @@ class SegmentSection(Section):
         self._pressed = now
         if installation.torchInstalled():
             self.panel.segment()
-        else:
+        elif installation.extensionInstalled():
             self.panel.installTorch()
+        else:
+            installation.openExtensionsManager()

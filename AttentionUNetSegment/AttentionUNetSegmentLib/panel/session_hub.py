@@ -16,7 +16,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, InputError
-from ..inference.predictor_cache import PredictorCache
+from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.worker import Worker
 from ..scene import segments
 from ..scene.editing import SegmentEditing, requireWritable
@@ -30,11 +30,15 @@ from ..scene.tasks import (
 from . import installation
 from .runner import Runner
 from .volume_session import VolumeSession
+from .worker_polling import WorkerPolling
 
 if TYPE_CHECKING:
     from ..inference.prediction import Prediction
     from ..inference.worker import Job
     from ..scene.results import SceneResult
+
+QUIT_S = 20.0
+"""How long the application waits at most, when it ends, for the worker to come to its next stop."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,10 @@ class SessionHub:
     def __init__(self) -> None:
         self.cache = PredictorCache()
         self.worker = Worker()
+        self.polling = WorkerPolling(self.worker)
         self.runner = Runner(self._submit, self._onProgress, self._onDone, self._onFailed)
         self._running: Request | None = None
+        self._prepared: PredictorOptions | None = None
         self._clients: list[Client] = []
         self._editors: list[Any] = []
         self._sessions: dict[str, VolumeSession] = {}
@@ -137,6 +143,7 @@ class SessionHub:
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
         scene.AddObserver(events.StartCloseEvent, self._onSceneCloses)
         scene.AddObserver(events.NodeRemovedEvent, self._onNodeRemoved)
+        slicer.app.connect("aboutToQuit()", self.quit)
 
     @property
     def busy(self) -> bool:
@@ -205,6 +212,26 @@ class SessionHub:
             self._tell("busyChanged")
         return cancelled
 
+    def prepare(self, options: SegmentationOptions) -> None:
+        """Load PyTorch and the model while the user looks at the scan, so that the first press is
+        as quick as the second. Nothing where they are loaded, or PyTorch is missing."""
+        if self.busy or not self.worker.idle or not installation.packagesInstalled():
+            return
+        try:
+            wanted = options.predictorOptions()
+        except AttentionUNetSegmentError:
+            return  # said when the user wants to segment with it
+        if wanted != self._prepared:
+            # Once: what cannot be loaded is said when the user wants to segment with it.
+            self._prepared = wanted
+            self.polling.run(lambda _progress, cancel: self.cache.prepare(wanted, cancel))
+
+    def quit(self) -> None:
+        """The application ends: Python must not, as long as the worker is in one of PyTorch's
+        operations, which would end the process with an error."""
+        self.cancel()
+        self.worker.stop(wait_s=QUIT_S)
+
     def stopIfVolumeGone(self) -> None:
         """A volume that was removed needs no segmentation any more."""
         task = self.runner.task
@@ -247,9 +274,11 @@ class SessionHub:
         except AttentionUNetSegmentError as error:
             self._tell("failed", error)
 
-    def _submit(self, task: SegmentationTask) -> Job[Prediction]:
-        return self.worker.submit(
-            lambda progress, cancel: task.compute(self.cache, progress, cancel)
+    def _submit(
+        self, task: SegmentationTask, onTick: Callable[[Job[Prediction]], None]
+    ) -> Job[Prediction]:
+        return self.polling.run(
+            lambda progress, cancel: task.compute(self.cache, progress, cancel), onTick
         )
 
     def _onProgress(self, fraction: float, text: str, left_s: float | None) -> None:
@@ -350,7 +379,7 @@ class SessionHub:
         self._changed.clear()
         if self.worker.thread is not None:
             # In its turn: the scans are locked as long as one of them is computed on.
-            self.worker.submit(lambda _progress, _cancel: self.cache.forget_scans())
+            self.polling.run(lambda _progress, _cancel: self.cache.forget_scans())
 
     def _onNodeRemoved(self, _scene: vtk.vtkObject, _event: str) -> None:
         for volumeId, session in list(self._sessions.items()):

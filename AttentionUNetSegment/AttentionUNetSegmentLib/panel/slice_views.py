@@ -10,13 +10,30 @@ from ..scene.found import isResult
 
 
 class SliceViews:
-    """Sets the layers of all slice views; does nothing where there are no views."""
+    """Sets layers of slice views; does nothing where there are no views.
+
+    What the user put into a view stays there: our volumes lie over the scan that they belong to,
+    and what lay there before comes back.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[str | None, float]] = {}
+        """By composite node: the foreground that ours took the place of, and its opacity."""
 
     def showVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Show a volume in the background of views that show another one or none."""
-        shown = [composite.GetBackgroundVolumeID() for composite in self._composites()]
-        if any(volumeId != volumeNode.GetID() for volumeId in shown):
+        """Show a volume in the background of all views, as after it was loaded."""
+        if self._composites():
             slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+
+    def showWhereEmpty(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Show a volume in the background of those views that show none."""
+        composites = self._composites()
+        empty = [one for one in composites if not one.GetBackgroundVolumeID()]
+        if empty and len(empty) == len(composites):
+            self.showVolume(volumeNode)
+            return
+        for composite in empty:
+            composite.SetBackgroundVolumeID(volumeNode.GetID())
 
     def showOver(
         self,
@@ -24,23 +41,36 @@ class SliceViews:
         overlayNode: slicer.vtkMRMLScalarVolumeNode,
         opacity: float,
     ) -> None:
-        """Show one volume over another in all slice views."""
-        if self._composites():
-            slicer.util.setSliceViewerLayers(
-                background=volumeNode, foreground=overlayNode, foregroundOpacity=opacity
-            )
+        """Show one volume over another, in the views that show the other; in all if none does."""
+        composites = self._composites()
+        background = volumeNode.GetID()
+        showing = [one for one in composites if one.GetBackgroundVolumeID() == background]
+        for composite in showing or composites:
+            composite.SetBackgroundVolumeID(background)
+            if not self._showsResult(composite):
+                before = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
+                self._before[composite.GetID()] = before
+            composite.SetForegroundVolumeID(overlayNode.GetID())
+            composite.SetForegroundOpacity(opacity)
 
     def hideResults(self) -> None:
         """Take our volumes, and no others, out of the foreground."""
         for composite in self._composites():
-            node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
-            if node is not None and isResult(node):
-                composite.SetForegroundVolumeID(None)
+            if self._showsResult(composite):
+                foreground, opacity = self._before.pop(composite.GetID(), (None, 0.0))
+                if slicer.mrmlScene.GetNodeByID(foreground or "") is None:
+                    foreground = None
+                composite.SetForegroundVolumeID(foreground)
+                composite.SetForegroundOpacity(opacity)
 
     def jumpTo(self, position_ras: tuple[float, float, float]) -> None:
         """Move all slice views to a point of the world, so that it is in their middle."""
         for sliceNode in self._sliceNodes():
             sliceNode.JumpSliceByCentering(*position_ras)
+
+    def _showsResult(self, composite: slicer.vtkMRMLSliceCompositeNode) -> bool:
+        node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+        return node is not None and isResult(node)
 
     def _composites(self) -> list[Any]:
         return [widget.mrmlSliceCompositeNode() for widget in self._widgets()]

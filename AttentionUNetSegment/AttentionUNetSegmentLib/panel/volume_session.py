@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import slicer
 import vtk
@@ -14,7 +14,8 @@ from ..inference.clicks import Click
 from ..scene.corrections import CorrectionTracker, stateClicks
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
-Target = tuple[slicer.vtkMRMLSegmentationNode, str]
+# As text: the class is that of another module, and need not be there yet.
+Target: TypeAlias = "tuple[slicer.vtkMRMLSegmentationNode, str]"
 """A segment: the segmentation, and the segment's ID in it."""
 
 
@@ -128,6 +129,8 @@ class VolumeSession:
         for observed, tag in self._observed:
             observed.RemoveObserver(tag)
         self._observed = []
+        if self._points is not None:
+            self._points.stop()
         self._points = None
         if node is None:
             return

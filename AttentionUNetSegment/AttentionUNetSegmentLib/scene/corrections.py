@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..inference.clicks import Click
 from . import segments
 from .labelmaps import Box, Voxels, segmentVoxels, shifted
+from .removal import removeNode
 from .volumes import nodeToWorld
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ SEGMENT_ATTRIBUTE = "AttentionUNetSegment.Segment"
 PAINTED, ERASED = "Painted by hand", "Erased by hand"
 PAINTED_COLOR = (0.20, 0.75, 0.35)
 ERASED_COLOR = (0.90, 0.30, 0.25)
+FILL_OPACITY = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -411,7 +413,7 @@ def showCorrections(
     helper = _helperNode(segmentationNode, segmentId)
     if not shown:
         if helper is not None:
-            _removeHelper(helper)
+            removeNode(helper)
         return None
     theirs = corrections(segmentationNode, segmentId)
     if helper is None:
@@ -451,8 +453,18 @@ def _addHelper(
     node.SetAttribute(SEGMENT_ATTRIBUTE, segmentId)
     node = segmentationNode.GetScene().AddNode(node)
     node.SetNodeReferenceID(CORRECTIONS_ROLE, segmentationNode.GetID())
+    # A hidden node gets no item of its own, and Slicer complains of each segment of one that has
+    # none.
+    hierarchy = node.GetScene().GetSubjectHierarchyNode()
+    if hierarchy.GetItemByDataNode(node) == hierarchy.GetInvalidItemID():
+        hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+    exclude = slicer.vtkMRMLSubjectHierarchyConstants
+    node.SetAttribute(exclude.GetSubjectHierarchyExcludeFromTreeAttributeName(), "1")
     node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetSaveWithScene(False)
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    # The segment itself is to be seen beneath.
+    display.SetOpacity2DFill(FILL_OPACITY)
     for name, color in ((PAINTED, PAINTED_COLOR), (ERASED, ERASED_COLOR)):
         segment = slicer.vtkSegment()
         segment.SetName(name)
@@ -460,10 +472,3 @@ def _addHelper(
         segment.AddRepresentation(segments.LABELMAP, segments.emptyLabelmap(np.eye(4)))
         node.GetSegmentation().AddSegment(segment, name)
     return node
-
-
-def _removeHelper(node: slicer.vtkMRMLSegmentationNode) -> None:
-    scene, display = node.GetScene(), node.GetDisplayNode()
-    scene.RemoveNode(node)
-    if display is not None:
-        scene.RemoveNode(display)

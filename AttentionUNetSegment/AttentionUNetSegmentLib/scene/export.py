@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import OutputError
 from .files import isComplete
+from .removal import removeNode
 
 if TYPE_CHECKING:
     import slicer
@@ -56,7 +57,7 @@ def exportLabelmap(
         # With the display, storage and color nodes that came with it.
         for node in slicer.util.getNodesByClass("vtkMRMLNode", scene):
             if node.GetID() not in before:
-                scene.RemoveNode(node)
+                removeNode(node)
 
 
 def exportSurface(
@@ -94,7 +95,9 @@ def _export(node: slicer.vtkMRMLStorableNode, path: Path) -> None:
 
     try:
         with _inPlaceOf(path) as beside:
-            slicer.util.exportNode(node, str(beside))
+            # Properties of its own: the default ones remember the last file's format.
+            if not slicer.util.exportNode(node, str(beside), properties={}):
+                raise OSError(f"Slicer did not write {beside}")
             _requireWhole(beside)
     except (EOFError, OSError, RuntimeError) as error:
         raise _failed(path) from error

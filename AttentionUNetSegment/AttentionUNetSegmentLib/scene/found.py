@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..models import Label
 from . import segments
-from .results import INPUT_ROLE, RESULT_ATTRIBUTE
+from .results import INPUT_ROLE, NO_VOLUME, RESULT_ATTRIBUTE, VOLUME_ROW
 
 if TYPE_CHECKING:
     import slicer
@@ -28,6 +28,16 @@ class FoundResult:
     probabilityNode: slicer.vtkMRMLScalarVolumeNode | None
     attentionNodes: dict[int, slicer.vtkMRMLScalarVolumeNode]
     focusRatios: dict[int, float]
+
+    @property
+    def nothingFound(self) -> bool:
+        """The last prediction was empty."""
+        table = self.tableNode
+        return (
+            table is not None
+            and table.GetCellText(0, 0) == VOLUME_ROW
+            and table.GetCellText(0, 1) == NO_VOLUME
+        )
 
 
 def findResult(

@@ -21,6 +21,7 @@ from ..models import Label
 from . import segments
 from .editing import SegmentEditing, WriteOutcome, requireWritable
 from .headless import insideSlicer
+from .removal import removeNode
 from .volumes import ijkToRas, imageFromArray, setIjkToRas, volumeFromNode
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
 # Built into Slicer and slicer-core alike; dark where low, so that the CT leads the eye.
 PROBABILITY_COLORS = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
 ATTENTION_COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"
+VOLUME_ROW, NO_VOLUME = "Volume", "0"
+"""First row of the table, and what stands there where nothing was found."""
 LOWER_THRESHOLD = 0.1
 """Lower values are shown transparent, so that the CT below stays readable."""
 
@@ -269,7 +272,7 @@ class _Writer:
     def removeVolumesFrom(self, level: int) -> None:
         """Remove attention volumes that an earlier model with more levels left."""
         while node := self._find("vtkMRMLScalarVolumeNode", f"attention-{level}"):
-            self._remove(node)
+            removeNode(node)
             level += 1
 
     def _adoptGeometry(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str | None) -> None:
@@ -308,7 +311,7 @@ class _Writer:
     def _add(self, className: str, title: str, result: str | None = None) -> Any:
         name = f"{self.volumeNode.GetName()} {self.label.name} {title}"
         node = self.scene.AddNewNodeByClass(className, name)
-        self.undo.callback(self._remove, node)
+        self.undo.callback(removeNode, node)
         if result is not None:
             node.SetAttribute(RESULT_ATTRIBUTE, f"{self.label.name}/{result}")
             node.SetNodeReferenceID(INPUT_ROLE, self.volumeNode.GetID())
@@ -319,7 +322,7 @@ class _Writer:
 
     def _addDisplay(self, colors: str) -> slicer.vtkMRMLScalarVolumeDisplayNode:
         display = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
-        self.undo.callback(self.scene.RemoveNode, display)
+        self.undo.callback(removeNode, display)
         display.SetAndObserveColorNodeID(colors)
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(0, 1)
@@ -347,19 +350,7 @@ class _Writer:
 
     def _removeDisplay(self, node: slicer.vtkMRMLDisplayableNode) -> None:
         if node.GetDisplayNode() is not None:
-            self.scene.RemoveNode(node.GetDisplayNode())
-
-    def _remove(self, node: slicer.vtkMRMLNode) -> None:
-        hierarchy = self.scene.GetSubjectHierarchyNode()
-        item = hierarchy.GetItemByDataNode(node)
-        if item != hierarchy.GetInvalidItemID():
-            hierarchy.RemoveItem(item, False, False)
-        for role in ("display", "storage"):
-            for index in reversed(range(node.GetNumberOfNodeReferences(role))):
-                belonging = node.GetNthNodeReference(role, index)
-                if belonging is not None:
-                    self.scene.RemoveNode(belonging)
-        self.scene.RemoveNode(node)
+            removeNode(node.GetDisplayNode())
 
 
 def _parts(prediction: Prediction) -> Iterator[np.ndarray]:
@@ -413,7 +404,8 @@ def _noUndo() -> None:
 def _table(prediction: Prediction) -> vtk.vtkTable:
     import vtk
 
-    rows = [("Volume", f"{prediction.volume_ml:.2f}", "mL")]
+    volume = f"{prediction.volume_ml:.2f}" if prediction.found else NO_VOLUME
+    rows = [(VOLUME_ROW, volume, "mL")]
     rows += [
         (f"Focus ratio, level {level}", f"{ratio:.4f}", "")
         for level, ratio in enumerate(prediction.focus_ratios, start=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .labelmaps import segmentVoxels
 from .volumes import ijkToRas, nodeToWorld
 
 if TYPE_CHECKING:
@@ -63,6 +64,19 @@ def segmentStatistics(
         surfaceMm2=_surface(segmentationNode, segmentId),
         extentMm=(float(extent[0]), float(extent[1]), float(extent[2])),
     )
+
+
+def segmentVolumeMl(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float:
+    """The volume of a segment as it is now.
+
+    Raises:
+        InputError: a transform above the segmentation is not linear.
+    """
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    voxels = segmentVoxels(segment)
+    toWorld = nodeToWorld(segmentationNode) @ voxels.ijkToLocal
+    voxel_mm3 = abs(np.linalg.det(toWorld[:3, :3]))
+    return float(np.count_nonzero(voxels.array) * voxel_mm3 / 1000)
 
 
 def _filled(labelmap: slicer.vtkOrientedImageData) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ SURFACE = "Closed surface"
 
 
 def surfaceSmoothing(segmentationNode: slicer.vtkMRMLSegmentationNode) -> float:
-    """The smoothing that is set, 0 to 1."""
+    """The smoothing that is set, 0 to 1; below 0 where it was switched off."""
     text = segmentationNode.GetSegmentation().GetConversionParameter(SMOOTHING)
     try:
         return float(text)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..inference import cropping
+from ..inference import region_of_interest
 from ..inference.clicks import Click
 from ..inference.doubts import scan_doubts
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
@@ -23,6 +23,7 @@ from ..inference.prepared import prepare
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
+from .removal import removeNode
 from .results import SceneResult, writePrediction
 from .volumes import volumeFromNode
 
@@ -63,6 +64,16 @@ class SegmentationOptions:
     keepProbability: bool = True
     standardTerminology: bool = True
 
+    def predictorOptions(self) -> PredictorOptions:
+        """What of it the networks are loaded by.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        return PredictorOptions(
+            find_model(self.model), self.device, self.precision, self.tileVoxels
+        )
+
 
 class SegmentationTask:
     """All that a segmentation needs of the scene, read when it is made (main thread).
@@ -101,19 +112,16 @@ class SegmentationTask:
         self.segmentationNode = segmentationNode
         self.segmentId = segmentId
         self.clicks = tuple(clicks)
-        folder = find_model(self.options.model)
-        self._card = read_card(folder)
+        self._predictorOptions = self.options.predictorOptions()
+        self._card = read_card(self._predictorOptions.model_folder)
         self.label = self._card.target_label
-        self._predictorOptions = PredictorOptions(
-            folder, self.options.device, self.options.precision, self.options.tileVoxels
-        )
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
         self._region = None
         if roiNode is not None:
-            self._region = cropping.region_of_box(self._scan, roiCorners(roiNode))
-            cropping.check_clicks_in_region(self._scan, self._region, self.clicks)
+            self._region = region_of_interest.region_of_box(self._scan, roiCorners(roiNode))
+            region_of_interest.check_clicks_in_region(self._scan, self._region, self.clicks)
         self._key = _identity(volumeNode, self._scan, self._region)
 
     def compute(
@@ -132,15 +140,13 @@ class SegmentationTask:
         warnings = scan_doubts(self._scan, self._card)
         if cancel is not None:
             cancel.raise_if_cancelled()
-        region = self._region
-        scan = self._scan if region is None else cropping.crop(self._scan, region)
         with cache.session(
             self._predictorOptions,
-            scan,
+            self._scan,
             self._key,
             progress,
             anew=not self._continuing,
-            whole=region is None,
+            interest=self._region,
         ) as session:
             prediction = session.predict(
                 self.clicks,
@@ -149,8 +155,6 @@ class SegmentationTask:
                 automatic=self._automatic,
             )
             prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
-            if region is not None:
-                prediction = cropping.on_whole_scan(prediction, self._scan, region)
             if not self._withVolumes:
                 return prediction
             return prepare(
@@ -203,11 +207,11 @@ class SegmentationTask:
 
     def _withoutUnwanted(self, result: SceneResult) -> SceneResult:
         if not self.options.keepProbability and result.probabilityNode is not None:
-            removeVolume(result.probabilityNode)
+            removeNode(result.probabilityNode)
             result = dataclasses.replace(result, probabilityNode=None)
         if not self.options.withAttention:
             for node in result.attentionNodes:
-                removeVolume(node)
+                removeNode(node)
             result = dataclasses.replace(result, attentionNodes=())
         return result
 
@@ -248,15 +252,6 @@ def newSegmentation(
         else:
             hierarchy.SetItemParent(own, hierarchy.GetItemParent(item))
     return node
-
-
-def removeVolume(node: slicer.vtkMRMLVolumeNode) -> None:
-    """Remove a volume and its display from the scene."""
-    scene = node.GetScene()
-    display = node.GetDisplayNode()
-    scene.RemoveNode(node)
-    if display is not None and display.GetScene() is scene:
-        scene.RemoveNode(display)
 
 
 def roiCorners(roiNode: slicer.vtkMRMLMarkupsROINode) -> np.ndarray:

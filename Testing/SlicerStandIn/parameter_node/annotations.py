@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import typing
 from typing import Any
 
 
@@ -10,6 +11,10 @@ class Validator(abc.ABC):
     @abc.abstractmethod
     def validate(self, value: Any) -> None:
         """Raises ``ValueError`` (``TypeError`` by :class:`IsInstance`) for a value not allowed."""
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(str(one) for one in vars(self).values())
+        return f"{type(self).__name__}({arguments})"
 
 
 class IsNone(Validator):
@@ -36,9 +41,9 @@ class IsInstance(Validator):
 
 
 class WithinRange(Validator):
+    """As in the original nothing is said about a minimum above the maximum; no value passes."""
+
     def __init__(self, minimum: Any, maximum: Any) -> None:
-        if minimum > maximum:
-            raise ValueError("The minimum must not be greater than the maximum")
         self.minimum = minimum
         self.maximum = maximum
 
@@ -90,7 +95,22 @@ class Default:
 
     @property
     def value(self) -> Any:
-        return self._generator() if self._generator is not None else self._value
+        return self._generator() if self._generator else self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Default) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Default(value={self._value}, generator={self._generator})"
+
+
+def split(annotated: Any) -> tuple[Any, tuple[Any, ...]]:
+    """``Annotated[type, ...]`` as the type and its annotations."""
+    if typing.get_origin(annotated) is typing.Annotated:
+        return annotated.__origin__, annotated.__metadata__
+    return annotated, ()
 
 
 def first(annotations: Any, kind: type) -> Any:
@@ -98,6 +118,10 @@ def first(annotations: Any, kind: type) -> Any:
     return next((one for one in annotations if isinstance(one, kind)), None)
 
 
-def validators(annotations: Any) -> list[Validator]:
-    found = [one() if isinstance(one, type) else one for one in annotations]
-    return [one for one in found if isinstance(one, Validator)]
+def part(annotations: Any, kind: type) -> tuple[list[Any], list[Any]]:
+    """The annotations of a class, themselves classes or objects, and the others."""
+    fitting, others = [], []
+    for one in annotations:
+        isKind = issubclass(one, kind) if isinstance(one, type) else isinstance(one, kind)
+        (fitting if isKind else others).append(one)
+    return fitting, others

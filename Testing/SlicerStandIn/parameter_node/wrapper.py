@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import typing
 import weakref
@@ -12,68 +13,74 @@ import slicer
 import slicer.util
 import vtk
 
+from ..not_imitated import NotImitatedError
 from . import annotations as marks
-from .gui_connectors import Connector, Decimals, SingleStep, createGuiConnector
-from .serializers import Serializer, createSerializer, split
+from .gui_connectors import Connector, createGuiConnector
+from .serializers import Serializer, createSerializer
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
 
 
-class _Field:
-    """One field of the class."""
+@dataclasses.dataclass
+class ParameterInfo:
+    """One field of the class, as ``allParameters`` has it."""
 
-    def __init__(self, classtype: type, name: str, datatype: Any) -> None:
-        self.name = name
-        self.datatype = datatype
-        self.serializer: Serializer = createSerializer(datatype)
-        annotations = split(datatype)[1]
-        if hasattr(classtype, name):
-            self.default = marks.Default(getattr(classtype, name))
-        else:
-            default = marks.first(annotations, marks.Default)
-            self.default = default or marks.Default(generator=self.serializer.default)
-        known = (marks.Validator, marks.Default, Decimals, SingleStep, type)
-        unused = [one for one in annotations if not isinstance(one, known)]
-        if unused:
-            logging.warning("Unused annotations: %s", unused)
+    basename: str
+    serializer: Serializer
+    default: marks.Default
+    unalteredType: Any
 
 
 class _Value:
-    """One field of one object: its value, kept until the node is modified by someone else."""
+    """One field of one object, in its parameter node."""
 
-    def __init__(self, field: _Field, node: Any, prefix: str) -> None:
+    def __init__(self, field: ParameterInfo, node: Any, prefix: str) -> None:
         self.field = field
         self.node = node
-        self.name = prefix + field.name
-        self.writing = False
+        self.name = prefix + field.basename
         if not field.serializer.isIn(node, self.name):
             field.serializer.write(node, self.name, field.default.value)
-        self.value = field.serializer.read(node, self.name)
+
+    def read(self) -> Any:
+        serializer = self.field.serializer
+        if not serializer.isIn(self.node, self.name):
+            # The scene was closed: parameters are gone, fields have their defaults.
+            serializer.write(self.node, self.name, self.field.default.value)
+        return serializer.read(self.node, self.name)
+
+    def write(self, value: Any) -> None:
+        self.field.serializer.write(self.node, self.name, value)
+
+
+class _CachedValue(_Value):
+    """The value is kept until the node is modified by someone else."""
+
+    def __init__(self, field: ParameterInfo, node: Any, prefix: str) -> None:
+        super().__init__(field, node, prefix)
+        self.value = super().read()
+        self.writing = False
         weak = weakref.ref(self)
 
         def modified(caller: Any, event: str) -> None:
             alive = weak()
             if alive is not None and not alive.writing:
-                alive.refresh()
+                alive.value = _Value.read(alive)
 
         self.tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, modified)
 
     def __del__(self) -> None:
         self.node.RemoveObserver(self.tag)
 
-    def refresh(self) -> None:
-        serializer, node = self.field.serializer, self.node
-        if not serializer.isIn(node, self.name):
-            # The scene was closed: parameters are gone, fields have their defaults.
-            serializer.write(node, self.name, self.field.default.value)
-        self.value = serializer.read(node, self.name)
+    def read(self) -> Any:
+        return self.value
 
     def write(self, value: Any) -> None:
         self.writing = True
         try:
+            # Who is told of the change is told the new value.
             with slicer.util.NodeModify(self.node):
-                self.field.serializer.write(self.node, self.name, value)
-                self.value = self.field.serializer.read(self.node, self.name)
+                super().write(value)
+                self.value = super().read()
         finally:
             self.writing = False
 
@@ -91,15 +98,22 @@ def findChildWidgetForParameter(widget: Any, parameter: str) -> Any:
     for child in widget.findChildren(qt.QWidget):
         if child.property(SlicerParameterNamePropertyName) == parameter:
             return child
-    return None
+    if "." in parameter:
+        raise NotImitatedError("widgets for the parts of a parameter pack")
+    raise RecursionError(f"No widget shows {parameter}; the original looks for it for ever")
 
 
 def _process(classtype: Any) -> Any:
     members = typing.get_type_hints(classtype, include_extras=True)
-    fields = {name: _Field(classtype, name, datatype) for name, datatype in members.items()}
+    fields = {name: _field(classtype, name, datatype) for name, datatype in members.items()}
     for name in fields:
         setattr(classtype, name, _property(name))
-    added = {"allParameters": fields, "_is_parameter_node_wrapper": True, **_METHODS}
+    added = {
+        "allParameters": fields,
+        "_is_parameter_node_wrapper": True,
+        "dataType": staticmethod(lambda membername: _known(fields, membername).unalteredType),
+        **_METHODS,
+    }
     for name, value in added.items():
         if hasattr(classtype, name):
             raise ValueError(f"Cannot use reserved name '{name}' in a parameterNodeWrapper")
@@ -108,9 +122,31 @@ def _process(classtype: Any) -> Any:
     return classtype
 
 
+def _field(classtype: type, name: str, datatype: Any) -> ParameterInfo:
+    type_, annotations = marks.split(datatype)
+    try:
+        serializer, unused = createSerializer(type_, annotations)
+    except NotImitatedError:
+        raise
+    except Exception as error:
+        raise Exception(f"Unable to create serializer for {classtype} member {name}") from error
+    if hasattr(classtype, name):
+        default = marks.Default(getattr(classtype, name))
+    else:
+        given = [one for one in unused if isinstance(one, marks.Default)]
+        unused = [one for one in unused if not isinstance(one, marks.Default)]
+        if len(given) > 1:
+            raise Exception("Multiple defaults found")
+        default = given[0] if given else marks.Default(serializer.default())
+    if unused:
+        # Those for widgets too: the original does not know them here.
+        logging.warning("Unused annotations: %s", unused)
+    return ParameterInfo(name, serializer, default, datatype)
+
+
 def _property(name: str) -> property:
     return property(
-        lambda self: self._values[name].value,
+        lambda self: self._values[name].read(),
         lambda self, value: self._values[name].write(value),
     )
 
@@ -119,49 +155,45 @@ def _init(self: Any, parameterNode: Any, prefix: str | None = None) -> None:
     self.parameterNode = parameterNode
     self._parameterGUIs = {}
     self._nextParameterGUIsTag = 0
+    self._guiVtkObserverTags = {}
     self._updatingGUIFromParameterNode = False
     self._values = {
-        name: _Value(field, parameterNode, prefix or "")
+        name: (_CachedValue if field.serializer.supportsCaching() else _Value)(
+            field, parameterNode, prefix or ""
+        )
         for name, field in self.allParameters.items()
     }
 
 
-def _check(self: Any, name: str) -> None:
-    if name not in self.allParameters:
-        raise ValueError(
-            f"Cannot find a param with the given name: {name}; found {list(self.allParameters)}"
-        )
+def _known(named: dict[str, Any], name: str) -> Any:
+    if name not in named:
+        raise ValueError(f"Cannot find a param with the given name: {name}; found {list(named)}")
+    return named[name]
 
 
 def _getValue(self: Any, name: str) -> Any:
-    _check(self, name)
-    return self._values[name].value
+    return _known(self._values, name).read()
 
 
 def _setValue(self: Any, name: str, value: Any) -> None:
-    _check(self, name)
-    self._values[name].write(value)
+    _known(self._values, name).write(value)
 
 
-def _connectGui(self: Any, gui: Any) -> None:
-    """Binds each widget that carries the dynamic property ``SlicerParameterName``.
-
-    Returns nothing, as the original: only ``connectParametersToGui`` gives a tag.
-    """
+def _connectGui(self: Any, gui: Any) -> int:
+    """Binds each widget that carries the dynamic property ``SlicerParameterName``."""
     widgets = gui.findChildren(qt.QWidget) if isinstance(gui, qt.QWidget) else vars(gui).values()
     mapping = {}
     for widget in widgets:
         name = widget.property(SlicerParameterNamePropertyName)
         if name:
             mapping[name] = widget
-    _connectParametersToGui(self, mapping)
+    return _connectParametersToGui(self, mapping)
 
 
 def _connectParametersToGui(self: Any, mapping: dict[str, Any]) -> int:
-    for name in mapping:
-        _check(self, name)
+    fields = {name: _known(self.allParameters, name) for name in mapping}
     connectors = {
-        name: createGuiConnector(widget, self.allParameters[name].datatype)
+        name: createGuiConnector(widget, fields[name].unalteredType)
         for name, widget in mapping.items()
     }
     tag = self._nextParameterGUIsTag
@@ -170,8 +202,8 @@ def _connectParametersToGui(self: Any, mapping: dict[str, Any]) -> int:
     for name, connector in connectors.items():
         connector.write(_getValue(self, name))
         connector.onChanged(_guiToParameter(self, name, connector))
-    # As in the original: this observer stays, whatever is disconnected.
-    self.AddObserver(vtk.vtkCommand.ModifiedEvent, _GuiUpdate(self))
+    observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, _GuiUpdate(self))
+    self._guiVtkObserverTags[tag] = observer
     return tag
 
 
@@ -216,27 +248,21 @@ def _updateGui(self: Any) -> None:
 def _disconnectGui(self: Any, guiTag: Any) -> None:
     for connector in self._parameterGUIs.pop(guiTag, {}).values():
         connector.onChanged(None)
+    if guiTag in self._guiVtkObserverTags:
+        self.RemoveObserver(self._guiVtkObserverTags.pop(guiTag))
 
 
 def _default(self: Any, paramName: str) -> marks.Default:
-    _check(self, paramName)
-    return self.allParameters[paramName].default
+    return _known(self.allParameters, paramName).default
 
 
 def _isCached(self: Any, paramName: str) -> bool:
-    _check(self, paramName)
-    return True
-
-
-def _dataType(self: Any, membername: str) -> Any:
-    _check(self, membername)
-    return self.allParameters[membername].datatype
+    return isinstance(_known(self._values, paramName), _CachedValue)
 
 
 _METHODS = {
     "default": _default,
     "isCached": _isCached,
-    "dataType": _dataType,
     "getValue": _getValue,
     "setValue": _setValue,
     "connectGui": _connectGui,

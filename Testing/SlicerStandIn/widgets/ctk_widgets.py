@@ -30,6 +30,7 @@ class ctkCollapsibleButton(QAbstractButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._collapsed = False
+        self._collapsedHeight = 10
         self._hidden: list[QWidget] = []
         self.setCheckable(True)
         self.setChecked(True)
@@ -44,6 +45,16 @@ class ctkCollapsibleButton(QAbstractButton):
 
     collapsed = Property(bool, _getCollapsed, _setCollapsed)
 
+    def _getCollapsedHeight(self) -> int:
+        return self._collapsedHeight
+
+    def _setCollapsedHeight(self, height: int) -> None:
+        self._collapsedHeight = height
+        self.updateGeometry()
+
+    collapsedHeight = Property(int, _getCollapsedHeight, _setCollapsedHeight)
+    """Below the header, while folded."""
+
     def _onToggled(self, opened: bool) -> None:
         if self._collapsed != opened:
             return
@@ -57,7 +68,7 @@ class ctkCollapsibleButton(QAbstractButton):
             for child in self._hidden:
                 child.show()
             self._hidden = []
-        self.setMaximumHeight(self._headerHeight() if self._collapsed else 16777215)
+        self.setMaximumHeight(self.sizeHint().height() if self._collapsed else 16777215)
         self.updateGeometry()
         self.contentsCollapsed.emit(self._collapsed)
 
@@ -75,7 +86,7 @@ class ctkCollapsibleButton(QAbstractButton):
         if event.type() in (QEvent.StyleChange, QEvent.FontChange):
             self.setContentsMargins(0, self._headerHeight(), 0, 0)
             if self._collapsed:
-                self.setMaximumHeight(self._headerHeight())
+                self.setMaximumHeight(self.sizeHint().height())
         super().changeEvent(event)
 
     def _headerHeight(self) -> int:
@@ -87,12 +98,16 @@ class ctkCollapsibleButton(QAbstractButton):
 
     def sizeHint(self) -> QSize:
         header = self._header()
-        if self._collapsed or self.layout() is None:
+        if self._collapsed:
+            return header + QSize(0, self._collapsedHeight)
+        if not self.layout():
             return header
         return self.layout().totalSizeHint().expandedTo(header)
 
     def minimumSizeHint(self) -> QSize:
-        if self._collapsed or self.layout() is None:
+        if self._collapsed:
+            return QSize(0, self._headerHeight() + self._collapsedHeight)
+        if not self.layout():
             return QSize(0, self._headerHeight())
         return self.layout().totalMinimumSize()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6.QtCore import Property, Qt, Signal
+from PySide6.QtCore import Property, QSortFilterProxyModel, Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QInputDialog, QSizePolicy, QWidget
 
@@ -20,6 +20,25 @@ from ..observations import Observations
 
 UID_ROLE = Qt.UserRole + 1
 ACTION_ROLE = Qt.UserRole + 2
+
+
+class qMRMLSortFilterProxyModel(QSortFilterProxyModel):
+    """Which nodes are listed, beside the filters of the combo box that it belongs to."""
+
+    def __init__(self, comboBox: qMRMLNodeComboBox) -> None:
+        super().__init__(comboBox)
+        self._comboBox = comboBox
+        self._hiddenNodeIDs: list[str] = []
+
+    def _getHiddenNodeIDs(self) -> list[str]:
+        return list(self._hiddenNodeIDs)
+
+    def _setHiddenNodeIDs(self, nodeIDs: list[str]) -> None:
+        if list(nodeIDs) != self._hiddenNodeIDs:
+            self._hiddenNodeIDs = list(nodeIDs)
+            self._comboBox._rebuild(self._comboBox.currentNodeID)
+
+    hiddenNodeIDs = Property("QStringList", _getHiddenNodeIDs, _setHiddenNodeIDs)
 
 
 class qMRMLNodeComboBox(QWidget):
@@ -52,6 +71,7 @@ class qMRMLNodeComboBox(QWidget):
             "showChildNodeTypes": True,
             "selectNodeUponCreation": True,
         }
+        self._filter = qMRMLSortFilterProxyModel(self)
         self._requestedID = ""
         self._announcedID: str | None = ""
         self._updating = False
@@ -126,7 +146,7 @@ class qMRMLNodeComboBox(QWidget):
         return not any(node.IsA(one) for one in self._hiddenTypes)
 
     def _isShown(self, node: Any) -> bool:
-        if not self._isOfType(node):
+        if not self._isOfType(node) or node.GetID() in self._filter._hiddenNodeIDs:
             return False
         if node.GetHideFromEditors() and not self._flags["showHidden"]:
             return False
@@ -308,6 +328,9 @@ class qMRMLNodeComboBox(QWidget):
         self._attributes.append((nodeType, attributeName, attributeValue))
         self._rebuild(self.currentNodeID)
 
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        return self._filter
+
     def nodeTypeLabel(self, nodeType: str) -> str:
         return self._label(nodeType)
 
@@ -343,8 +366,8 @@ class qMRMLNodeComboBox(QWidget):
 
     currentNodeID = Property(str, _getCurrentNodeID, setCurrentNodeID)
 
-    def _getNodeTypes(self) -> list[str]:
-        return list(self._nodeTypes)
+    def _getNodeTypes(self) -> tuple[str, ...]:
+        return tuple(self._nodeTypes)
 
     def _setNodeTypes(self, nodeTypes: list[str]) -> None:
         current = self.currentNodeID
@@ -356,8 +379,8 @@ class qMRMLNodeComboBox(QWidget):
 
     nodeTypes = Property("QStringList", _getNodeTypes, _setNodeTypes)
 
-    def _getHiddenTypes(self) -> list[str]:
-        return list(self._hiddenTypes)
+    def _getHiddenTypes(self) -> tuple[str, ...]:
+        return tuple(self._hiddenTypes)
 
     def _setHiddenTypes(self, nodeTypes: list[str]) -> None:
         self._hiddenTypes = list(nodeTypes)
@@ -383,4 +406,4 @@ class qMRMLNodeComboBox(QWidget):
     baseName = Property(str, _getBaseName, _setBaseName)
 
 
-CLASSES: tuple[type, ...] = (qMRMLNodeComboBox,)
+CLASSES: tuple[type, ...] = (qMRMLNodeComboBox, qMRMLSortFilterProxyModel)

@@ -35,6 +35,8 @@ INTERACTION_EVENTS = (
     "MouseMoveEvent",
 )
 """Those of the original that effects here wait for."""
+SLICE_EVENTS = ("LeftButtonDoubleClickEvent",)
+"""Besides, in slice views alone."""
 
 
 class qMRMLSegmentEditorWidget(qMRMLWidget):
@@ -271,7 +273,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         widgets += [manager.threeDWidget(index) for index in range(manager.threeDViewCount)]
         for widget in widgets:
             interactor = widget.viewWidget().interactor()
-            for event in INTERACTION_EVENTS:
+            inSlice = widget.className() == "qMRMLSliceWidget"
+            for event in (*INTERACTION_EVENTS, *(SLICE_EVENTS if inSlice else ())):
                 tag = interactor.AddObserver(event, _Handler(self, widget), 1.0)
                 self._viewObservers.append((interactor, tag))
 

@@ -21,6 +21,8 @@ from .base_widgets import qMRMLWidget
 
 SLICE_MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",
+    # Has the view maximised by a double click, among others.
+    "vtkMRMLCrosshairDisplayableManager",
     "vtkMRMLModelSliceDisplayableManager",
     "vtkMRMLSegmentationsDisplayableManager2D",
     "vtkMRMLMarkupsDisplayableManager",

@@ -1,8 +1,7 @@
-"""A part of a scan, and a prediction on it brought back to the whole scan."""
+"""The part of a scan that a region of interest covers."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from .clicks import Click
-from .prediction import Prediction, Region
+from .prediction import Region
 from .volume import Volume
 
 LEAST_SIDE_MM = 40.0
@@ -47,14 +46,6 @@ def region_of_box(volume: Volume, corners_ras: np.ndarray) -> Region:
     return region[0], region[1], region[2]
 
 
-def crop(volume: Volume, region: Region) -> Volume:
-    """The voxels of a region, in their place; a view of the array."""
-    k, j, i = (part.start for part in region)
-    matrix = volume.ijk_to_ras.copy()
-    matrix[:, 3] = volume.ijk_to_ras @ (i, j, k, 1)
-    return Volume(volume.array[region], matrix)
-
-
 def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Click]) -> None:
     """Raises:
     InputError: a click lies outside the region.
@@ -70,16 +61,3 @@ def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Clic
                 "A click lies outside the region of interest; enlarge the region or remove the "
                 "click."
             )
-
-
-def on_whole_scan(prediction: Prediction, volume: Volume, region: Region) -> Prediction:
-    """A prediction on the crop, as a prediction on the scan that it was taken from."""
-    mask = np.zeros(volume.array.shape, np.uint8)
-    mask[region] = prediction.mask
-    shifted = tuple(
-        slice(inner.start + outer.start, inner.stop + outer.start)
-        for inner, outer in zip(prediction.region, region, strict=True)
-    )
-    return dataclasses.replace(
-        prediction, volume=volume, mask=mask, region=(shifted[0], shifted[1], shifted[2])
-    )

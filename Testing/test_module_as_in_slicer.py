@@ -1,0 +1,282 @@
+"""What was seen to go wrong in Slicer itself, where scene and views have a life of their own.
+
+The error log has to stay empty in every test of the panel (``conftest.py``); it is not mentioned
+in each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import panel_driver
+import pytest
+from AttentionUNetSegmentLib.inference.volume import Volume
+from test_module import add_ct, ct, driver, model_folder, module, segment_mask  # noqa: F401
+
+
+def composites():
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    return [manager.sliceWidget(name).mrmlSliceCompositeNode() for name in manager.sliceViewNames()]
+
+
+def plain_volume(name):
+    """Another volume of the user's, such as an MR."""
+    import slicer
+    from AttentionUNetSegmentLib import scene
+
+    node = scene.addVolumeNode(panel_driver.bright_scan(), name)
+    assert slicer.mrmlScene.IsNodePresent(node)
+    return node
+
+
+# The input
+
+
+def test_removing_the_ct_leaves_none_chosen(driver, ct):  # noqa: F811
+    import slicer
+
+    other = plain_volume("Another CT")
+    driver.choose(ct)
+    driver.segment()
+    driver.panel.attention.eyes[2].click()
+    driver.pump()
+    slicer.mrmlScene.RemoveNode(ct)
+    driver.pump()
+    assert driver.ui.inputVolumeSelector.currentNode() is None
+    assert driver.parameters.inputVolume is None
+    assert other.GetScene() is not None
+    assert all(one.GetForegroundVolumeID() is None for one in composites())
+
+
+def test_our_own_volumes_are_not_offered(driver, ct):  # noqa: F811
+    driver.ui.keepProbabilityCheckBox.checked = True
+    driver.segment()
+    driver.pump()
+    selector = driver.ui.inputVolumeSelector
+    offered = [selector.nodeFromIndex(index) for index in range(selector.nodeCount())]
+    assert offered == [ct]
+
+
+def test_a_ct_that_is_loaded_while_none_is_chosen_is_chosen(driver):  # noqa: F811
+    assert driver.parameters.inputVolume is None
+    first = plain_volume("First")
+    driver.pump()
+    assert driver.ui.inputVolumeSelector.currentNode() is first
+    plain_volume("Second")
+    driver.pump()
+    assert driver.ui.inputVolumeSelector.currentNode() is first
+
+
+def test_a_ct_that_is_loaded_while_the_module_is_left_is_not_chosen(driver):  # noqa: F811
+    driver.representation.exit()
+    plain_volume("CT")
+    driver.pump()
+    assert driver.parameters.inputVolume is None
+
+
+# Corrections
+
+
+def test_corrections_are_shown_over_the_segment(driver, ct):  # noqa: F811
+    import slicer
+    import slicer.util
+    from AttentionUNetSegmentLib.scene.corrections import CORRECTIONS_ROLE
+
+    driver.segment()
+    driver.unfold("correction")
+    mask = segment_mask(driver, ct)
+    mask[:, :20] = False
+    found = driver.panel.found
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), found.segmentationNode, found.segmentId, ct
+    )
+    driver.ui.showCorrectionsCheckBox.checked = True
+    driver.pump(timeout_s=0.6, until=lambda: False)
+    (helper,) = [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        if node.GetNodeReferenceID(CORRECTIONS_ROLE)
+    ]
+    assert helper.GetHideFromEditors()
+    assert 0 < helper.GetDisplayNode().GetOpacity2DFill() < 0.5
+    display = found.segmentationNode.GetDisplayNode()
+    assert display.GetVisibility()
+    assert display.GetSegmentVisibility(found.segmentId)
+    driver.ui.showCorrectionsCheckBox.checked = False
+    driver.pump()
+    assert helper.GetScene() is None
+    driver.ui.correctionCollapsibleButton.collapsed = True
+
+
+def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):  # noqa: F811
+    import slicer.util
+
+    driver.segment()
+    before = driver.ui.resultLabel.text
+    assert " s on " in before
+    mask = segment_mask(driver, ct)
+    mask[: len(mask) // 2] = False
+    found = driver.panel.found
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), found.segmentationNode, found.segmentId, ct
+    )
+    assert driver.pump(lambda: driver.ui.resultLabel.text != before, 5)
+    volume = mask.sum() * 4.0 * 4.0 * 6.0 / 1000
+    assert driver.ui.resultLabel.text == f"Pancreas: {volume:.1f} mL, with corrections by hand"
+    driver.segment()
+    kept = segment_mask(driver, ct).sum() * 4.0 * 4.0 * 6.0 / 1000
+    assert driver.ui.resultLabel.text.startswith(f"Pancreas: {kept:.1f} mL, in ")
+
+
+# Views and surfaces stay the user's
+
+
+def test_a_run_leaves_other_volumes_in_the_views(driver, ct):  # noqa: F811
+    other = plain_volume("MR")
+    red, *_ = composites()
+    for composite in composites():
+        composite.SetBackgroundVolumeID(ct.GetID())
+    red.SetBackgroundVolumeID(other.GetID())
+    driver.segment()
+    assert red.GetBackgroundVolumeID() == other.GetID()
+
+
+def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):  # noqa: F811
+    overlay = plain_volume("PET")
+    red, *others = composites()
+    for composite in composites():
+        composite.SetBackgroundVolumeID(ct.GetID())
+    red.SetForegroundVolumeID(overlay.GetID())
+    red.SetForegroundOpacity(0.35)
+    driver.segment()
+    driver.panel.attention.eyes[3].click()
+    driver.pump()
+    driver.panel.attention.eyes[2].click()
+    driver.pump()
+    attention = driver.panel.found.attentionNodes[2].GetID()
+    assert [one.GetForegroundVolumeID() for one in composites()] == [attention] * 3
+    driver.panel.attention.eyes[2].click()
+    driver.pump()
+    assert red.GetForegroundVolumeID() == overlay.GetID()
+    assert red.GetForegroundOpacity() == pytest.approx(0.35)
+    assert [one.GetForegroundVolumeID() for one in others] == [None, None]
+
+
+def test_the_attention_is_shown_where_the_ct_is(driver, ct):  # noqa: F811
+    other = plain_volume("MR")
+    red, green, yellow = composites()
+    for composite in (red, green):
+        composite.SetBackgroundVolumeID(ct.GetID())
+    yellow.SetBackgroundVolumeID(other.GetID())
+    driver.segment()
+    driver.panel.attention.eyes[1].click()
+    driver.pump()
+    assert yellow.GetBackgroundVolumeID() == other.GetID()
+    assert yellow.GetForegroundVolumeID() is None
+    assert red.GetForegroundVolumeID() == driver.panel.found.attentionNodes[1].GetID()
+
+
+def test_smoothing_that_the_user_switched_off_stays_off(driver, ct):  # noqa: F811
+    """The menu of "Show 3D" writes a negative factor."""
+    driver.segment()
+    segmentation = driver.panel.found.segmentationNode.GetSegmentation()
+    segmentation.SetConversionParameter("Smoothing factor", "-0.5")
+    driver.unfold("result")
+    driver.segment()
+    driver.pump(timeout_s=0.6, until=lambda: False)
+    assert segmentation.GetConversionParameter("Smoothing factor") == "-0.5"
+    assert driver.ui.smoothingSlider.value == 0
+    driver.ui.smoothingSlider.value = 0.25
+    driver.pump(timeout_s=0.6, until=lambda: False)
+    assert float(segmentation.GetConversionParameter("Smoothing factor")) == 0.25
+
+
+# Points
+
+
+def test_an_outside_point_is_red_from_the_moment_it_is_placed(driver, ct):  # noqa: F811
+    import vtk
+    from AttentionUNetSegmentLib.panel.click_points import INSIDE_COLOR, OUTSIDE_COLOR
+
+    driver.ui.updateAfterClickCheckBox.checked = False
+    driver.ui.outsideButton.click()
+    driver.pump()
+    node = driver.parameters.clicks
+    display = node.GetDisplayNode()
+    assert display.GetActiveColor() == pytest.approx(OUTSIDE_COLOR)
+    node.AddControlPointWorld(vtk.vtkVector3d(0, 0, 0))
+    driver.ui.insideButton.click()
+    driver.pump()
+    node.AddControlPointWorld(vtk.vtkVector3d(10, 0, 0))
+    assert display.GetActiveColor() == pytest.approx(INSIDE_COLOR)
+    # The mouse comes over the first point: it keeps its own color.
+    display.SetActiveComponent(display.ComponentControlPoint, 0)
+    assert display.GetActiveColor() == pytest.approx(OUTSIDE_COLOR)
+    display.SetActiveComponent(display.ComponentControlPoint, 1)
+    assert display.GetActiveColor() == pytest.approx(INSIDE_COLOR)
+
+
+def test_while_there_are_no_clicks_the_panel_says_what_to_do(driver, ct):  # noqa: F811
+    import vtk
+
+    section = driver.ui.clicksCollapsibleButton
+    assert driver.ui.clickHintLabel.isVisibleTo(section)
+    assert not driver.ui.clickList.isVisibleTo(section)
+    driver.ui.updateAfterClickCheckBox.checked = False
+    driver.ui.insideButton.click()
+    driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(0, 0, 0))
+    driver.pump()
+    assert not driver.ui.clickHintLabel.isVisibleTo(section)
+    assert driver.ui.clickList.isVisibleTo(section)
+
+
+# Results
+
+
+def test_an_empty_result_shows_no_attention(driver):  # noqa: F811
+    scan = panel_driver.bright_scan()
+    add_ct(driver, "No ball", Volume(np.minimum(scan.array, 30), scan.ijk_to_ras))
+    driver.segment()
+    assert "No pancreas found" in driver.ui.resultLabel.text
+    assert driver.panel.attention.eyes == {}
+    assert "Nothing was found" in driver.ui.attentionSentenceLabel.text
+
+
+def test_a_file_of_another_kind_is_exported_after_the_first(driver, ct, tmp_path, monkeypatch):  # noqa: F811
+    """``slicer.util.exportNode`` remembers the format of the file before."""
+    import qt
+
+    driver.segment()
+    for button, name in (
+        ("exportNiftiButton", "a.nii.gz"),
+        ("exportSegmentationButton", "b.seg.nrrd"),
+        ("exportNiftiButton", "c.nii.gz"),
+    ):
+        path = tmp_path / name
+        monkeypatch.setattr(
+            qt.QFileDialog, "getSaveFileName", staticmethod(lambda *_, path=path: str(path))
+        )
+        getattr(driver.ui, button).click()
+        assert "Written" in driver.message
+        assert path.stat().st_size > 0
+
+
+# The panel
+
+
+def test_that_it_is_for_research_is_seen_without_unfolding_anything(driver):  # noqa: F811
+    for name in ("input", "segment", "clicks", "attention", "result", "correction", "advanced"):
+        getattr(driver.ui, f"{name}CollapsibleButton").collapsed = True
+    label = driver.ui.researchLabel
+    assert label.isVisibleTo(driver.representation)
+    assert "research use only" in label.text
+    for name in ("input", "segment", "clicks"):
+        getattr(driver.ui, f"{name}CollapsibleButton").collapsed = False
+
+
+def test_folded_sections_lie_close_together(driver):  # noqa: F811
+    button = driver.ui.advancedCollapsibleButton
+    button.collapsed = True
+    assert button.collapsedHeight == 0
+    assert button.maximumHeight <= button.fontMetrics().height() + 12

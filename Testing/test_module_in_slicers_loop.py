@@ -1,0 +1,206 @@
+"""The panel where the main thread keeps the GIL while it waits for events, as it does in Slicer.
+
+A Python thread runs there only while the main thread is in Python code; what only waits for the
+worker in the event loop takes several times as long, or for ever.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+import weakref
+
+import numpy as np
+import panel_driver
+import pytest
+from AttentionUNetSegmentLib.inference.worker import Worker
+from test_module import (  # noqa: F401
+    Gate,
+    add_ct,
+    ct,
+    dice,
+    driver,
+    model_folder,
+    module,
+    segment_mask,
+)
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the C++ event loop is called by its Linux name"
+)
+
+HANDOFFS = 300
+"""How often the work lets go of the GIL, as PyTorch does at each operation."""
+
+
+@pytest.fixture(autouse=True)
+def held(module):  # noqa: F811
+    from SlicerStandIn import driving
+
+    with driving.gilHeld():
+        yield
+
+
+def handing_off(_progress, cancel):
+    """Work of many short operations."""
+    for _ in range(HANDOFFS):
+        cancel.raise_if_cancelled()
+        time.sleep(0)
+        time.sleep(0.0002)
+    return "done"
+
+
+def test_a_thread_that_nobody_gives_time_stands_still(module):  # noqa: F811
+    """The mode is what it says: nothing but the loop's own look at the condition helps."""
+    from SlicerStandIn import driving
+
+    worker = Worker()
+    job = worker.submit(handing_off)
+    assert not driving.pump(lambda: job.finished, 1.0)
+    assert worker.stop(wait_s=10)
+
+
+def test_the_worker_gets_many_turns_a_poll(module):  # noqa: F811
+    from AttentionUNetSegmentLib.panel.worker_polling import WorkerPolling
+    from SlicerStandIn import driving
+
+    worker = Worker()
+    polling = WorkerPolling(worker)
+    polls = []
+    job = polling.run(handing_off, lambda job: polls.append(job.finished))
+    assert driving.pump(lambda: job.finished and polls and polls[-1], 60)
+    assert job.result() == "done"
+    # With one turn a poll there would be as many as handoffs.
+    assert len(polls) < HANDOFFS / 3
+    assert driving.pump(lambda: not polling._timer.active, 5)  # nothing left to wait for
+    assert worker.stop(wait_s=10)
+
+
+def test_the_main_job(driver, ct):  # noqa: F811
+    driver.segment()
+    assert dice(segment_mask(driver, ct), panel_driver.bright_scan().array > 200) > 0.85
+
+
+def test_a_click_is_answered(driver, ct):  # noqa: F811
+    import vtk
+    from AttentionUNetSegmentLib.scene.corrections import stateClicks
+
+    driver.segment()
+    driver.ui.insideButton.click()
+    driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(0, 0, -40 + 6 * 12))
+    assert driver.pump(lambda: driver.panel.busy, 20)
+    assert driver.pump(lambda: not driver.panel.busy)
+    found = driver.panel.found
+    answered = stateClicks(found.segmentationNode, found.segmentId)
+    assert answered == driver.panel.clicks.clicks
+    assert len(answered) == 1
+
+
+def test_cancel_is_immediate_and_the_worker_comes_to_its_end(driver, ct, monkeypatch):  # noqa: F811
+    gate = Gate(monkeypatch, "Segmenting")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set, 30)
+    job = driver.panel.hub.runner._job
+    driver.press_segment()
+    assert not driver.panel.busy
+    assert "Cancelled" in driver.message
+    gate.opened.set()
+    assert driver.pump(lambda: job.finished, 10)
+    assert driver.pump(lambda: driver.panel.hub.worker.idle, 10)
+
+
+def test_a_cancelled_job_lets_go_of_the_scan(driver, ct, monkeypatch):  # noqa: F811
+    gate = Gate(monkeypatch, "Segmenting")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set, 30)
+    scan = weakref.ref(driver.panel.hub.runner.task._scan)
+    assert scan() is not None
+    driver.press_segment()
+    gate.opened.set()
+    assert driver.pump(lambda: driver.panel.hub.worker.idle, 10)
+    driver.panel.hub.cache.forget_scans()  # what was computed on it is kept for the next click
+    gc.disable()
+    try:
+        assert driver.pump(lambda: scan() is None, 5)
+    finally:
+        gc.enable()
+
+
+def test_the_devices_are_listed(driver):  # noqa: F811
+    driver.ui.deviceLabel.text = ""
+    driver.unfold("advanced")
+    assert driver.pump(lambda: driver.ui.deviceLabel.text != "", 60)
+    driver.ui.advancedCollapsibleButton.collapsed = True
+
+
+def test_the_scene_is_closed_and_the_scans_are_forgotten(driver, ct, monkeypatch):  # noqa: F811
+    from SlicerStandIn import driving
+
+    driver.segment()
+    hub = driver.panel.hub
+    assert hub.cache._sessions
+    gate = Gate(monkeypatch, "Segmenting")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set, 30)
+    driving.closeScene()
+    gate.opened.set()
+    assert driver.pump(lambda: hub.worker.idle, 10)
+    assert not hub.cache._sessions
+    assert not driver.panel.busy
+
+
+def test_reloading_the_module_while_it_works(driver, ct, monkeypatch):  # noqa: F811
+    gate = Gate(monkeypatch, "Segmenting")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set, 30)
+    hub = driver.panel.hub
+    driver.widget.cleanup()
+    gate.opened.set()
+    assert driver.pump(lambda: hub.worker.idle, 10)
+    driver.representation.reload()
+    driver.representation.enter()
+    driver.pump()
+
+
+def test_quitting_while_it_works_leaves_no_thread_behind(driver, ct, monkeypatch):  # noqa: F811
+    from SlicerStandIn import driving
+
+    gate = Gate(monkeypatch, "Segmenting")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set, 30)
+    gate.opened.set()
+    driving.quitApplication()
+    assert not driver.panel.busy
+    # The stand-in's process goes on, and so does the module.
+    driver.segment()
+    assert driver.panel.hasSegment
+
+
+def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):  # noqa: F811
+    """PyTorch and the model come in the worker as soon as there is a CT, before any press."""
+    from AttentionUNetSegmentLib.inference import predictor_cache
+
+    loads, load = [], predictor_cache._load
+    monkeypatch.setattr(predictor_cache, "_load", lambda one: loads.append(one) or load(one))
+    hub = driver.panel.hub
+    hub.cache.clear()
+    hub._prepared = None
+    node = add_ct(driver)
+    assert driver.pump(lambda: hub.worker.idle and len(loads) == 1, 30)
+    assert not driver.panel.busy  # nothing blocks the panel meanwhile
+    driver.segment()
+    assert len(loads) == 1
+    assert np.any(segment_mask(driver, node))
+
+
+def test_without_torch_nothing_is_loaded_beforehand(driver, monkeypatch):  # noqa: F811
+    from AttentionUNetSegmentLib.panel import installation
+
+    monkeypatch.setattr(installation, "installed", lambda name: name != "torch")
+    hub = driver.panel.hub
+    hub._prepared = None
+    submitted = []
+    monkeypatch.setattr(hub.worker, "submit", submitted.append)
+    add_ct(driver)
+    assert submitted == []
