@@ -26,6 +26,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.app.report import INTENDED_USE
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
+from AttentionUNetSegmentLib.training.naming import Naming
 from AttentionUNetSegmentLib.training.recipes import Choices
 from PIL import Image
 from threshold_model import BRIGHT_HU, NETWORK, threshold_model
@@ -738,10 +739,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_models_lists_cards_with_their_figures(
+def test_models_shows_a_card_with_its_figures(
     installed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("models") == 0
+    assert "random 7: Bright is organ\n" in capsys.readouterr().out
+    assert run("models", "show", "random") == 0
     printed = capsys.readouterr().out
     for words in ("random 7: Bright is organ", "Tests.", str(installed / "random")):
         assert words in printed
@@ -783,6 +786,7 @@ def test_train_passes_its_options_on(
     def train_model(data: Path, output: Path, **options: Any) -> Path:
         options.pop("progress")(0.5, "Training")
         options.pop("note")("The gate is shut.")
+        options.pop("tell")("refiner, step 2: loss 0.5")
         assert options.pop("processes").size == 1
         calls.append((data, output, options))
         return output / "model"
@@ -792,9 +796,11 @@ def test_train_passes_its_options_on(
         "--steps 7 --stage locator --from mine --synthetic 2 --seed 4 --device cpu "
         "--precision bf16 --dimensions 3 --target liver --folds 5 --fold 1 --gate multi-head "
         "--channels 4,8,16 --learning-rate 0.01 --gates-open 0.5 --patience 3 --blur 0,0 "
-        "--no-deep-supervision"
+        "--no-deep-supervision --name liver-1 --title Livers --version 2 --licence CC0 --cite A "
+        "--cite B"
     )
-    assert run("train", "data", "-o", tmp_path, *options.split()) == 0
+    author = ("--author", "A hospital")
+    assert run("train", "data", "-o", tmp_path, *options.split(), *author) == 0
     assert calls == [
         (
             Path("data"),
@@ -807,7 +813,7 @@ def test_train_passes_its_options_on(
                 "synthetic": 2,
                 "seed": 4,
                 "device": "cpu",
-                "precision": "bf16",
+                "precision": "bfloat16",
                 "dimensions": 3,
                 "target": "liver",
                 "splits": None,
@@ -822,12 +828,13 @@ def test_train_passes_its_options_on(
                     blur_voxels=(0.0, 0.0),
                     deep_supervision=False,
                 ),
+                "naming": Naming("liver-1", "Livers", "2", "CC0", "A hospital", ("A", "B")),
             },
         )
     ]
     captured = capsys.readouterr()
     assert str(tmp_path / "model") in captured.out
-    assert "Note: The gate is shut." in captured.err
+    assert captured.err == "refiner, step 2: loss 0.5\nNote: The gate is shut.\n"
     for wrong in ("--channels 4,x", "--patch 4,4", "--gamma 0,1", "--blur=-1,1"):
         status = run("train", "data", "-o", tmp_path, "--steps", "1", *wrong.split())
         assert_refused(capsys, status, wrong[:6])

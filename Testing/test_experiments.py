@@ -46,7 +46,7 @@ SETTINGS = Settings(
     precision="float32",
 )  # fmt: skip
 OPTIONS = (
-    *("--steps", "3", "--size", "32", "--channels", "4,4,8", "--batch", "2"),
+    *("--steps", "3", "--size", "32", "--channels", "4,4,8", "--batch-size", "2"),
     *("--folds", "2", "--seeds", "1", "--precision", "float32"),
 )
 
@@ -336,7 +336,7 @@ def test_what_goes_wrong_in_a_run_is_its_result_and_the_others_go_on(
     memory, number = report.failures
     assert memory.startswith("FCN-seed0-fold0: The memory did not suffice; choose")
     assert number == "ResUNet-seed0-fold0: The loss is not a number."
-    assert "failed in all 1 runs" in report.text
+    assert "failed in its 1 run" in report.text
     fcn, unet, _ = report.tables[0].rows
     assert (fcn.runs, unet.runs) == (0, 1)
 
@@ -483,12 +483,25 @@ def test_runs_in_processes_end_as_runs_in_this_one(
 
 
 def test_the_command_prints_the_table_and_writes_the_files(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output = tmp_path / "out"
     command = ["experiments", "compare", str(data), "-o", str(output), *OPTIONS]
     assert main([*command, "--networks", "FCN, UNet"]) == 0
-    assert capsys.readouterr().out == (output / "compare.md").read_text("utf-8")
+    printed = capsys.readouterr()
+    assert printed.out == (output / "compare.md").read_text("utf-8")
+    assert "in all, counted over all runs" in printed.out
+    assert "0.0 hours" not in printed.out
+    assert "FCN-seed0-fold0, 1 of 4: 3 steps in " in printed.err
+    with monkeypatch.context() as patch:  # what is finished is not looked at again
+        patch.setattr(
+            "AttentionUNetSegmentLib.training.experiments.experiment.run_experiment", None
+        )
+        assert main([*command, "--networks", "FCN, UNet"]) == 0
+    assert capsys.readouterr().out == printed.out
     (output / "compare.json").unlink()
     assert main(["experiments", "report", "compare", str(output)]) == 0
     assert (output / "compare.json").exists()

@@ -209,7 +209,7 @@ def test_a_failed_run_is_named_and_the_others_still_count() -> None:
     text = "\n".join(table_lines(made))
     assert "- Attention U-Net failed, seed 0, fold 1: The loss is not a number." in text
     both = table(result("UNet", {"b": 0.6}, fold=1), failed)
-    assert "failed in all 1 runs" in "\n".join(table_lines(both))
+    assert "failed in its 1 run" in "\n".join(table_lines(both))
 
 
 def test_runs_that_found_nothing_are_counted_and_told() -> None:

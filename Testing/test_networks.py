@@ -17,6 +17,7 @@ from AttentionUNetSegmentLib.networks import (
     NETWORKS,
     NORMS,
     UPSAMPLINGS,
+    AttentionUNet,
     NetworkConfig,
     NetworkOutput,
     build_network,
@@ -56,7 +57,7 @@ def _image(*size: int, batch: int = 1) -> torch.Tensor:
 
 def _parameters(config: dict[str, Any]) -> int:
     with torch.device("meta"):
-        network = NETWORKS[config["name"]](NetworkConfig.from_mapping(config))
+        network = NETWORKS[config["name"]].from_config(NetworkConfig.from_mapping(config))
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -75,7 +76,7 @@ def test_published_sizes(upsampling: str, unet: int, gates: int) -> None:
 
 def test_gates_have_the_published_channels() -> None:
     with torch.device("meta"):
-        network = NETWORKS["AttentionUNet"](NetworkConfig("AttentionUNet", 2, 1, 2))
+        network = AttentionUNet(2, 1, 2)
     channels = [
         (gate.w_g[0].in_channels, gate.w_x[0].in_channels, gate.w_x[0].out_channels)
         for gate in network.gates
@@ -393,3 +394,88 @@ def test_config_is_read_without_torch() -> None:
         "NetworkConfig('UNet', 3, 1, 2); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+# In other people's code
+
+
+@pytest.mark.parametrize("name", NETWORK_NAMES)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_arguments_have_the_names_that_monai_gives_them(name: str, dimensions: int) -> None:
+    """And make the network that the builder makes of the same config, weight by weight."""
+    torch.manual_seed(0)
+    network = NETWORKS[name](
+        spatial_dims=dimensions,
+        in_channels=1,
+        out_channels=2,
+        channels=[4, 8, 16],
+        strides=(2, 2),
+        norm="instance",
+    )
+    assert network.config.to_mapping() == {
+        **NetworkConfig(name, dimensions, 1, 2, (4, 8, 16), "instance").to_mapping()
+    }
+    torch.manual_seed(0)
+    built = build_network(network.config.to_mapping())
+    assert type(built) is type(network)
+    for ours, theirs in zip(network.parameters(), built.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_arguments_of_monais_attention_unet_are_taken() -> None:
+    from monai.networks.nets import AttentionUnet
+
+    shared: dict[str, Any] = {
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 2,
+        "channels": (4, 8, 16),
+        "strides": (2, 2),
+    }
+    image = torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        assert AttentionUNet(**shared)(image).shape == AttentionUnet(**shared)(image).shape
+
+
+@pytest.mark.parametrize("strides", [(2, 2, 2), (2, 1), ()])
+def test_strides_that_the_network_does_not_have_are_refused(strides: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError, match="strides must be 2 times 2"):
+        AttentionUNet(3, 1, 2, (4, 8, 16), strides)
+
+
+def test_gates_are_chosen_by_name() -> None:
+    network = AttentionUNet(2, 1, 2, (4, 8, 16), gate="multi-head", heads=2, gated_levels="deepest")
+    assert network.gated_levels == (2,)
+    assert network.get_attention_maps(torch.rand(1, 1, 8, 8))[0].shape == (1, 2, 4, 4)
+    with pytest.raises(ModelError, match="gate must be one of"):
+        AttentionUNet(2, 1, 2, (4, 8, 16), gate="loose")
+
+
+def test_it_learns_in_a_plain_loop_and_answers_in_monais_inferer() -> None:
+    """As anybody writes it: MONAI's loss, PyTorch's optimizer, a sliding window."""
+    from monai.inferers import SlidingWindowInferer
+    from monai.losses import DiceCELoss
+
+    torch.manual_seed(0)
+    network = AttentionUNet(
+        spatial_dims=3, in_channels=1, out_channels=2, channels=(4, 8, 16), norm="instance"
+    )
+    image = torch.zeros(1, 1, 24, 24, 24)
+    image[:, :, 6:18, 6:18, 6:18] = 1
+    labels = image.clone()
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    values = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        value = loss(network(image), labels)
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < 0.5 * values[0]
+    inferer = SlidingWindowInferer(roi_size=(16, 16, 16), overlap=0.5)
+    with torch.no_grad():
+        logits = inferer(image, network.eval())
+    marked = logits.argmax(1, keepdim=True)
+    assert logits.shape == (1, 2, 24, 24, 24)
+    assert 2 * (marked * labels).sum() / (marked.sum() + labels.sum()) > 0.9

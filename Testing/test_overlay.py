@@ -76,6 +76,7 @@ def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) ->
         "focus_ratios": (0.453, 0.25, 0.08, 0.031, 0.01)[:levels],
         "model_name": "pancreas-ct",
         "model_version": "1.2.3",
+        "model_sha256": "0123456789abcdef",
         "asked": [],
     }
     return HandMade(**content | changes)
@@ -251,7 +252,7 @@ def test_what_is_written_on_it() -> None:
     written = texts(prediction, title="abdomen.nii.gz")
     assert f"Pancreas  {prediction.volume_ml:.1f} mL" in written
     assert "abdomen.nii.gz" in written
-    assert "Model pancreas-ct 1.2.3" in written
+    assert "Model pancreas-ct 1.2.3 (01234567)" in written
     assert "Research use only" in written
     for level, focus in enumerate(("45 %", "25 %", "8.0 %", "3.1 %"), start=1):
         assert f"Level {level}" in written

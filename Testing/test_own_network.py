@@ -516,7 +516,7 @@ def test_what_is_missing_is_named_where_nobody_can_be_asked(
 ) -> None:
     assert main(["models", "import", *map(str, files), "--name", "a", "--licence", "CC0"]) == 2
     error = capsys.readouterr().err
-    assert "Give --title, --labels, --spacing, --window" in error
+    assert "Give --title, --labels, --spacing-mm, --window" in error
     assert not own_models.exists()
 
 

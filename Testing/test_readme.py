@@ -8,6 +8,7 @@ from pathlib import Path
 
 import panel_driver
 import pytest
+import SimpleITK as sitk
 import typer
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.app.commands import application
@@ -117,6 +118,18 @@ def test_the_code_for_nodes_outside_slicer_works(volumeNode):  # noqa: N803
     assert len(result.attentionNodes) == 4
     assert result.probabilityNode is not None
     assert result.tableNode is not None
+
+
+def test_the_code_for_a_notebook_works(tmp_path, monkeypatch, capsys):
+    try:
+        find_model()
+    except ModelError as error:
+        pytest.skip(f"no trained model: {error}")
+    monkeypatch.chdir(tmp_path)
+    sitk.WriteImage(synthetic_abdomen(3, SPACING_MM).ct.to_sitk(), "scan.nii.gz")
+    exec(code_of("Python")[2], {})
+    assert 20 < float(capsys.readouterr().out.split()[0]) < 200
+    assert (tmp_path / "pancreas.nii.gz").is_file()
 
 
 def test_the_readme_gives_the_figures_of_the_card():

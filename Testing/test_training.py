@@ -35,6 +35,7 @@ from AttentionUNetSegmentLib.training.datasets import (
     load_case,
 )
 from AttentionUNetSegmentLib.training.losses import IGNORE
+from AttentionUNetSegmentLib.training.naming import next_version
 from AttentionUNetSegmentLib.training.patches import (
     AugmentationOptions,
     IntensityAugmentation,
@@ -44,7 +45,7 @@ from AttentionUNetSegmentLib.training.patches import (
     hide_organ,
     thicken_slices,
 )
-from AttentionUNetSegmentLib.training.pipeline import next_version, train_model
+from AttentionUNetSegmentLib.training.pipeline import train_model
 from AttentionUNetSegmentLib.training.recipes import Choices, locator_options, refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer

@@ -36,9 +36,9 @@ _SMALL_PX = 14.5
 _FONT = "DejaVu Sans"  # comes with Matplotlib, so it is there on every machine
 
 
-def render_overlay(
-    prediction: Prediction, file: Path, title: str, note: str = "", *, organ: str = "pancreas"
-) -> None:
+def draw_overlay(
+    prediction: Prediction, title: str, note: str = "", *, organ: str = "pancreas"
+) -> Figure:
     """Draw the organ in three planes and, below, the attention of each level on the axial slice.
 
     Slices are taken through the middle of the organ (of the scan where none was found) along the
@@ -46,23 +46,32 @@ def render_overlay(
 
     Args:
         prediction: only its slices are looked at; one attention map at a time is computed.
-        file: PNG file to write.
         title: what the scan is; its file's name, for instance.
         note: shown as a notice, such as that the scan is synthetic.
         organ: name of what was segmented.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _Drawing(prediction, organ).draw(title, note)
+    FigureCanvasAgg(figure)  # becomes its canvas
+    return figure
+
+
+def render_overlay(
+    prediction: Prediction, file: Path, title: str, note: str = "", *, organ: str = "pancreas"
+) -> None:
+    """Write what :func:`draw_overlay` draws as a PNG file.
 
     Raises:
         OSError: the file cannot be written.
     """
     import warnings
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = _Drawing(prediction, organ).draw(title, note)
+    figure = draw_overlay(prediction, title, note, organ=organ)
     with warnings.catch_warnings():
         # A name in a script that the font lacks shows as boxes; nobody needs to be told of each.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        FigureCanvasAgg(figure).print_png(str(file))
+        figure.savefig(str(file), format="png", dpi=_DPI, facecolor=_BACKGROUND)
 
 
 class _Drawing:
@@ -164,6 +173,8 @@ class _Drawing:
             headline = f"No {_shortened(self.organ, 30)} was found in this scan"
         notice = f"{_shortened(note, 60)}   ·   {RESEARCH_USE}" if note else RESEARCH_USE
         model = f"{prediction.model_name} {prediction.model_version}"
+        if prediction.model_sha256:
+            model += f" ({prediction.model_sha256[:8]})"
         self._text(_MARGIN_PX, 34, headline, 29, weight="bold")
         self._text(_MARGIN_PX, 80, _shortened(title, 84), 15.5, color=_QUIET)
         self._text(right, 39, notice, 19, weight="bold", color=_NOTICE, ha="right")

@@ -6,13 +6,29 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
-from ..inference.progress import ProgressCallback
+from ..wording import duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ..inference.progress import ProgressCallback
+
+
+class ShownProgress(Protocol):
+    """Takes what is done, as any progress callback; and lines that stay."""
+
+    def __call__(self, fraction: float, text: str) -> None:
+        """What is being done."""
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
 
 
 @contextmanager
-def shown_progress(plain_every_s: float = 20.0) -> Iterator[ProgressCallback]:
-    """Show a bar with stage and time left on stderr; it is gone in the end.
+def shown_progress(plain_every_s: float = 20.0) -> Iterator[ShownProgress]:
+    """Show a bar with stage and time left on stderr; it is gone in the end, its lines stay.
 
     Where stderr is no terminal, a line now and then, the first one only when the work has taken a
     while, so that a log is not flooded and a refused input is told in one line.
@@ -38,8 +54,7 @@ def shown_progress(plain_every_s: float = 20.0) -> Iterator[ProgressCallback]:
         *columns, console=Console(stderr=True), transient=True, speed_estimate_period=300.0
     )
     with bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda fraction, text: bar.update(task, completed=fraction, description=text)
+        yield _Bar(bar)
 
 
 def part_of(progress: ProgressCallback, start: float, end: float) -> ProgressCallback:
@@ -55,6 +70,18 @@ def part_of(progress: ProgressCallback, start: float, end: float) -> ProgressCal
     return report
 
 
+class _Bar:
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.task = bar.add_task("", total=1.0)
+
+    def __call__(self, fraction: float, text: str) -> None:
+        self.bar.update(self.task, completed=fraction, description=text)
+
+    def line(self, text: str) -> None:
+        self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 class _Lines:
     def __init__(self, every_s: float) -> None:
         self.every_s = every_s
@@ -67,12 +94,8 @@ class _Lines:
         self.last = now
         line = f"{text}: {100 * fraction:.0f} %"
         if fraction > 0.02:
-            line += f", about {_duration((now - self.began) * (1 - fraction) / fraction)} left"
-        print(line, file=sys.stderr, flush=True)
+            line += f", about {duration((now - self.began) * (1 - fraction) / fraction)} left"
+        self.line(line)
 
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    def line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)

@@ -47,7 +47,7 @@ class Prediction:
         timings_s: seconds by step.
         device: what computed, for people.
         warnings: sentences for the user.
-        model_name, model_version: of the card.
+        model_name, model_version, model_sha256: of the card, the last of its weights.
         clicks: those that led to it, in their order.
         pieces: how many separate ones the mask has.
         mean_probability: over the mask, on the network's grid; None where nothing was found.
@@ -69,6 +69,7 @@ class Prediction:
     clicks: tuple[Click, ...] = ()
     pieces: int = 0
     mean_probability: float | None = None
+    model_sha256: str = ""
 
     @property
     def levels(self) -> int:

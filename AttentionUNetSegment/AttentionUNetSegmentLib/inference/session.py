@@ -444,6 +444,7 @@ class Session:
             warnings=(),
             model_name=predictor.card.name,
             model_version=predictor.card.version,
+            model_sha256=predictor.card.weights.sha256 if predictor.card.weights else "",
             probability_map=None if look is None else look.probability,
             attention_maps=() if look is None else look.attention,
             clicks=clicks,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+AXIS_OF_LETTER = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+"""Of R, A, S, that on which a direction lies."""
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _FARTHEST_MM = 1e9  # beyond it, positions lose their millimetres and then overflow
 
 
@@ -53,6 +61,104 @@ class Volume:
         matrix.flags.writeable = False
         object.__setattr__(self, "ijk_to_ras", matrix)
 
+    @classmethod
+    def from_array(
+        cls,
+        array: np.ndarray,
+        affine: np.ndarray | None = None,
+        *,
+        spacing_mm: Sequence[float] | None = None,
+        orientation: str = "SPL",
+    ) -> Volume:
+        """A volume of an array, whose voxels it shares.
+
+        Args:
+            array: voxels. With an affine its axes are i, j, k, as in nibabel's images.
+            affine: 4x4, from the array's indices to RAS millimetres.
+            spacing_mm: or else the distance of the voxels along each axis of the array, the axes
+                in the order k, j, i, as in what SimpleITK gives; the first voxel is at 0, 0, 0.
+            orientation: with ``spacing_mm``, the directions in the patient in which the array's
+                indices grow, a letter an axis, of R, L, A, P, S, I. "SPL" is that of an axial stack
+                as scanners store it: slices from feet to head, rows to the back, columns to the
+                left.
+
+        Raises:
+            InputError: neither or both of affine and spacing are given, or they place nothing.
+        """
+        array = np.asarray(array)
+        if array.ndim != 3:
+            raise InputError(
+                f"A volume has three dimensions, but this array has {array.ndim}; give one 3D scan."
+            )
+        if (affine is None) == (spacing_mm is None):
+            raise InputError(
+                "An array does not say how large its voxels are or how it lies in the patient; "
+                "give its affine, or its spacing and orientation, one of both."
+            )
+        if spacing_mm is not None:
+            return cls(array, _matrix_of(spacing_mm, orientation))
+        matrix = np.array(affine, dtype=np.float64)
+        if matrix.shape != (4, 4):
+            raise InputError("The affine is a 4x4 matrix from the array's indices to RAS mm.")
+        return cls(array.transpose(2, 1, 0), matrix)
+
+    @classmethod
+    def from_sitk(cls, image: sitk.Image, name: str = "image") -> Volume:
+        """A SimpleITK image, whose voxels it shares.
+
+        Raises:
+            InputError: it is not one 3D image of real numbers.
+        """
+        from .reading import volume_from_image
+
+        return volume_from_image(image, name)
+
+    @classmethod
+    def from_nibabel(cls, image: Any) -> Volume:
+        """A nibabel image; the array becomes k, j, i.
+
+        Raises:
+            InputError: it is not one 3D image of real numbers.
+        """
+        array = np.asanyarray(image.dataobj)
+        while array.ndim > 3 and array.shape[-1] == 1:
+            array = array[..., 0]
+        return cls.from_array(array, image.affine)
+
+    def to_sitk(self) -> sitk.Image:
+        """A SimpleITK image with a copy of the voxels.
+
+        Raises:
+            InputError: its axes are sheared, which no such image holds.
+        """
+        import SimpleITK as sitk
+
+        self.require_right_angles()
+        ijk_to_lps = _LPS_TO_RAS @ self.ijk_to_ras
+        axes = ijk_to_lps[:3, :3] / self.spacing_mm
+        image = sitk.GetImageFromArray(np.ascontiguousarray(self.array))
+        image.SetSpacing(self.spacing_mm)
+        image.SetOrigin([float(value) for value in ijk_to_lps[:3, 3]])
+        image.SetDirection(axes.ravel().tolist())
+        return image
+
+    def to_nibabel(self) -> Any:
+        """A nibabel ``Nifti1Image``; its array is i, j, k."""
+        import nibabel
+
+        image = nibabel.Nifti1Image(self.array.transpose(2, 1, 0), self.ijk_to_ras)
+        image.header.set_xyzt_units("mm")
+        return image
+
+    def require_right_angles(self) -> None:
+        """Raise InputError where the axes are not at right angles, as label maps want them."""
+        axes = self.ijk_to_ras[:3, :3] / self.spacing_mm
+        if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+            raise InputError(
+                "The scan's slices are tilted against their stack, which neither SimpleITK images "
+                "nor label maps can hold here; use to_nibabel, save a .seg.nrrd, or resample it."
+            )
+
     @property
     def shape_ijk(self) -> tuple[int, int, int]:
         k, j, i = self.array.shape
@@ -78,6 +184,27 @@ class Volume:
         if array.shape != self.array.shape:
             raise ValueError(f"expected an array of shape {self.array.shape}, got {array.shape}")
         return Volume(array, self.ijk_to_ras)
+
+
+def _matrix_of(spacing_mm: Sequence[float], orientation: str) -> np.ndarray:
+    """i, j, k to RAS of an array that begins at 0, 0, 0; the arguments are in the order k, j, i."""
+    letters = orientation.upper() if isinstance(orientation, str) else ""
+    if sorted(AXIS_OF_LETTER.get(letter, -1) for letter in letters) != [0, 1, 2]:
+        raise InputError(
+            f"'{orientation}' is no orientation: name the direction of each axis of the array with "
+            "a letter of R or L, A or P, S or I, for example SPL."
+        )
+    steps = np.asarray(spacing_mm, dtype=np.float64)
+    if steps.shape != (3,) or not np.isfinite(steps).all() or (steps <= 0).any():
+        raise InputError(
+            "The spacing must be three distances above zero in mm, one for each axis of the array, "
+            f"not {spacing_mm}."
+        )
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    for axis, letter in enumerate(letters):
+        matrix[AXIS_OF_LETTER[letter], 2 - axis] = steps[axis] * (1 if letter in "RAS" else -1)
+    return matrix
 
 
 def reordered(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Volume:

@@ -31,6 +31,7 @@ from .installed import (
     installed_models,
     user_models_folder,
 )
+from .installing import install_model, remove_model
 from .store import Model, load_model, save_model, verify_model
 
 __all__ = [
@@ -49,10 +50,12 @@ __all__ = [
     "Usual",
     "WeightsFile",
     "find_model",
+    "install_model",
     "installed_folders",
     "installed_models",
     "load_model",
     "read_card",
+    "remove_model",
     "save_model",
     "user_models_folder",
     "verify_model",

@@ -18,7 +18,7 @@ FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 STAGES = ("locator", "refiner")
-OPTIONAL_KEYS = ("usual", "limitations")
+OPTIONAL_KEYS = ("usual", "limitations", "author")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
@@ -29,6 +29,11 @@ MOST_CARD_BYTES = 1_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WEIGHTS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def is_name(text: str) -> bool:
+    """Whether a model may be called so."""
+    return bool(_NAME.fullmatch(text))
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,7 @@ class ModelCard:
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
         limitations: where it fails, and what it was not tested on, a sentence each.
+        author: who made it and answers for it; empty where nobody is named.
         weights: filled by ``save_model``; a card that is read always has it.
 
     Raises:
@@ -186,6 +192,7 @@ class ModelCard:
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
     limitations: tuple[str, ...] = ()
+    author: str = ""
     weights: WeightsFile | None = None
 
     def __post_init__(self) -> None:
@@ -194,6 +201,8 @@ class ModelCard:
         checks.text(self.version, "version", 64)
         for key in ("title", "summary", "intended_use", "licence"):
             checks.text(getattr(self, key), key)
+        if self.author != "":
+            checks.text(self.author, "author", 300)
         citation = checks.items(self.citation, "citation", 0, 100)
         limitations = checks.items(self.limitations, "limitations", 0, 100)
         for name, texts in (("citation", citation), ("limitations", limitations)):

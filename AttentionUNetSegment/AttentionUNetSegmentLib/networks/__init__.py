@@ -1,5 +1,9 @@
 """The networks: FCN, UNet, ResUNet and AttentionUNet in 2D and 3D, behind one builder.
 
+    network = AttentionUNet(spatial_dims=3, in_channels=1, out_channels=2, channels=(16, 32, 64))
+
+or, from the plain config that a model's card stores,
+
     config = {"name": "AttentionUNet", "dimensions": 3, "in_channels": 3, "out_channels": 9,
               "channels": [16, 32, 64, 128, 192], "norm": "instance", "gate": "stable"}
     network = build_network(config)

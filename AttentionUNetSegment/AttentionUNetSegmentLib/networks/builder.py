@@ -35,10 +35,10 @@ def build_network(config: Mapping[str, Any] | NetworkConfig) -> SegmentationNetw
         config = NetworkConfig.from_mapping(config)
     network_class = NETWORKS[config.name]
     with torch.device("meta"):  # counts the parameters without allocating them
-        parameters = sum(p.numel() for p in network_class(config).parameters())
+        parameters = sum(p.numel() for p in network_class.from_config(config).parameters())
     if parameters > MAX_PARAMETERS:
         raise ModelError(
             f"The network's config describes {parameters:,} parameters; "
             f"at most {MAX_PARAMETERS:,} are allowed."
         )
-    return network_class(config)
+    return network_class.from_config(config)

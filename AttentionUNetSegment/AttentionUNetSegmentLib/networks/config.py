@@ -16,6 +16,8 @@ NORMS = ("batch", "instance", "group")
 UPSAMPLINGS = ("transposed", "interpolated")
 GATES = ("standard", "stable", "dual", "multi-scale", "multi-head")
 GATED_LEVELS = ("all", "deepest")
+CHANNELS = (64, 128, 256, 512, 1024)
+"""Of the published U-Net."""
 
 # A card comes from anywhere. These bounds leave room for any network of the literature and keep a
 # damaged or hostile card from asking for the machine's memory.
@@ -54,7 +56,7 @@ class NetworkConfig:
     dimensions: int
     in_channels: int
     out_channels: int
-    channels: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    channels: tuple[int, ...] = CHANNELS
     norm: str = "batch"
     upsampling: str = "transposed"
     gate: str = "standard"

@@ -18,11 +18,12 @@ class FCN(SegmentationNetwork):
     up, doubling by a transposed 4x4 convolution that starts as linear interpolation
     ("transposed") or by linear interpolation and a 3x3 convolution ("interpolated"); the last
     step to the image's grid is linear interpolation. With deep supervision the sums at the two
-    coarser strides are the deep logits.
+    coarser strides are the deep logits. Arguments as SegmentationNetwork.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__(config)
+    architecture = "FCN"
+
+    def build_layers(self, config: NetworkConfig) -> None:
         dimensions, classes = config.dimensions, config.out_channels
         levels = len(config.channels)
         self.stride = 2**levels

@@ -1,19 +1,23 @@
-"""What all networks have in common: how they are called and what they return."""
+"""What all networks have in common: how they are made, called, and what they return."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
+from ..errors import ModelError
 from .attention import resample_attention
 from .blocks import crop_to, pad_to_multiple
-from .config import NetworkConfig
+from .config import CHANNELS, NetworkConfig
 from .gates import AttentionGate, MultiScaleGate
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class NetworkOutput(NamedTuple):
@@ -34,22 +38,78 @@ class NetworkOutput(NamedTuple):
 
 
 class SegmentationNetwork(nn.Module, ABC):
-    """Base of the networks.
+    """Base of the networks. Arguments have the names that MONAI's networks give them.
 
-    A subclass sets `stride`, to a multiple of which every input is padded, `deep_strides`, and for
-    gates `gates` and `gated_levels`; its `forward_padded` does the work.
+    spatial_dims      2 or 3
+    in_channels       channels of the input image
+    out_channels      classes, background included
+    channels          feature channels a level, shallow to deep; the last is the bottleneck
+    strides           of the steps between the levels, for those who pass them to MONAI's networks:
+                      all must be 2
+    norm, upsampling, deep_supervision
+                      as in NetworkConfig
+
+    Raises ModelError, one clear sentence, for what cannot be built. Called with an image it returns
+    the logits as one tensor, so that it takes the place of any other network in a training loop or
+    in MONAI's inferers. `config` is what a model's card stores of it.
+
+    A subclass builds its layers in `build_layers`, where it sets `stride`, to a multiple of which
+    every input is padded, `deep_strides`, and for gates `gates` and `gated_levels`; its
+    `forward_padded` does the work.
     """
 
+    architecture: str  # its name in a config
     stride: int
     deep_strides: tuple[int, ...]
     gated_levels: tuple[int, ...]
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int] = CHANNELS,
+        strides: Sequence[int] | None = None,
+        *,
+        norm: str = "batch",
+        upsampling: str = "transposed",
+        deep_supervision: bool = False,
+    ) -> None:
+        config = NetworkConfig(
+            self.architecture,
+            spatial_dims,
+            in_channels,
+            out_channels,
+            tuple(channels),
+            norm,
+            upsampling,
+            deep_supervision=deep_supervision,
+        )
+        self._build(config, strides)
+
+    @classmethod
+    def from_config(cls, config: NetworkConfig) -> Self:
+        """The network that a config describes; `build_network` finds the class as well."""
+        network = cls.__new__(cls)
+        network._build(config)
+        return network
+
+    def _build(self, config: NetworkConfig, strides: Sequence[int] | None = None) -> None:
+        if strides is not None and list(strides) != [2] * (len(config.channels) - 1):
+            raise ModelError(
+                f"The network's strides must be {len(config.channels) - 1} times 2, one between "
+                f"each two levels, not {list(strides)}."
+            )
+        nn.Module.__init__(self)
         self.config = config
         self.deep_strides = ()
         self.gated_levels = ()
         self.gates = nn.ModuleList()
+        self.build_layers(config)
+
+    @abstractmethod
+    def build_layers(self, config: NetworkConfig) -> None:
+        """Make the layers that the config describes."""
 
     @abstractmethod
     def forward_padded(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
 
 from .blocks import DoubleConv, ResidualBlock, Upsampling, conv, max_pool
-from .config import NetworkConfig
+from .config import CHANNELS, NetworkConfig
 from .gates import build_gate
 from .network import SegmentationNetwork
 
@@ -22,13 +22,13 @@ class UNet(SegmentationNetwork):
 
     Sizes in 2D, 1 channel in, 2 classes, channels 64 to 1024, batch norm: 31,042,434 parameters
     with transposed upsampling; 34,525,954 with interpolated upsampling, the "34.5 M" of published
-    summaries.
+    summaries. Arguments as SegmentationNetwork.
     """
 
+    architecture = "UNet"
     make_block: Callable[[int, int, int, str], nn.Module] = DoubleConv
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__(config)
+    def build_layers(self, config: NetworkConfig) -> None:
         dimensions, norm, channels = config.dimensions, config.norm, config.channels
         make_block = type(self).make_block
         self.stride = 2 ** (len(channels) - 1)
@@ -84,6 +84,7 @@ class UNet(SegmentationNetwork):
 class ResUNet(UNet):
     """U-Net whose blocks are residual (Zhang et al. 2018, "Deep Residual U-Net")."""
 
+    architecture = "ResUNet"
     make_block = ResidualBlock
 
 
@@ -95,10 +96,53 @@ class AttentionUNet(UNet):
 
     Its four standard gates add 525,612 parameters to the sizes that UNet states: 31,568,046 with
     transposed, 35,051,566 with interpolated upsampling.
+
+        network = AttentionUNet(spatial_dims=3, in_channels=1, out_channels=2,
+                                channels=(16, 32, 64, 128, 256), norm="instance")
+        logits = network(image)
+        maps = network.get_attention_maps(image, resample=True)
+
+    Arguments as SegmentationNetwork, and
+
+    gate              one of `GATES`
+    gated_levels      "all" or "deepest"
+    heads             attention maps of one multi-head gate
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__(config)
+    architecture = "AttentionUNet"
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int] = CHANNELS,
+        strides: Sequence[int] | None = None,
+        *,
+        norm: str = "batch",
+        upsampling: str = "transposed",
+        deep_supervision: bool = False,
+        gate: str = "standard",
+        gated_levels: str = "all",
+        heads: int = 4,
+    ) -> None:
+        config = NetworkConfig(
+            self.architecture,
+            spatial_dims,
+            in_channels,
+            out_channels,
+            tuple(channels),
+            norm,
+            upsampling,
+            gate,
+            gated_levels,
+            deep_supervision,
+            heads,
+        )
+        self._build(config, strides)
+
+    def build_layers(self, config: NetworkConfig) -> None:
+        super().build_layers(config)
         self.gated_levels = config.gate_levels
         for level in self.gated_levels:
             f_l, f_g = config.channels[level - 1], config.channels[level]

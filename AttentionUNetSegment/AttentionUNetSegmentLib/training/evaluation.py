@@ -21,6 +21,7 @@ from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
 from ..inference.volume import Volume
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
+from ..wording import counted
 from .clicks import depth_mm, largest_error
 from .datasets import LabelledCase, find_cases, find_data_set, load_case
 from .error_pictures import CaseErrors, case_errors, draw_errors
@@ -177,8 +178,9 @@ class Evaluation:
             ]
             lines.append(f"| interval | {clicks} | {' | '.join(cells)} | | |")
             notes += [
-                f"{MEASURES[name].title} with {clicks} clicks is not defined in {one.undefined} of "
-                f"{one.count + one.undefined} cases, which its mean leaves out."
+                f"{MEASURES[name].title} with {counted(clicks, 'click')} is not defined "
+                f"in {one.undefined} of {counted(one.count + one.undefined, 'case')}, which its "
+                "mean leaves out."
                 for name, one in means.items()
                 if one.undefined
             ]

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import InputError, TrainingError
 from ..networks import focus_ratio
+from ..wording import counted
 from .writing import replace_text
 
 if TYPE_CHECKING:
@@ -230,7 +231,8 @@ class Evidence:
         """A verdict for each level, and the figures behind it."""
         cases = sorted({one.case for one in self.evidence})
         lines = [
-            f"Model {self.model} {self.version}, {len(cases)} {self.split} cases of {self.data}: "
+            f"Model {self.model} {self.version}, {counted(len(cases), f'{self.split} case')} of "
+            f"{self.data}: "
             f"{', '.join(cases)}.",
             "",
             *(f"- {level.sentence}" for level in self.levels),
@@ -376,17 +378,36 @@ class FocusCurves:
 def read_focus_ratios(run: Path) -> FocusCurves:
     """The focus ratios in the log of a training run: those of its training samples.
 
+    Args:
+        run: its folder, or that of one of its stages; of the whole run, the refiner's are taken.
+
     Raises:
         TrainingError: there is no log, or it has no focus ratios.
     """
+    if not (run / "log.jsonl").exists() and (run / "refiner").is_dir():
+        run = run / "refiner"
     steps, ratios = [], []
     for record in read_log(run):
         if record.get("focus_ratios"):
             steps.append(int(record["step"]))
             ratios.append(tuple(float(ratio) for ratio in record["focus_ratios"]))
     if not steps:
+        if _has_gates(run):
+            raise TrainingError(
+                f"The log of '{run}' has no focus ratios yet, though its network has gates: no "
+                "step of it was logged; train longer."
+            )
         raise TrainingError(f"The log of '{run}' has no focus ratios; its network has no gates.")
     return FocusCurves(tuple(steps), tuple(ratios))
+
+
+def _has_gates(run: Path) -> bool:
+    """Whether the network of a stage has them, by the options that it was trained with."""
+    try:
+        options = json.loads((run / "options.json").read_text("utf-8"))
+        return bool(options["network"]["name"] == "AttentionUNet")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError, ModelError, TrainingError
-from ..inference.device import choose_device, computes_bfloat16
+from ..inference.device import choose_device
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..models import (
@@ -33,11 +33,13 @@ from ..models import (
     save_model,
     user_models_folder,
 )
+from ..wording import counted
 from .cases import CaseFiles, CaseKind, DataSet, LabelledCase
 from .checker import require_sound
 from .datasets import find_cases, find_data_set, load_cases
 from .evaluation import Evaluation, evaluate_case
-from .pipeline import PRECISIONS, STAGES
+from .pipeline import STAGES, told_run
+from .precision import in_bfloat16, precision_named
 from .recipes import locator_options, refiner_options, trainings_of
 from .schedule import Budget, LearningRate
 from .splits import Split, held_out_split
@@ -62,6 +64,10 @@ MODEL_SUFFIX = "-finetuned"
 TITLE_SUFFIX = ", finetuned"
 RUN_FILE = "run.json"
 TRAINING_STARTS, TRAINING_ENDS = 0.1, 0.94  # of the progress bar; reading and measuring around it
+
+
+class NotBetter(TrainingError):  # noqa: N818
+    """The run is over, and its model is no better than the one that it started from."""
 
 
 @dataclass(frozen=True)
@@ -172,10 +178,7 @@ class FinetuningOptions:
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
             raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"'{self.precision}' is no precision; choose one of {', '.join(PRECISIONS)}."
-            )
+        object.__setattr__(self, "precision", precision_named(self.precision))
         minutes, steps = self.minutes, self.steps
         if minutes is not None and steps is not None:
             raise InputError("Give the budget in minutes or in steps, not in both.")
@@ -196,6 +199,7 @@ def finetune_model(
     output: Path,
     options: FinetuningOptions,
     progress: ProgressCallback | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Continue from a model on corrected cases, and write a new one if it is better.
 
@@ -207,6 +211,7 @@ def finetune_model(
             has too are learnt; its target must be one of them.
         output: of the run; the new model is ``output/model``, the comparison
             ``output/finetuning.md`` and ``.json``.
+        tell: told a line as training goes on, as by ``train_model``.
 
     Raises:
         InputError: an option is wrong.
@@ -254,7 +259,7 @@ def finetune_model(
         )
 
     before, original_before = measure(base, 0.06)
-    networks = _train(base, options, cases, held_out, output, device, report)
+    networks = _train(base, options, cases, held_out, output, device, report, tell)
     with tempfile.TemporaryDirectory() as temporary:
         # What is measured is what would be written, in half precision.
         candidate = Path(temporary) / "model"
@@ -272,7 +277,7 @@ def finetune_model(
     replace_text(output / "finetuning.json", json.dumps(outcome.to_json(), indent=1) + "\n")
     replace_text(output / "finetuning.md", outcome.to_markdown())
     if outcome.folder is None:
-        raise TrainingError(
+        raise NotBetter(
             f"The finetuned model is not better than {base.card.name} on the held-out cases (mean "
             f"Dice {before.mean_dice():.3f} before, {after.mean_dice():.3f} after), so no model "
             "was written; collect more cases, or ask for it even if it is worse."
@@ -330,8 +335,8 @@ def choose_held_out(data: DataSet, wanted: str, seed: int = 0) -> Split:
     patients = {case.patient for case in data.cases}
     if len(patients) < 2:
         raise TrainingError(
-            f"There are {_cases(len(data.cases))} of {len(patients)} patients, but one must be "
-            "held out to see whether finetuning helped; collect at least two."
+            f"The data hold {_cases(len(data.cases))} of {counted(len(patients), 'patient')}, but "
+            "one must be held out to see whether finetuning helped; collect at least two."
         )
     try:
         share = float(wanted)
@@ -414,11 +419,10 @@ def _train(
     output: Path,
     device: torch.device,
     report: ProgressCallback,
+    tell: Callable[[str], None],
 ) -> dict[str, nn.Module]:
     """The model's networks, those of the chosen stages trained further."""
-    bfloat16 = options.precision == "bf16" or (
-        options.precision == "auto" and computes_bfloat16(device)
-    )
+    bfloat16 = in_bfloat16(options.precision, device)
     networks = dict(base.networks)
     start = TRAINING_STARTS
     for name in _stages(base.card, options):
@@ -439,7 +443,7 @@ def _train(
             stage_progress,
             base.networks[name].state_dict(),
         )
-        networks[name] = trainer.run()
+        networks[name] = told_run(trainer, tell)
         start += span
     return networks
 
@@ -542,4 +546,4 @@ def finetuned_card(
 
 
 def _cases(count: int) -> str:
-    return "1 case" if count == 1 else f"{count} cases"
+    return counted(count, "case")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError, TrainingError
-from ..inference.device import choose_device, computes_bfloat16
+from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.resampling import bounds_ras, grid_of
 from ..models import (
@@ -27,13 +27,16 @@ from ..models import (
     Usual,
     find_model,
     load_model,
+    read_card,
     save_model,
 )
-from ..models.card import LARGEST_BYTES
+from ..models.card import CARD_FILE, LARGEST_BYTES
 from .cases import CaseFiles, DataSet, LabelledCase
 from .checker import require_sound
 from .datasets import find_cases, find_data_set, load_cases
 from .distributed import Processes
+from .naming import FIRST_VERSION, NO_LICENCE, Naming, data_terms, named
+from .precision import in_bfloat16, precision_named
 from .recipes import (
     SLICE_PIXELS,
     WINDOW_HU,
@@ -50,12 +53,10 @@ from .trainer import StageOptions, StageTrainer
 from .writing import replace_text
 
 STAGES = ("all", "locator", "refiner")
-PRECISIONS = ("auto", "bf16", "float32")
 LOCATOR_SHARE = 0.2
 """Of the budget: its images are coarse, and it only has to come near."""
 
 START_FILE = "start.json"
-MODEL_VERSION = "0.1.0"
 TARGET_COLOR = (249, 180, 111)
 
 
@@ -79,6 +80,8 @@ def train_model(
     choices: Choices | None = None,
     progress: ProgressCallback | None = None,
     note: Callable[[str], None] = lambda text: None,
+    tell: Callable[[str], None] = lambda text: None,
+    naming: Naming | None = None,
     processes: Processes | None = None,
 ) -> Path:
     """Train the locator and the refiner, or a 2D network, and write a model folder.
@@ -104,6 +107,9 @@ def train_model(
         folds: draw so many splits by patient, and use the ``fold``-th.
         choices: what to change in the recipe.
         note: told what a user should know of the data and of the networks that came out.
+        tell: told a line as training goes on: where the log of each stage is, loss and Dice at
+            every validation, and what each stage came to.
+        naming: what the model is called; see :class:`.naming.Naming` for what is chosen otherwise.
         processes: that train together, each on its own device; all call this function with the
             same arguments, and the first writes.
 
@@ -117,10 +123,12 @@ def train_model(
         DeviceError: the device is not there.
     """
     _check(stage, precision, minutes, steps, synthetic)
+    naming = naming or Naming()
+    naming.check()
     report = progress or ignore_progress
     together = processes or Processes()
     where = together.device or choose_device(device)
-    bfloat16 = precision == "bf16" or (precision == "auto" and computes_bfloat16(where))
+    bfloat16 = in_bfloat16(precision, where)
     found = _with_target(find_data_set(data), target)
     flat = _dimensions(found, dimensions, stage) == 2
     for warning in require_sound(found, lambda part, text: report(0.01 * part, text)):
@@ -184,7 +192,10 @@ def train_model(
             None if start is None else start.networks[name].state_dict(),
             processes=together,
         )
-        networks[name] = trainer.run() if stage in ("all", name) else trainer.state.average
+        if stage in ("all", name):
+            networks[name] = told_run(trainer, tell)
+        else:
+            networks[name] = trainer.state.average
         for finding in trainer.findings:
             note(f"The {name}: {finding}")
         minutes_done = round(trainer.state.elapsed_s / 60, 1)
@@ -193,14 +204,34 @@ def train_model(
     if together.is_first:
         card = model_card(found, options, cases, held_out, where, bfloat16)
         training = {**card.training, "processes": together.size, "done": done}
-        version = card.version
         if start is not None:
             training["started_from"] = _start_record(start.card)
-            version = next_version(start.card.version)
-        card = dataclasses.replace(card, version=version, training=training)
+        card = named(
+            dataclasses.replace(card, training=training),
+            naming,
+            data_terms(data),
+            output,
+            before=_model_before(output / "model"),
+            start=start.card if start else None,
+        )
         save_model(output / "model", card, networks, most_bytes=LARGEST_BYTES)
     report(1.0, "Done")
     return output / "model"
+
+
+def _model_before(folder: Path) -> ModelCard | None:
+    """The card of the model that a run wrote earlier."""
+    return read_card(folder) if (folder / CARD_FILE).exists() else None
+
+
+def told_run(trainer: StageTrainer, tell: Callable[[str], None]) -> nn.Module:
+    """Run a trainer, and tell a line at its start, at each validation and at its end."""
+    name = trainer.options.stage
+    trainer.on_validation = lambda step, record: tell(f"{name}, step {step}: {trainer.figures}")
+    tell(f"Training the {name}; its log is {trainer.log_file}")
+    network = trainer.run()
+    tell(f"{name}, done: {trainer.summary}")
+    return network
 
 
 def _with_target(found: DataSet, target: str | None) -> DataSet:
@@ -320,14 +351,6 @@ def _start_record(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def next_version(version: str) -> str:
-    """Of a model that was trained on: other weights never have the version of those before."""
-    numbers = re.fullmatch(r"(\d+)\.(\d+)\.\d+", version)
-    if numbers is None:
-        return f"{version}+trained.1"
-    return f"{numbers[1]}.{int(numbers[2]) + 1}.0"
-
-
 def _for_data(options: StageOptions, found: DataSet) -> StageOptions:
     """A recipe for a data set's labels and intensities."""
     return dataclasses.replace(
@@ -359,8 +382,7 @@ def _check(
 ) -> None:
     if stage not in STAGES:
         raise InputError(f"'{stage}' is no stage; choose one of {', '.join(STAGES)}.")
-    if precision not in PRECISIONS:
-        raise InputError(f"'{precision}' is no precision; choose one of {', '.join(PRECISIONS)}.")
+    precision_named(precision)
     if (minutes is None) == (steps is None):
         raise InputError("Give the training's budget in minutes or in steps, one of them.")
     if (minutes is not None and not minutes > 0) or (steps is not None and steps < 1):
@@ -384,23 +406,16 @@ def model_card(
     device: torch.device,
     bfloat16: bool,
 ) -> ModelCard:
-    """The card of a freshly trained model; ``evaluate --write-card`` adds the figures."""
-    kinds = {case.kind for case in train}
-    licence = "Research use; the terms of the training data apply"
-    citation: tuple[str, ...] = CITATIONS[:1]
-    if data.layout == "btcv" and "region" in kinds:
-        licence = "Weights CC BY-NC 4.0, research use; trained on BTCV and PANORAMA"
-        citation = CITATIONS
-    elif data.layout == "btcv":
-        licence, citation = "Research use; trained on BTCV, cite Landman et al. 2015", CITATIONS[:2]
+    """The card of a freshly trained model, to be named; ``evaluate --write-card`` adds the
+    figures."""
     return ModelCard(
-        name=re.sub(r"[^a-z0-9]+", "-", data.target.lower()).strip("-")[:60] + "-ct",
-        version=MODEL_VERSION,
-        title=f"{data.target.capitalize()} in abdominal CT",
+        name="unnamed",
+        version=FIRST_VERSION,
+        title=f"{data.target.capitalize()} in CT",
         summary=_summary(data, options),
         intended_use="Research use only; not a medical device.",
-        licence=licence,
-        citation=citation,
+        licence=NO_LICENCE,
+        citation=(METHOD,),
         intensity_window_hu=_window(data),
         labels=labels_of(data),
         target=data.target,
@@ -430,10 +445,8 @@ def _summary(data: DataSet, options: dict[str, StageOptions]) -> str:
     )
 
 
-CITATIONS = (
-    "Oktay et al. 2018, Attention U-Net: Learning Where to Look for the Pancreas, arXiv 1804.03999",
-    "Landman et al. 2015, Multi-Atlas Labeling Beyond the Cranial Vault (BTCV), Synapse syn3193805",
-    "Alves et al. 2024, PANORAMA (CC BY-NC 4.0)",
+METHOD = (
+    "Oktay et al. 2018, Attention U-Net: Learning Where to Look for the Pancreas, arXiv 1804.03999"
 )
 
 

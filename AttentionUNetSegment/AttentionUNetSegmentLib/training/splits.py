@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TrainingError
+from ..wording import counted
 from .cases import CaseFiles, DataSet
 from .writing import replace_text
 
@@ -70,7 +71,7 @@ def k_fold(cases: Sequence[CaseFiles], folds: int, seed: int = 0) -> list[Split]
     patients = _shuffled_patients(cases, seed)
     if not 2 <= folds <= len(patients):
         raise TrainingError(
-            f"{len(patients)} patients cannot be split into {folds} folds; choose 2 to "
+            f"{counted(len(patients), 'patient')} cannot be split into {folds} folds; choose 2 to "
             f"{len(patients)}."
         )
     return [_split(cases, set(patients[fold::folds])) for fold in range(folds)]

@@ -28,6 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import TrainingError
 from ..networks import SegmentationNetwork, build_network, focus_ratio
+from ..wording import counted, duration
 from .cases import LabelledCase
 from .clicks import draw_dispute, patch_grid, simulate_clicks
 from .distributed import Processes
@@ -242,6 +243,8 @@ class StageTrainer:
         self.processes = processes or Processes()
         self.share = self.processes.share(options.batch_size)
         self.findings: list[str] = []
+        self.loss_now: float | None = None
+        self.dice_now: float | None = None
         self.clickable = int(options.network["in_channels"]) == 3
         self.flat = int(options.network["dimensions"]) == 2
         # The layout that tensor cores want; on a CPU it is faster for pictures, not for volumes.
@@ -302,6 +305,7 @@ class StageTrainer:
         if self.checkpoint_file.exists():
             self._restore()
             self._forget_log_after(self.state.step)
+            self._recall_figures()
         # What was logged beyond the checkpoint is hidden, as the steps are done again.
         with self._writing():
             self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step)
@@ -409,6 +413,16 @@ class StageTrainer:
             lines = self.log_file.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= step]
             replace_text(self.log_file, "".join(line + "\n" for line in kept))
+
+    def _recall_figures(self) -> None:
+        """Loss and Dice of the log's last lines, for a run that is gone on with."""
+        if not self.log_file.exists():
+            return
+        for line in self.log_file.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            self.loss_now = record.get("loss", self.loss_now)
+            if record.get("validation_dice"):
+                self.dice_now = statistics.fmean(record["validation_dice"].values())
 
     def _log(self, record: dict[str, Any]) -> None:
         if self.board is None:
@@ -620,6 +634,8 @@ class StageTrainer:
     def _validated(self) -> None:
         """Judge the network, tell everybody, and remember it if it is the best."""
         record = self.processes.of_first(self.validate() if self.processes.is_first else None)
+        if record["validation_dice"]:
+            self.dice_now = statistics.fmean(record["validation_dice"].values())
         self._log(record)
         for finding in self.findings:
             self.report(self._fraction, finding)
@@ -700,22 +716,49 @@ class StageTrainer:
                 )
                 losses.append(record["loss"])
                 if state.step % options.log_every == 0:
-                    record["loss"] = float(np.mean(losses))
-                    losses.clear()
-                    self._log({**record, "elapsed_s": round(state.elapsed_s, 1)})
-                    self.report(fraction, f"Step {state.step}, loss {record['loss']:.3f}")
+                    self._log_step(record, losses)
+                    self.report(fraction, f"Step {state.step}, {self.figures}")
                 if self._is_due(since_validation) and self._fraction < 1:
+                    self.loss_now = float(np.mean(losses)) if losses else self.loss_now
                     self._validated()
                     last_validation = time.monotonic()
                 if now - last_save > options.checkpoint_every_s:
                     self._save()
                     last_save = time.monotonic()
             pool.shutdown(cancel_futures=True)
+        if losses:  # since the last line of the log
+            self._log_step(record, losses)
         if not self.stopped_early:
             self._validated()
         self._save()
         if self.board is not None:
             self.board.close()
+
+    def _log_step(self, record: dict[str, Any], losses: list[float]) -> None:
+        """Log the last step, with the mean loss since the line before."""
+        self.loss_now = float(np.mean(losses))
+        losses.clear()
+        elapsed_s = round(self.state.elapsed_s, 1)
+        self._log({**record, "loss": self.loss_now, "elapsed_s": elapsed_s})
+
+    @property
+    def figures(self) -> str:
+        """Loss and Dice, as far as they are known, for people."""
+        known = []
+        if self.loss_now is not None:
+            known.append(f"loss {self.loss_now:.3f}")
+        if self.dice_now is not None:
+            cases = counted(len(self.validation_looks), "validation case")
+            known.append(f"Dice {self.dice_now:.3f} on {cases}")
+        return ", ".join(known) or "no figures yet"
+
+    @property
+    def summary(self) -> str:
+        """What the run has come to, for people, and where its log is."""
+        state = self.state
+        steps = counted(state.step, "step")
+        best = "" if state.best is None else f", the best at step {state.best.step}"
+        return f"{steps} in {duration(state.elapsed_s)}, {self.figures}{best}; log: {self.log_file}"
 
     def _is_due(self, since_s: float) -> bool:
         """Whether it is time for a validation."""

@@ -17,18 +17,20 @@ from .checking import check_data
 from .evaluating import evaluate
 from .evidence import evidence
 from .experiments import experiments_application
-from .finetuning import finetune
+from .finetuning import FINETUNE_BEFORE, finetune
+from .help_text import add_commands
 from .models import models_application
 from .segmenting import demo, segment
 from .shared import SETTINGS
-from .training import train
+from .training import TRAIN_BEFORE, train
 
 HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that shows where it looked.
 
 Research use only; not for diagnosis or treatment."""
 
 application = typer.Typer(help=HELP, no_args_is_help=True, **SETTINGS)
-for _command in (
+add_commands(
+    application,
     segment,
     demo,
     batch,
@@ -38,8 +40,9 @@ for _command in (
     evaluate,
     evidence,
     benchmark,
-):
-    application.command()(_command)
+    train=TRAIN_BEFORE,
+    finetune=FINETUNE_BEFORE,
+)
 application.add_typer(experiments_application, name="experiments")
 application.add_typer(models_application, name="models")
 

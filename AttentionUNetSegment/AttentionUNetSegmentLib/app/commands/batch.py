@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...models import DEFAULT_MODEL
+from ...wording import counted
 from .shared import Device, DeviceOption, ModelOption, show_lines
 
 if TYPE_CHECKING:
@@ -117,10 +118,10 @@ def _show_plan(plan: Plan, options: BatchOptions) -> None:
     where = "here, one after the other"
     if options.ray is not None:
         where = "with Ray on this machine" if options.ray == "local" else f"on {options.ray}"
-    typer.echo(f"{len(plan.studies)} studies would run {where}:")
+    typer.echo(f"{counted(len(plan.studies), 'study', 'studies')} would run {where}:")
     for study in plan.studies:
-        clicks = f", {len(study.clicks)} clicks" if study.clicks else ""
-        slices = f", {len(study.files)} files" if study.files else ""
+        clicks = f", {counted(len(study.clicks), 'click')}" if study.clicks else ""
+        slices = f", {counted(len(study.files), 'file')}" if study.files else ""
         typer.echo(f"  {study.name}: {study.path}{slices}, model {study.model}{clicks}")
     for left_out in plan.left_out:
         typer.echo(f"Left out: {left_out.path}: {left_out.reason}")

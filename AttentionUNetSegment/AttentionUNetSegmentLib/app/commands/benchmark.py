@@ -52,6 +52,7 @@ def benchmark(
     from ..benchmark.running import run_benchmark
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
+    from ..terminal import show_markdown
 
     require("standalone", "torch", "slicer", "matplotlib")
     with shown_progress() as progress, extra_needed("standalone"):
@@ -66,4 +67,4 @@ def benchmark(
             progress=progress,
         )
         write_benchmark(measured, output)
-    typer.echo(to_markdown(measured), nl=False)
+    show_markdown(to_markdown(measured))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...wording import counted
 from .shared import show_lines
 
 
@@ -38,7 +39,7 @@ def check_data(
         {
             "Layout": found.layout,
             "Labels": ", ".join(f"{value} {name}" for value, name in enumerate(found.labels)),
-            "Cases": f"{len(found.cases)} of {patients} patients",
+            "Cases": f"{len(found.cases)} of {counted(patients, 'patient')}",
             "Split": f"{len(split.train)} to train on, {len(split.validation)} held out",
         }
     )

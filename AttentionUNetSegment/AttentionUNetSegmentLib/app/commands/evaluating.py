@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...models import DEFAULT_MODEL
-from .shared import Device, DeviceOption, ModelOption
+from .shared import Device, DeviceOption, ModelOption, Precision, PrecisionOption
 
 
 class Split(str, Enum):
@@ -18,14 +18,6 @@ class Split(str, Enum):
     VALIDATION = "validation"
     TRAIN = "train"
     ALL = "all"
-
-
-class Precision(str, Enum):
-    """Which numbers the networks compute in."""
-
-    AUTO = "auto"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
 
 
 def evaluate(
@@ -53,9 +45,7 @@ def evaluate(
         int, typer.Option(help="How many clicks a simulated user adds, one by one.", min=0)
     ] = 1,
     device: DeviceOption = Device.AUTO,
-    precision: Annotated[
-        Precision, typer.Option(help="auto is bfloat16 where the device has instructions for it.")
-    ] = Precision.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     robustness: Annotated[
         bool,
         typer.Option(
@@ -75,6 +65,7 @@ def evaluate(
     """
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
+    from ..terminal import show_markdown
 
     require("train", "torch", "monai", "scipy")
     with extra_needed("train"):
@@ -94,4 +85,4 @@ def evaluate(
             write_card=write_card,
             progress=progress,
         )
-    typer.echo(evaluation.to_markdown(), nl=False)
+    show_markdown(evaluation.to_markdown())

@@ -33,7 +33,7 @@ def evidence(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the training run with its log.jsonl, to plot the focus ratios.",
+            help="Folder of the training run, to plot the focus ratios through it.",
         ),
     ] = None,
     device: DeviceOption = Device.AUTO,
@@ -47,6 +47,7 @@ def evidence(
     from ..output_folder import output_folder
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
+    from ..terminal import show_markdown
 
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
@@ -64,4 +65,4 @@ def evidence(
         )
         names = {file.name for file in folder.staging.iterdir()}
         folder.publish([*sorted(names - {"evidence.json"}), "evidence.json"])
-    typer.echo(found.to_markdown(), nl=False)
+    show_markdown(found.to_markdown())

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import SETTINGS, Device, DeviceOption
-from .training import Precision
+from .help_text import add_commands
+from .shared import (
+    PRECISION_BEFORE,
+    SETTINGS,
+    Device,
+    DeviceOption,
+    Precision,
+    PrecisionOption,
+)
 
 if TYPE_CHECKING:
     from ...training.experiments.experiment import Report
@@ -67,21 +75,33 @@ SpacingOption = Annotated[
 ChannelsOption = Annotated[
     str, typer.Option(help="Feature channels of all networks, shallow to deep.")
 ]
-BatchOption = Annotated[int | None, typer.Option(help="Slices (8) or patches (2) a step.", min=1)]
+BatchSizeOption = Annotated[
+    int | None, typer.Option(help="Slices (8) or patches (2) a step.", min=1)
+]
 LearningRateOption = Annotated[float, typer.Option(help="Its peak, after warming up.")]
-ProgressiveOption = Annotated[
-    bool, typer.Option("--progressive", help="Gates open and at rest in the first half.")
+GatesOpenOption = Annotated[
+    float,
+    typer.Option(
+        help="Share of the budget with gates frozen and open, before they learn; 0.5 is "
+        "progressive training.",
+        min=0,
+        max=1,
+    ),
 ]
 WorkersOption = Annotated[
     int, typer.Option(help="Processes, with one thread each if there are several.", min=1)
 ]
-PrecisionOption = Annotated[
-    Precision, typer.Option(help="Numbers to compute in; auto takes bf16 where it is fast.")
-]
 
 
-@experiments_application.command()
+EXPERIMENTS_BEFORE = {
+    "--batch": "--batch-size",
+    "--progressive": "--gates-open=0.5",
+    **PRECISION_BEFORE,
+}
+
+
 def compare(
+    context: typer.Context,
     data: DataArgument,
     output: OutputOption,
     steps: StepsOption = None,
@@ -93,9 +113,9 @@ def compare(
     size: SizeOption = None,
     spacing_mm: SpacingOption = None,
     channels: ChannelsOption = "16,32,64,128,256",
-    batch: BatchOption = None,
+    batch_size: BatchSizeOption = None,
     learning_rate: LearningRateOption = 1e-3,
-    progressive: ProgressiveOption = False,
+    gates_open: GatesOpenOption = 0.0,
     workers: WorkersOption = 1,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = Precision.AUTO,
@@ -106,6 +126,7 @@ def compare(
     same command is given again; more --seeds add to those that are there.
     """
     _run(
+        context,
         "compare",
         data,
         output,
@@ -118,17 +139,17 @@ def compare(
         size=size,
         spacing_mm=spacing_mm,
         channels=channels,
-        batch=batch,
+        batch_size=batch_size,
         learning_rate=learning_rate,
-        progressive=progressive,
+        gates_open=gates_open,
         workers=workers,
         device=device,
         precision=precision,
     )
 
 
-@experiments_application.command()
 def ablate(
+    context: typer.Context,
     data: DataArgument,
     output: OutputOption,
     steps: StepsOption = None,
@@ -140,9 +161,9 @@ def ablate(
     size: SizeOption = None,
     spacing_mm: SpacingOption = None,
     channels: ChannelsOption = "16,32,64,128,256",
-    batch: BatchOption = None,
+    batch_size: BatchSizeOption = None,
     learning_rate: LearningRateOption = 1e-3,
-    progressive: ProgressiveOption = False,
+    gates_open: GatesOpenOption = 0.0,
     workers: WorkersOption = 1,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = Precision.AUTO,
@@ -152,6 +173,7 @@ def ablate(
     Options as for compare, which shares its runs if it is given the same folder.
     """
     _run(
+        context,
         "ablate",
         data,
         output,
@@ -164,16 +186,15 @@ def ablate(
         size=size,
         spacing_mm=spacing_mm,
         channels=channels,
-        batch=batch,
+        batch_size=batch_size,
         learning_rate=learning_rate,
-        progressive=progressive,
+        gates_open=gates_open,
         workers=workers,
         device=device,
         precision=precision,
     )
 
 
-@experiments_application.command()
 def report(
     experiment: Annotated[Experiment, typer.Argument(help="Whose tables.")],
     output: Annotated[
@@ -189,7 +210,18 @@ def report(
     _show(existing_report(experiment.value, output))
 
 
+add_commands(
+    experiments_application,
+    compare,
+    ablate,
+    report,
+    compare=EXPERIMENTS_BEFORE,
+    ablate=EXPERIMENTS_BEFORE,
+)
+
+
 def _run(
+    context: typer.Context,
     experiment: str,
     data: Path,
     output: Path,
@@ -203,16 +235,20 @@ def _run(
     size: int | None,
     spacing_mm: float | None,
     channels: str,
-    batch: int | None,
+    batch_size: int | None,
     learning_rate: float,
-    progressive: bool,
+    gates_open: float,
     workers: int,
     device: Device,
     precision: Precision,
 ) -> None:
+    from ..finished_run import FinishedRun, asked_for
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
 
+    run = FinishedRun(output, asked_for(context), [data], _results_of(experiment))
+    if run.told_again():
+        return
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
         from ...training.distributed import require_one_process
@@ -225,32 +261,53 @@ def _run(
         size=size,
         spacing_mm=spacing_mm,
         channels=_whole_numbers(channels),
-        batch=batch,
+        batch=batch_size,
         steps=steps,
         minutes=minutes,
         learning_rate=learning_rate,
-        gates_open_fraction=0.5 if progressive else 0.0,
+        gates_open_fraction=gates_open,
         precision=precision.value,
     )
     with shown_progress(plain_every_s=60.0) as progress:
-        _show(
-            run_experiment(
-                experiment,
-                data,
-                output,
-                settings,
-                networks=[name.strip() for name in networks.split(",")] if networks else (),
-                folds=folds,
-                seeds=seeds,
-                workers=workers,
-                device=device.value,
-                progress=progress,
-            )
+        report = run_experiment(
+            experiment,
+            data,
+            output,
+            settings,
+            networks=[name.strip() for name in networks.split(",")] if networks else (),
+            folds=folds,
+            seeds=seeds,
+            workers=workers,
+            device=device.value,
+            progress=progress,
+            tell=progress.line,
         )
+    _show(report)
+    if not report.unfinished and not report.failures:
+        run.keep(report.text)
+
+
+def _results_of(experiment: str) -> Callable[[Path], list[list[str | int]]]:
+    """What an experiment's folder holds when it is finished: its tables, and each run's result."""
+
+    def results(folder: Path) -> list[list[str | int]]:
+        files = [
+            *(folder / f"{experiment}.{kind}" for kind in ("md", "json")),
+            *sorted((folder / "runs").glob("*/result.json")),
+        ]
+        return [
+            [str(file.relative_to(folder)), file.stat().st_mtime_ns]
+            for file in files
+            if file.is_file()
+        ]
+
+    return results
 
 
 def _show(report: Report) -> None:
-    typer.echo(report.text, nl=False)
+    from ..terminal import show_markdown
+
+    show_markdown(report.text)
     for failure in report.failures:
         typer.echo(f"Failed: {failure}", err=True)
 

@@ -8,14 +8,26 @@ from typing import Annotated
 import typer
 
 from ...models import DEFAULT_MODEL
-from .shared import Device, DeviceOption, ModelOption
-from .training import Precision, Stage
+from .shared import (
+    PRECISION_BEFORE,
+    Device,
+    DeviceOption,
+    ModelOption,
+    Precision,
+    PrecisionOption,
+)
+from .training import Stage
+
+FINETUNE_BEFORE = {"--data": "", **PRECISION_BEFORE}
 
 
 def finetune(
+    context: typer.Context,
     data: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="The corrected cases, such as the panel collects."),
+        typer.Argument(
+            metavar="DATA", help="Folder of corrected cases, such as the panel collects."
+        ),
     ],
     output: Annotated[
         Path,
@@ -54,9 +66,7 @@ def finetune(
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides all that is drawn at random.", min=0)] = 0,
     device: DeviceOption = Device.AUTO,
-    precision: Annotated[
-        Precision, typer.Option(help="Numbers to compute in; auto takes bf16 where it is fast.")
-    ] = Precision.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
 ) -> None:
     """Train a model further on corrected cases.
 
@@ -64,13 +74,26 @@ def finetune(
     it is better than the old one on them. A run that was stopped goes on where it was when the same
     command is given again.
     """
+    from ..finished_run import (
+        FinishedRun,
+        asked_for,
+        installed_weights,
+        model_weights,
+        weights_of,
+    )
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
+    from ..terminal import show_markdown
 
+    asked = {**asked_for(context), "weights": weights_of(model)}
+    inputs = [data] if with_original is None else [data, with_original]
+    run = FinishedRun(output, asked, inputs, installed_weights if install else model_weights)
+    if run.told_again():
+        return
     require("train", "torch", "monai", "scipy")
     with extra_needed("train"):
         from ...training.distributed import require_one_process
-        from ...training.finetuning import FinetuningOptions, finetune_model
+        from ...training.finetuning import FinetuningOptions, NotBetter, finetune_model
     require_one_process()
     options = FinetuningOptions(
         original=with_original,
@@ -86,7 +109,20 @@ def finetune(
         device=device.value,
         precision=precision.value,
     )
+    told: list[str] = []
     with shown_progress(plain_every_s=60.0) as progress:
-        outcome = finetune_model(model, data, output, options, progress)
-    typer.echo(outcome.to_markdown())
-    typer.echo(f"Model: {outcome.folder}")
+
+        def tell(text: str) -> None:
+            told.append(text)
+            progress.line(text)
+
+        try:
+            outcome = finetune_model(model, data, output, options, progress, tell)
+        except NotBetter as error:
+            run.keep("", told[-1:], str(error))
+            raise
+    text = outcome.to_markdown()
+    show_markdown(text)
+    last = f"\nModel: {outcome.folder}\n"
+    typer.echo(last, nl=False)
+    run.keep(text + last, told[-1:])

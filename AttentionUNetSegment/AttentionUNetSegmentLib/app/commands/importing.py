@@ -41,7 +41,7 @@ def import_model(
     target: Annotated[
         str | None, typer.Option(help="The label that is segmented; the first after background.")
     ] = None,
-    spacing: Annotated[
+    spacing_mm: Annotated[
         str | None,
         typer.Option(metavar="I,J,K", help="Voxel spacing that it was trained on, mm."),
     ] = None,
@@ -73,7 +73,9 @@ def import_model(
     names = [text.strip() for text in labels.split(",")]
     first = names[1] if len(names) > 1 else None
     target = answers.get("target", target, "Label to segment", first, needed=False)
-    spacing = answers.get("spacing", spacing, "Voxel spacing of the training images I,J,K in mm")
+    spacing = answers.get(
+        "spacing-mm", spacing_mm, "Voxel spacing of the training images I,J,K in mm"
+    )
     window = answers.get("window", window, "Hounsfield units of 0 and 1", "-125,275")
     licence = answers.get("licence", licence, "Licence of the weights")
     version = answers.get("version", version, "Version", "1.0.0", needed=False)
@@ -84,7 +86,7 @@ def import_model(
     from ...models import installed_models, user_models_folder
     from ...models.importing import import_network
 
-    spacing_mm = _numbers(spacing, 3, "--spacing", "1,1,1")
+    spacings = _numbers(spacing, 3, "--spacing-mm", "1,1,1")
     window_hu = _numbers(window, 2, "--window", "-125,275")
     if output is None:
         same = [model.folder for model in installed_models() if model.card.name == name]
@@ -100,7 +102,7 @@ def import_model(
         name=name,
         title=title,
         labels=names,
-        spacing_mm=spacing_mm,
+        spacing_mm=spacings,
         intensity_window_hu=window_hu,
         licence=licence,
         target=target or None,

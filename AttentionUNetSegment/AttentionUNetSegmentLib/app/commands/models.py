@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...wording import counted
 from .exporting import export_onnx
+from .help_text import GroupedCommand, command_with
 from .importing import import_model
 from .shared import SETTINGS, show_lines
 
@@ -15,26 +20,97 @@ if TYPE_CHECKING:
     from ...models import InstalledModel
 
 models_application = typer.Typer(
-    help="List the installed models, verify them, bring one's own, or export one.", **SETTINGS
+    help="List the installed models, show, verify, install and remove them, bring one's own, or "
+    "export one.",
+    **SETTINGS,
 )
-models_application.command("import")(import_model)
-models_application.command("export-onnx")(export_onnx)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Of an installed model, or its folder.")
+]
 
 
 @models_application.callback(invoke_without_command=True)
-def list_models(context: typer.Context) -> None:
+def list_models(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the installed models, three lines each.
+
+    Name, version and title; what it does and how well; where it is.
+    """
     if context.invoked_subcommand is not None:
         return
     from ...models import MODELS_FOLDER, installed_models, user_models_folder
 
     models = installed_models()
+    if as_json:
+        _print_json([_in_short(model) for model in models])
+        return
     for model in models:
-        _show_model(model)
+        for line in _three_lines(model):
+            typer.echo(line)
     if not models:
         typer.echo(f"No model is installed in {MODELS_FOLDER} or {user_models_folder()}.")
 
 
-@models_application.command()
+@models_application.command(cls=GroupedCommand)
+def show(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Show all that a model's card says."""
+    from ...models import InstalledModel, find_model, read_card
+
+    folder = find_model(name)
+    card = read_card(folder)
+    if as_json:
+        _print_json(json.loads(card.to_json()) | {"folder": str(folder)})
+        return
+    _show_model(InstalledModel(folder, card))
+
+
+@models_application.command(cls=GroupedCommand)
+def install(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Of a model, such as DIR/model of a run.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="To install it under; its own unless given.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace one of your own models of that name.")
+    ] = False,
+) -> None:
+    """Put a trained model into the list that the panel and --model offer."""
+    from ...models import install_model
+    from ..requirements import require
+
+    require("standalone", "torch")
+    model = install_model(folder, name, replace)
+    typer.echo(f"{model.card.name} {model.card.version}: installed in {model.folder}")
+
+
+@models_application.command(cls=GroupedCommand)
+def remove(
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete one of your own models."""
+    from ...errors import InputError
+    from ...models import remove_model
+    from ...models.installing import removable
+
+    folder = removable(name)
+    if not yes:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise InputError(f"'{folder}' would be deleted for good; give --yes to do so.")
+        if not typer.confirm(f"Delete '{folder}' for good?"):
+            typer.echo("Nothing was removed.")
+            return
+    typer.echo(f"Removed: {remove_model(name)}")
+
+
+models_application.command("import", cls=command_with({"--spacing": "--spacing-mm"}))(import_model)
+models_application.command("export-onnx", cls=GroupedCommand)(export_onnx)
+
+
+@models_application.command(cls=GroupedCommand)
 def verify(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Name or folder; all unless given.")
@@ -54,6 +130,69 @@ def verify(
         typer.echo(f"{card.name} {card.version}: intact (SHA-256 {digest})")
 
 
+def _three_lines(model: InstalledModel) -> list[str]:
+    short = _in_short(model)
+    stages = ", ".join(
+        f"{name} {' x '.join(f'{step:g}' for step in spacing)} mm"
+        for name, spacing in short["spacing_mm"].items()
+    )
+    says = [short["target"], stages, "takes clicks" if short["takes_clicks"] else "sees no clicks"]
+    if short["dice"] is not None:
+        says.append(f"Dice {short['dice']:.3f} on {short['dice_on']}")
+    where = "of the extension" if short["of_extension"] else "your own"
+    if short["sha256"]:
+        where += f", {short['megabytes']:.1f} MB, SHA-256 {short['sha256'][:8]}"
+    return [
+        f"{short['name']} {short['version']}: {short['title']}",
+        f"  {'; '.join(says)}",
+        f"  {where}: {short['folder']}",
+    ]
+
+
+def _in_short(model: InstalledModel) -> dict[str, Any]:
+    """What tells models apart, as JSON has it."""
+    from ...models import MODELS_FOLDER
+
+    card, weights = model.card, model.card.weights
+    dice, dice_on = _dice(card.figures)
+    return {
+        "name": card.name,
+        "version": card.version,
+        "title": card.title,
+        "target": card.target,
+        "labels": [label.name for label in card.labels[1:]],
+        "spacing_mm": {name: list(stage.spacing_mm) for name, stage in card.stages.items()},
+        "takes_clicks": card.stages["refiner"].network["in_channels"] > 1,
+        "dice": dice,
+        "dice_on": dice_on,
+        "licence": card.licence,
+        "author": card.author,
+        "sha256": weights.sha256 if weights else None,
+        "megabytes": round(weights.bytes / 1e6, 1) if weights else None,
+        "of_extension": model.folder.parent == MODELS_FOLDER,
+        "folder": str(model.folder),
+    }
+
+
+def _dice(figures: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """Mean Dice without a click as ``evaluate --write-card`` and ``finetune`` write it, and of what
+    it is; None where a card, whose figures are free, has none in that form."""
+    for split, of_split in figures.items():
+        try:
+            of_split = of_split.get("after", of_split)
+            without = of_split["clicks"]["0"]
+            cases = len(without["cases"])
+            dice = float(without["mean"]["dice"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+        return dice, counted(cases, f"{split.replace('_', ' ')} case")
+    return None, None
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
 def _show_model(model: InstalledModel) -> None:
     card = model.card
     typer.echo(f"{card.name} {card.version}: {card.title}")
@@ -61,10 +200,11 @@ def _show_model(model: InstalledModel) -> None:
         "Summary": card.summary,
         "Use": card.intended_use,
         "Licence": card.licence,
+        **({"Author": card.author} if card.author else {}),
         "Folder": str(model.folder),
     }
     if card.weights:
-        lines["Weights"] = f"{card.weights.bytes / 1e6:.1f} MB"
+        lines["Weights"] = f"{card.weights.bytes / 1e6:.1f} MB, SHA-256 {card.weights.sha256}"
     show_lines(lines, "  ")
     if card.limitations:
         typer.echo("  Limitations")

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from .help_text import WholeSummaries
+
 # Help without rich: it is read by scripts too, and is there in half the time.
 SETTINGS: dict[str, Any] = {
+    "cls": WholeSummaries,
     "add_completion": False,
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
@@ -26,6 +29,18 @@ class Device(str, Enum):
     MPS = "mps"
 
 
+class Precision(str, Enum):
+    """Which numbers networks compute in."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
+PRECISION_BEFORE = {"--precision bf16": "--precision=bfloat16"}
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Numbers to compute in; auto takes bfloat16 where it is fast.")
+]
 DeviceOption = Annotated[
     Device, typer.Option(help="What computes; auto takes a GPU if there is one.")
 ]

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ...errors import InputError
-from .shared import Device, DeviceOption
+from .shared import PRECISION_BEFORE, Device, DeviceOption, Precision, PrecisionOption
 
 
 class Stage(str, Enum):
@@ -23,19 +23,14 @@ class Stage(str, Enum):
     REFINER = "refiner"
 
 
-class Precision(str, Enum):
-    """Which numbers training computes in."""
-
-    AUTO = "auto"
-    BF16 = "bf16"
-    FLOAT32 = "float32"
-
-
+TRAIN_BEFORE = PRECISION_BEFORE
 BUDGET, DATA, NETWORK = "Budget", "Data", "Network"
+MODEL = "Model"
 LOSS, OPTIMISATION, AUGMENTATION = "Loss", "Optimisation", "Augmentation"
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="Folder of labelled scans, of any layout."),
@@ -64,10 +59,36 @@ def train(
             rich_help_panel=BUDGET,
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Short name of the model; that of DIR.", rich_help_panel=MODEL),
+    ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option(help="A line that says what it segments.", rich_help_panel=MODEL),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the model; 0.1.0, and one more each time that it is trained on.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the weights; what the data's files say.", rich_help_panel=MODEL),
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option(help="Who answers for the model.", rich_help_panel=MODEL)
+    ] = None,
+    cite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORK", help="To cite. May be given several times.", rich_help_panel=MODEL
+        ),
+    ] = None,
     device: DeviceOption = Device.AUTO,
-    precision: Annotated[
-        Precision, typer.Option(help="Numbers to compute in; auto takes bf16 where it is fast.")
-    ] = Precision.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     seed: Annotated[int, typer.Option(help="Decides all that is drawn at random.", min=0)] = 0,
     target: Annotated[
         str | None,
@@ -327,12 +348,19 @@ def train(
     options.json. A run that was stopped goes on where it was when the same command is given again.
     torchrun starts it on several GPUs.
     """
+    from ..finished_run import FinishedRun, asked_for, model_weights, weights_of
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
 
+    asked = {**asked_for(context), "weights": weights_of(start_from)}
+    inputs = [data] if splits is None else [data, splits]
+    run = FinishedRun(output, asked, inputs, model_weights)
+    if run.told_again():
+        return
     require("train", "torch", "monai", "scipy")
     with extra_needed("train"):
         from ...training.distributed import launched_processes
+        from ...training.naming import Naming
         from ...training.pipeline import train_model
         from ...training.recipes import Choices
     choices = Choices(
@@ -376,11 +404,18 @@ def train(
         blur_voxels=_numbers(blur, "--blur", float, 2, zero=True),
     )
     notes: list[str] = []
+    told: list[str] = []
     with contextlib.ExitStack() as during:
         processes = during.enter_context(launched_processes(device.value))
         progress = (
             during.enter_context(shown_progress(plain_every_s=60.0)) if processes.is_first else None
         )
+
+        def tell(text: str) -> None:
+            if progress is not None:
+                told.append(text)
+                progress.line(text)
+
         folder = train_model(
             data,
             output,
@@ -400,13 +435,18 @@ def train(
             choices=choices,
             progress=progress,
             note=notes.append,
+            tell=tell,
+            naming=Naming(name, title, version, licence, author, tuple(cite or ())),
             processes=processes,
         )
     if not processes.is_first:
         return
+    notes = [f"Note: {note}" for note in notes]
     for note in notes:
-        typer.echo(f"Note: {note}", err=True)
-    typer.echo(f"Model: {folder}")
+        typer.echo(note, err=True)
+    out = f"Model: {folder}\n"
+    typer.echo(out, nl=False)
+    run.keep(out, [*(line for line in told if ", done: " in line), *notes])
 
 
 def _numbers(

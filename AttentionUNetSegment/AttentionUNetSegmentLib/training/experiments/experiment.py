@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 from ...errors import InputError, OutputError, TrainingError
 from ...inference.progress import ProgressCallback, ignore_progress
 from ...locking import alone_in
+from ...wording import counted, duration
 from ..cases import DataSet
+from ..precision import precision_named
 from ..splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from ..writing import replace_text
 from .markdown import NOTES, table_lines
@@ -56,6 +59,7 @@ def run_experiment(
     workers: int = 1,
     device: str = "auto",
     progress: ProgressCallback | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Train and judge the networks of an experiment, and write its tables and pictures.
 
@@ -72,6 +76,7 @@ def run_experiment(
         folds: parts that the patients are split into; 1 takes the data set's own split.
         seeds: how many; more than in an earlier call add to it.
         workers: processes, of one thread each if there are several.
+        tell: told a line for each run that is done.
 
     Raises:
         InputError: an option is wrong.
@@ -97,7 +102,7 @@ def run_experiment(
             splits = _prepared(found, folder, settings, folds)
             runs = _runs(comparisons, seeds, len(splits))
             job = TrainingJob(settings, data, tuple(splits), folder / RUNS_FOLDER, device)
-            _do_what_is_left(job, runs, folder, workers, report)
+            _do_what_is_left(job, runs, folder, workers, report, tell)
             report(1.0, "Writing the tables")
             return write_report(experiment, folder, runs, comparisons)
 
@@ -116,6 +121,8 @@ def _keep_settings(file: Path, settings: dict[str, Any]) -> None:
     settings = json.loads(json.dumps(settings))
     if file.exists():
         before = json.loads(file.read_text("utf-8"))
+        if "precision" in before:  # which was spelled otherwise once
+            before["precision"] = precision_named(before["precision"])
         changed = sorted(
             key for key in {*before, *settings} if before.get(key) != settings.get(key)
         )
@@ -134,7 +141,12 @@ def _runs(comparisons: Sequence[Comparison], seeds: int, folds: int) -> list[Run
 
 
 def _do_what_is_left(
-    job: TrainingJob, runs: Sequence[Run], folder: Path, workers: int, progress: ProgressCallback
+    job: TrainingJob,
+    runs: Sequence[Run],
+    folder: Path,
+    workers: int,
+    progress: ProgressCallback,
+    tell: Callable[[str], None],
 ) -> None:
     """Do the runs that have no result, and again those that failed."""
     left = []
@@ -142,7 +154,7 @@ def _do_what_is_left(
         result = load_result(folder / RUNS_FOLDER / run.name)
         if result is None or result.failure:
             left.append(run)
-    done = len(runs) - len(left)
+    done = ended = len(runs) - len(left)
 
     def report(fraction: float, text: str) -> None:
         progress((done + fraction * len(left)) / len(runs), text)
@@ -151,6 +163,16 @@ def _do_what_is_left(
         where = folder / RUNS_FOLDER / result.run.name
         where.mkdir(parents=True, exist_ok=True)
         save_result(where, result)
+        ended += 1
+        tell(f"{result.run.name}, {ended} of {len(runs)}: {_told(result)}; log: {where}/log.jsonl")
+
+
+def _told(result: RunResult) -> str:
+    """What a run came to, for people."""
+    if result.failure:
+        return f"failed: {result.failure}"
+    dice = statistics.fmean(case.scores["dice"] or 0.0 for case in result.cases)
+    return f"{counted(result.steps, 'step')} in {duration(result.elapsed_s)}, mean Dice {dice:.3f}"
 
 
 def existing_report(experiment: str, folder: Path) -> Report:
@@ -243,8 +265,8 @@ def _markdown(
     for table in tables:
         lines += table_lines(table)
     lines += [NOTES, ""]
-    hours = sum(one.elapsed_s for one in results) / 3600
-    lines += [f"Training took {hours:.1f} hours in all, counted over all runs.", ""]
+    took = duration(sum(one.elapsed_s for one in results))
+    lines += [f"Training took {took} in all, counted over all runs.", ""]
     lines += [f"![{name}]({name})" for name in pictures]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...wording import counted
 from ..evidence import PUBLISHED_FOCUS_RATIOS, percent
 from ..metrics import Mean
 from .tables import Row, Table
@@ -30,8 +31,9 @@ def table_lines(table: Table) -> list[str]:
     seeds = sorted({seed for seed, _ in table.cells})
     folds = sorted({fold for _, fold in table.cells})
     lines += [
-        f"{_count(table.cells, 'run')} a row ({_count(seeds, 'seed')}, {_count(folds, 'fold')}), "
-        f"{table.patients} patients, {table.cases} cases held out.",
+        f"{counted(len(table.cells), 'run')} a row ({counted(len(seeds), 'seed')}, "
+        f"{counted(len(folds), 'fold')}), "
+        f"{counted(table.patients, 'patient')}, {counted(table.cases, 'case')} held out.",
         "",
     ]
     reference = next(row.title for row in table.rows if row.key == comparison.reference)
@@ -59,7 +61,7 @@ def table_lines(table: Table) -> list[str]:
     for row in table.rows:
         lines += [f"- {row.title} failed, {failure}" for failure in row.failures]
     lines += [
-        f"- {row.idle} of {_count(range(row.runs), 'run')} of {row.title} found nothing in any "
+        f"- {row.idle} of {counted(row.runs, 'run')} of {row.title} found nothing in any "
         "case held out, which counts as a Dice of 0. More --steps would show whether it is only "
         "slower."
         for row in table.rows
@@ -72,10 +74,6 @@ def table_lines(table: Table) -> list[str]:
     return lines
 
 
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) > 1)}"
-
-
 def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(cells)} |" for cells in (heading, *rows)]
     return [lines[0], "|---" * len(heading) + "|", *lines[1:]]
@@ -83,7 +81,9 @@ def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> li
 
 def _cells(row: Row) -> list[str]:
     if not row.runs:
-        return [row.title, "", f"failed in all {len(row.failures)} runs", *[""] * 7]
+        which = "its" if len(row.failures) == 1 else "all"
+        failed = f"failed in {which} {counted(len(row.failures), 'run')}"
+        return [row.title, "", failed, *[""] * 7]
     difference, better, p = "reference", "", ""
     if row.difference is not None:
         one = row.difference

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...errors import AttentionUNetSegmentError, InputError, TrainingError
-from ...inference.device import choose_device, computes_bfloat16
+from ...inference.device import choose_device
 from ...inference.progress import ProgressCallback
 from ...inference.resampling import bounds_ras, grid_of
 from ...networks import NetworkConfig, SegmentationNetwork
@@ -20,6 +20,7 @@ from ..datasets import find_data_set
 from ..evidence import LevelEvidence, level_evidence
 from ..metrics import score
 from ..patches import AugmentationOptions, PatchOptions
+from ..precision import in_bfloat16, precision_named
 from ..schedule import Budget, LearningRate
 from ..splits import Split
 from ..trainer import StageOptions, StageTrainer
@@ -29,7 +30,6 @@ from .variants import VARIANTS
 from .whole import WholePrediction, predict_whole
 
 WINDOW_HU, WINDOW_PICTURE = (-125.0, 275.0), (0.0, 255.0)
-PRECISIONS = ("auto", "bf16", "float32")
 PATCH_SPACING_MM = 4.0
 TRAINING_SHARE = 0.95
 """Of a run's time, about; the rest is judging."""
@@ -85,10 +85,7 @@ class Settings:
                 raise InputError(f"The {name.replace('_', ' ')} must be above zero.")
         if not (self.steps or self.minutes or 0) > 0:
             raise InputError("The budget of a run must be above zero.")
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"'{self.precision}' is no precision; choose one of {', '.join(PRECISIONS)}."
-            )
+        precision_named(self.precision)
         for variant in VARIANTS.values():
             NetworkConfig.from_mapping(self.network(variant.key, found))
 
@@ -215,14 +212,13 @@ class TrainingJob:
         )
         device = choose_device(self.device)
         folder = self.folder / run.name
-        precision = self.settings.precision
         trainer = StageTrainer(
             stage_options(self.settings, run, found),
             train,
             _one_a_patient(held_out),
             folder,
             device,
-            precision == "bf16" or (precision == "auto" and computes_bfloat16(device)),
+            in_bfloat16(self.settings.precision, device),
             lambda fraction, text: progress(TRAINING_SHARE * fraction, text),
         )
         network = trainer.run()

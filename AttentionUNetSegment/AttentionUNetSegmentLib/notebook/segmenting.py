@@ -1,0 +1,107 @@
+"""``segment``: the whole job in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..models import DEFAULT_MODEL, find_model
+from .images import given_image
+from .predicted import ImagePrediction
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..inference.clicks import Click
+    from ..inference.predictor_cache import PredictorCache
+    from ..inference.progress import ProgressCallback
+
+
+def segment(
+    image: Any,
+    *,
+    spacing: Sequence[float] | None = None,
+    affine: np.ndarray | None = None,
+    orientation: str | None = None,
+    clicks: Sequence[Click | tuple[Sequence[float], bool]] = (),
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    precision: str = "auto",
+    tile_voxels: int | None = None,
+    check_orientation: bool = True,
+    progress: ProgressCallback | None = None,
+) -> ImagePrediction:
+    """Segment an organ in a CT.
+
+    The model is loaded in the first call and kept for the next ones.
+
+    Args:
+        image: the path of a NIfTI, NRRD or MetaImage file or of a DICOM folder; a SimpleITK image;
+            a nibabel image; or a NumPy array in Hounsfield units, with its affine or its spacing.
+        spacing: of an array: mm along each of its axes, in their order. Its axes are taken for
+            those of an axial stack, as SimpleITK's GetArrayFromImage gives it, unless orientation
+            says otherwise; a warning says so.
+        affine: of an array: 4x4, from its indices, in the order of its axes, to RAS mm, as nibabel
+            has it.
+        orientation: with spacing: the direction in the patient in which each axis of the array
+            grows, a letter an axis, of R, L, A, P, S, I: "SPL" for slices from feet to head, rows
+            to the back, columns to the left.
+        clicks: points inside and outside the organ, in the order in which they were placed: Click,
+            or (position in R, A, S mm, True for inside).
+        model: name of an installed model, or the path of a model's folder.
+        device: "auto", "cuda", "mps" or "cpu".
+        precision: "auto", "float32" or "bfloat16".
+        tile_voxels: the most voxels that go through a network at once.
+        check_orientation: compare an array or image with the way that it is said to lie: whether
+            the body runs on beyond the ends that are said to be feet and head, bones lie at the
+            back and lungs at the top. False for a scan that the check is wrong about. What is left
+            and what is right is not seen.
+        progress: called with the share that is done and a text.
+
+    Returns:
+        The result, with arrays in the order of the axes of what was given.
+
+    Raises:
+        InputError: the image cannot be used, or lies otherwise than is said.
+        ModelError: the model cannot be used.
+        DeviceError: the device is not there.
+    """
+    given = given_image(image, spacing, affine, orientation, check_orientation)
+    from ..inference.predictor_cache import PredictorOptions
+
+    options = PredictorOptions(find_model(model), device, precision, tile_voxels)
+    with _cache().predictor(options) as predictor:
+        prediction = predictor.predict(given.volume, _clicks(clicks), progress)
+        return ImagePrediction(given, prediction, predictor.model)
+
+
+@cache
+def _cache() -> PredictorCache:
+    from ..inference.predictor_cache import PredictorCache
+
+    return PredictorCache()
+
+
+def _clicks(clicks: Sequence[Click | tuple[Sequence[float], bool]]) -> list[Click]:
+    from ..inference.clicks import Click
+
+    made = []
+    for click in clicks:
+        if isinstance(click, Click):
+            made.append(click)
+            continue
+        try:
+            position, inside = click
+            r, a, s = (float(value) for value in position)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"'{click}' is no click: give (position in R, A, S mm, True for inside), for "
+                "example ((12.5, -30, 104), True)."
+            ) from error
+        if not isinstance(inside, bool):
+            raise InputError("A click's second part is True for inside and False for outside.")
+        made.append(Click((r, a, s), inside))
+    return made
