@@ -5,16 +5,42 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from .clicks import Click
 from .prediction import Prediction, Region
+from .progress import ProgressCallback, ignore_progress
 from .volume import Volume
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
 
 LEAST_SIDE_MM = 40.0
 """A smaller region of interest cannot hold a pancreas and what surrounds it."""
+
+
+def box_corners(text: str) -> np.ndarray:
+    """Read ``R,A,S,R,A,S``, two opposite corners of a box along R, A and S, in mm.
+
+    Returns:
+        Its eight corners, 8 x 3.
+
+    Raises:
+        InputError: the text is anything else.
+    """
+    try:
+        ends = np.array([float(part) for part in text.split(",")]).reshape(2, 3)
+    except ValueError:
+        ends = np.full((2, 3), np.nan)
+    if not np.isfinite(ends).all():
+        raise InputError(
+            f"'{text}' is no region: write R,A,S,R,A,S for two opposite corners of a box, in "
+            "millimetres, for example -20,-60,50,160,80,190."
+        )
+    return np.array([[ends[at, axis] for axis, at in enumerate(w)] for w in np.ndindex(2, 2, 2)])
 
 
 def region_of_box(volume: Volume, corners_ras: np.ndarray) -> Region:
@@ -83,3 +109,39 @@ def on_whole_scan(prediction: Prediction, volume: Volume, region: Region) -> Pre
     return dataclasses.replace(
         prediction, volume=volume, mask=mask, region=(shifted[0], shifted[1], shifted[2])
     )
+
+
+def predict_in_box(
+    predictor: Predictor,
+    volume: Volume,
+    corners_ras: np.ndarray,
+    clicks: Sequence[Click] = (),
+    progress: ProgressCallback = ignore_progress,
+) -> Prediction:
+    """Segment a scan, looking for the organ in a box only.
+
+    Args:
+        predictor: holds the model.
+        volume: the whole scan.
+        corners_ras: N x 3, the box's corners, in mm in the world.
+        clicks: all in the box.
+        progress: told what is being done.
+
+    Returns:
+        The prediction on the whole scan.
+
+    Raises:
+        InputError: the scan, the box or a click cannot be used.
+        MemoryError: not even the CPU's memory suffices.
+    """
+    from .doubts import scan_doubts
+    from .session import Session
+
+    region = region_of_box(volume, corners_ras)
+    check_clicks_in_region(volume, region, clicks)
+    # Of the whole scan: of a part, too little is seen to tell a CT.
+    warnings = scan_doubts(volume, predictor.card)
+    session = Session(predictor, crop(volume, region), checked=True, whole=False)
+    prediction = session.predict(clicks, progress)
+    prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
+    return on_whole_scan(prediction, volume, region)

@@ -108,6 +108,10 @@ def read_dicom_folder(folder: Path, on_warning: WarningCallback) -> Volume:
         InputError: there is none, or there are several (they are listed), or slices are missing.
     """
     name = folder.name or folder.resolve().name
+    return _read(_series_of_folder(folder, name, on_warning), name, on_warning)
+
+
+def _series_of_folder(folder: Path, name: str, on_warning: WarningCallback) -> _Series:
     images, unreadable = _headers(_files(folder, name))
     if not images:
         raise InputError(_no_images(folder, name, unreadable))
@@ -130,7 +134,7 @@ def read_dicom_folder(folder: Path, on_warning: WarningCallback) -> Volume:
         )
     if unreadable:
         on_warning(_left_out(unreadable, name))
-    return _read(series[0], name, on_warning)
+    return series[0]
 
 
 def read_dicom_file(path: Path, on_warning: WarningCallback) -> Volume:
@@ -139,6 +143,10 @@ def read_dicom_file(path: Path, on_warning: WarningCallback) -> Volume:
     Raises:
         InputError: as :func:`read_dicom_folder`.
     """
+    return _read(_series_of_file(path, on_warning), path.name, on_warning)
+
+
+def _series_of_file(path: Path, on_warning: WarningCallback) -> _Series:
     name = path.name
     chosen, _ = _headers([str(path)])
     if not chosen:
@@ -153,11 +161,28 @@ def read_dicom_file(path: Path, on_warning: WarningCallback) -> Volume:
         on_warning(_left_out(unreadable, path.parent.name))
     for one in series:
         if any(os.path.samefile(image.path, path) for image in one.images):
-            return _read(one, name, on_warning)
+            return one
     # Left out as a localizer, or as a copy of another file of the same image.
     if len(series) == 1 and any(i.instance == chosen[0].instance for i in series[0].images):
-        return _read(series[0], name, on_warning)
+        return series[0]
     raise InputError(f"'{name}' is not part of a CT volume: it is a single image or a localizer.")
+
+
+def dicom_files(path: Path) -> tuple[str, ...]:
+    """The files of the CT volume that is read from a DICOM folder or file, in spatial order.
+
+    Raises:
+        InputError: as :func:`read_dicom_folder`.
+    """
+
+    def told_when_read(text: str) -> None:
+        pass
+
+    if path.is_dir():
+        series = _series_of_folder(path, path.name or path.resolve().name, told_when_read)
+    else:
+        series = _series_of_file(path, told_when_read)
+    return tuple(image.path for image in series.images)
 
 
 def find_dicom_series(paths: Iterable[str]) -> list[FoundSeries]:

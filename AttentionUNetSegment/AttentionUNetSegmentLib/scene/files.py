@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,9 @@ def resultFileNames(levels: int) -> tuple[str, ...]:
     return (SEGMENTATION_FILE, PROBABILITY_FILE, *attention)
 
 
-def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
+def saveResult(
+    result: SceneResult, directory: str | Path, only: Collection[str] | None = None
+) -> tuple[Path, ...]:
     """Write our segment, the probability and the attention maps as compressed NRRD files.
 
     The files lie in the input volume's own coordinates, as its own file does: a parent transform
@@ -46,6 +48,9 @@ def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
     The scene is not changed. All files or none appear in the directory, which is made if need be;
     files of these names are replaced.
 
+    Args:
+        only: those of :func:`resultFileNames` that are wanted; all unless given.
+
     Returns:
         Their paths, in the order of :func:`resultFileNames`.
 
@@ -54,12 +59,16 @@ def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
         InputError: the segmentation lies under a non-linear transform other than the input's.
     """
     prediction = result.prediction
-    names = resultFileNames(prediction.levels)
+    ours = resultFileNames(prediction.levels)
+    names = [name for name in ours if only is None or name in only]
     directory = Path(directory)
     with _staging(directory, names) as staging:
-        _writeSegment(result, staging / names[0])
+        if SEGMENTATION_FILE in names:
+            saveSegment(result, staging / SEGMENTATION_FILE)
         nodes = (result.probabilityNode, *result.attentionNodes)
-        for level, name in enumerate(names[1:]):
+        for level, name in enumerate(ours[1:]):
+            if name not in names:
+                continue
             node = nodes[level] if level < len(nodes) else None
             if node is not None:
                 image = node.GetImageData()
@@ -72,8 +81,13 @@ def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
     return tuple(directory / name for name in names)
 
 
-def _writeSegment(result: SceneResult, path: Path) -> None:
-    """Our segment alone, on the input's grid, through a scene that is thrown away."""
+def saveSegment(result: SceneResult, path: Path) -> None:
+    """Write our segment alone (``.seg.nrrd``), on the input's grid and in its coordinates.
+
+    Raises:
+        OutputError: the segment is gone, or the file could not be written completely.
+        InputError: the segmentation lies under a non-linear transform other than the input's.
+    """
     import slicer
 
     source = result.segmentationNode
@@ -181,7 +195,7 @@ def _multiply(image: slicer.vtkOrientedImageData, matrix: np.ndarray) -> None:
 
 
 @contextmanager
-def _staging(directory: Path, names: tuple[str, ...]) -> Iterator[Path]:
+def _staging(directory: Path, names: Sequence[str]) -> Iterator[Path]:
     """A folder inside the directory whose files move into it in the end, or vanish."""
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     staging: Path | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...models import DEFAULT_MODEL
-from .shared import Device, DeviceOption, ModelOption, show_lines
+from .shared import ModelOption, NamedDeviceOption, show_lines
 
 if TYPE_CHECKING:
     from ..batch.batching import BatchOptions
@@ -58,7 +58,7 @@ def batch(
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
     model: ModelOption = DEFAULT_MODEL,
-    device: DeviceOption = Device.AUTO,
+    device: NamedDeviceOption = "auto",
 ) -> None:
     """Segment many studies.
 
@@ -75,7 +75,7 @@ def batch(
 
     if ray is None and (workers is not None or gpus_per_worker is not None):
         raise typer.BadParameter("--workers and --gpus-per-worker are for --ray.")
-    options = BatchOptions(output, device.value, tuple(also or ()), ray, workers, gpus_per_worker)
+    options = BatchOptions(output, device, tuple(also or ()), ray, workers, gpus_per_worker)
     check(options)
     find_model(model)
     plan = find_studies(sources, model, output)
@@ -108,8 +108,10 @@ def batch(
 
 
 def _more_at_once() -> str:
+    from ..requirements import install_command
+
     if importlib.util.find_spec("ray") is None:
-        return ": Ray is not installed (pip install 'attention-unet-segment[batch]')"
+        return f": Ray is not installed ({install_command('batch')})"
     return "; --ray runs several at once"
 
 
