@@ -546,11 +546,15 @@ def test_the_page_needs_nothing_else(tmp_path: Path, model: Path) -> None:
     batch(scans, "-o", tmp_path / "out", "--model", model)
     page = (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
     assert page.count("src='data:image/jpeg;base64,") == 2
-    assert not re.search(r"(src|href)\s*=\s*['\"](?!data:)", page)
+    assert not re.search(r"src\s*=\s*['\"](?!data:)", page)
+    links = re.findall(r"href='([^']*)'", page)
+    assert {"studies/scan0/", "studies/scan1/overlay.png"} <= set(links)
+    assert all((tmp_path / "out" / link).exists() for link in links)
     assert "http" not in page
     assert "url(" not in page
     assert "@import" not in page
-    assert "<script" not in page
+    assert page.count("<script>") == 1
+    assert page.count("<th scope='col'>") == 8
     assert "<b>" not in page
     assert "<svg" in page
     assert "Research use only" in page

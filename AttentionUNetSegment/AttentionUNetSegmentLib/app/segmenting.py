@@ -394,7 +394,7 @@ def write_segment(
 
 def check_format(suffix: str, volume: Volume) -> None:
     """Raise InputError where a file of that format cannot lie where the scan does."""
-    if suffix in LABELMAP_SUFFIXES and not has_right_angles(volume):
+    if suffix in LABELMAP_SUFFIXES and not has_right_angles(volume.ijk_to_ras):
         raise InputError(
             "The scan's slices are tilted against their stack, which a label map in a "
             f"{suffix} file cannot hold here; write a .seg.nrrd file instead."
@@ -418,7 +418,7 @@ def _segmented(
         scan = job.read()
     if check is not None:
         check(scan.volume)
-    if job.radiomics and not has_right_angles(scan.volume):
+    if job.radiomics and not has_right_angles(scan.volume.ijk_to_ras):
         raise InputError(
             "The scan's slices are tilted against their stack, which pyradiomics cannot measure; "
             "leave out --radiomics."
