@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +21,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.batch import batching, worker
 from AttentionUNetSegmentLib.app.batch.rows import Row
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
-from AttentionUNetSegmentLib.app.batch.summary import doubtful_first, doubts
+from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, doubts
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import InputError
 from batch_cases import hounsfield, results_of, save_model, write_scan, write_scans
@@ -559,6 +561,42 @@ def test_the_page_needs_nothing_else(tmp_path: Path, model: Path) -> None:
     assert "<svg" in page
     assert "Research use only" in page
     assert page.index("damaged") < page.index("scan0")
+
+
+def test_a_click_on_a_title_sorts_by_numbers_and_a_second_one_back() -> None:
+    """The page's script in a JavaScript engine, on a table of three rows."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node.js to run the page's script")
+    program = (
+        """
+        function head() {
+          const of = {};
+          return {
+            getAttribute: name => of[name], setAttribute: (name, value) => { of[name] = value; },
+            removeAttribute: name => { delete of[name]; },
+            addEventListener: (kind, act) => { of.act = act; }, click: () => of.act(),
+          };
+        }
+        const cell = (text, value) => ({textContent: text, dataset: {value: value}});
+        const row = (name, value) => ({cells: [cell(name), cell("", value)]});
+        const rows = [row("b", "88.47"), row("a", ""), row("c", "9.5")];
+        const body = {
+          rows: rows, append: one => { rows.splice(rows.indexOf(one), 1); rows.push(one); }
+        };
+        const heads = [head(), head()];
+        const document = {querySelectorAll: () => heads, querySelector: () => body};
+        const order = () => rows.map(one => one.cells[0].textContent).join("");
+        """
+        + SORTING
+        + """
+        heads[1].click(); const up = order();
+        heads[1].click(); const down = order();
+        heads[0].click(); console.log(up, down, order());
+        """
+    )
+    printed = subprocess.run([node, "-e", program], capture_output=True, text=True, check=True)
+    assert printed.stdout == "acb bca abc\n"
 
 
 # Other formats

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SUMMARY_FILE = "summary.html"
 MOST_PICTURES = 5000
-"""More pictures, of about 20 kB each, make a page that browsers take long to open."""
+"""More pictures, of about 25 kB each, make a page that browsers take long to open."""
 
 _PICTURE_PX = 560
 _ORGAN_PX = 220
@@ -50,13 +50,17 @@ svg { max-width: 100%; height: auto; } svg text { font: 13px system-ui, sans-ser
   .failed .doubt { color: #ff8d80; }
   svg text { fill: #c3cad3; } }
 """
-_SORTING = """
+SORTING = """
 document.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
   const up = head.getAttribute("aria-sort") !== "ascending";
   document.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
   head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  const compared = (a, b) => value(a).localeCompare(value(b), undefined, {numeric: true});
+  const value = row => {
+    const cell = row.cells[column], number = cell.dataset.value;
+    return number === undefined ? cell.textContent : number === "" ? -1e300 : Number(number);
+  };
+  const compared = (a, b) =>
+    typeof value(a) === "number" ? value(a) - value(b) : value(a).localeCompare(value(b));
   const body = document.querySelector("tbody");
   [...body.rows].sort((a, b) => up ? compared(a, b) : compared(b, a))
     .forEach(row => body.append(row));
@@ -129,7 +133,7 @@ def _page(directory: Path, rows: Sequence[Row]) -> Iterator[str]:
     yield "<div class='studies'>\n"
     for number, row in enumerate(doubtful_first(rows)):
         yield _article(directory, row, number < MOST_PICTURES)
-    yield f"</div><script>{_SORTING}</script></body></html>\n"
+    yield f"</div><script>{SORTING}</script></body></html>\n"
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
