@@ -289,8 +289,13 @@ def test_the_scan_itself_is_not_written_over(
         (["--no-attention"], {"segmentation.seg.nrrd", "probability.nrrd", "overlay.png"}),
         (["--no-probability"], {*RESULTS} - {"probability.nrrd", "report.json"}),
         (
-            ["--only", "mask", "--also", "nifti", "--also", "stl"],
-            {"segmentation.seg.nrrd", "segmentation.nii.gz", "segmentation.stl"},
+            ["--only", "mask", "--also", "nifti", "--also", "stl", "--also", "scene"],
+            {
+                "segmentation.seg.nrrd",
+                "segmentation.nii.gz",
+                "segmentation.stl",
+                "scene.mrml",
+            },
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

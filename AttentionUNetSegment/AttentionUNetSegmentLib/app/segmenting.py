@@ -47,6 +47,7 @@ ALSO_FILES = {
     "nifti": "segmentation.nii.gz",
     "stl": "segmentation.stl",
     "dicom-seg": "segmentation.dcm",
+    "scene": "scene.mrml",
 }
 """What is written beside the rest where it is asked for."""
 

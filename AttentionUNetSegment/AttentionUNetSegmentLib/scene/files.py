@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import OutputError
 from . import segments
+from .results import ATTENTION_COLORS, PROBABILITY_COLORS
 from .volumes import ijkToRas, imageFromArray, nodeToWorld, setIjkToRas, toVtkMatrix
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ def resultFileNames(levels: int) -> tuple[str, ...]:
     """Names of the files that :func:`saveResult` writes, in that order."""
     attention = (ATTENTION_FILE.format(level) for level in range(1, levels + 1))
     return (SEGMENTATION_FILE, PROBABILITY_FILE, *attention)
+
+
+def volumeTitles(levels: int) -> dict[str, tuple[str, str]]:
+    """Of the volumes among those files, by name: what they show, and the ID of their colours."""
+    _, probability, *attention = resultFileNames(levels)
+    titles = {probability: ("probability", PROBABILITY_COLORS)}
+    for level, name in enumerate(attention, start=1):
+        titles[name] = (f"attention level {level}", ATTENTION_COLORS)
+    return titles
 
 
 def saveResult(
@@ -66,6 +76,7 @@ def saveResult(
         if SEGMENTATION_FILE in names:
             saveSegment(result, staging / SEGMENTATION_FILE)
         nodes = (result.probabilityNode, *result.attentionNodes)
+        titles = volumeTitles(prediction.levels)
         for level, name in enumerate(ours[1:]):
             if name not in names:
                 continue
@@ -76,7 +87,7 @@ def saveResult(
                 array = prediction.attention(level) if level else prediction.probability()
                 image = imageFromArray(np.ascontiguousarray(array, dtype=np.float32))
                 del array
-            _writeImage(image, result.volumeNode, staging / name)
+            _writeImage(image, result.volumeNode, staging / name, *titles[name])
             del image
     return tuple(directory / name for name in names)
 
@@ -118,13 +129,28 @@ def saveSegment(result: SceneResult, path: Path) -> None:
 
 
 def _writeImage(
-    image: vtk.vtkImageData, volumeNode: slicer.vtkMRMLScalarVolumeNode, path: Path
+    image: vtk.vtkImageData,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    path: Path,
+    title: str,
+    colors: str,
 ) -> None:
-    """An image on the volume's grid, through a scene that is thrown away."""
+    """An image on the volume's grid, through a scene that is thrown away.
+
+    Its header says what it is and how to show it, for whoever reads headers: Slicer's own reader
+    takes none of it.
+    """
     import slicer
 
     scene = slicer.vtkMRMLScene()
     node = _addVolume(scene, volumeNode, image)
+    for key, value in (
+        ("Name", title),
+        ("Units", "1 (a share, from 0 to 1)"),
+        ("Window", "0 1"),
+        ("ColorMap", colors.rpartition("Node")[2]),
+    ):
+        node.SetAttribute(key, value)
     storage = scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
     # Zeros for the most part: higher levels take three times as long and gain a quarter.
     storage.SetCompressionParameter(storage.GetCompressionParameterFastest())

@@ -318,14 +318,8 @@ class _Writer:
         return node
 
     def _addDisplay(self, colors: str) -> slicer.vtkMRMLScalarVolumeDisplayNode:
-        display = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        display = addVolumeDisplay(self.scene, colors)
         self.undo.callback(self.scene.RemoveNode, display)
-        display.SetAndObserveColorNodeID(colors)
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(0, 1)
-        display.SetAutoThreshold(False)
-        display.SetThreshold(LOWER_THRESHOLD, 1)
-        display.SetApplyThreshold(True)
         return display
 
     def _followTransform(self, node: slicer.vtkMRMLTransformableNode) -> None:
@@ -360,6 +354,24 @@ class _Writer:
                 if belonging is not None:
                     self.scene.RemoveNode(belonging)
         self.scene.RemoveNode(node)
+
+
+def addVolumeDisplay(
+    scene: slicer.vtkMRMLScene, colors: str
+) -> slicer.vtkMRMLScalarVolumeDisplayNode:
+    """How a volume from 0 to 1 is shown: in colours, clear where it is low.
+
+    Args:
+        colors: ID of a colour node.
+    """
+    display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+    display.SetAndObserveColorNodeID(colors)
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0, 1)
+    display.SetAutoThreshold(False)
+    display.SetThreshold(LOWER_THRESHOLD, 1)
+    display.SetApplyThreshold(True)
+    return display
 
 
 def _parts(prediction: Prediction) -> Iterator[np.ndarray]:

@@ -48,6 +48,12 @@ class FurtherFiles:
             if name == "stl" and not segmented.prediction.found:
                 continue
             path = staging / ALSO_FILES[name]
+            if name == "scene":
+                from ...scene.scene_file import saveSceneFile
+
+                saveSceneFile(segmented.scene_result, staging, path)
+                written.append(path.name)
+                continue
             try:
                 check_format(_SUFFIXES[name], segmented.scan.volume)
                 write_segment(segmented, path, _SUFFIXES[name], self.dicom_files)

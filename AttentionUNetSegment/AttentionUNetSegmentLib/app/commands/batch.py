@@ -51,7 +51,8 @@ def batch(
         list[str] | None,
         typer.Option(
             metavar="FORMAT",
-            help="Write this beside the rest: nifti, stl or dicom-seg. May be given several times.",
+            help="Write this beside the rest: nifti, stl, dicom-seg or scene. May be given several "
+            "times.",
         ),
     ] = None,
     dry_run: Annotated[

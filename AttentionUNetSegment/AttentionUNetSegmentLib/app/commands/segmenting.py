@@ -35,6 +35,7 @@ class Further(str, Enum):
     NIFTI = "nifti"
     STL = "stl"
     DICOM_SEG = "dicom-seg"
+    SCENE = "scene"
 
 
 class Precision(str, Enum):
