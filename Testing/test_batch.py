@@ -200,6 +200,11 @@ def test_each_study_gets_the_files_of_the_contract_and_a_row(
     report = json.loads((out / "studies" / "scan1" / "report.json").read_text())
     assert float(rows[2]["volume_ml"]) == report["volume_ml"] > 0
     assert float(rows[2]["network_s"]) == report["timings_s"]["network"]
+    measured = report["statistics"]
+    for name in ("mean_hu", "sd_hu", "median_hu", "surface_mm2", "length_mm", "pieces"):
+        assert float(rows[2][name]) == measured[name]
+    extent = [float(rows[2][f"extent_{axis}_mm"]) for axis in "ras"]
+    assert extent == measured["extent_mm"]
     assert report["model"]["name"] == "chance"
     assert {path.name for path in out.iterdir()} - {".lock"} == {
         "results.csv", "sources.csv", "studies", "summary.html",
@@ -600,6 +605,20 @@ def test_a_click_on_a_title_sorts_by_numbers_and_a_second_one_back() -> None:
 
 
 # Other formats
+
+
+def test_a_format_that_cannot_hold_a_study_costs_that_file_and_a_warning(
+    tmp_path: Path, model: Path
+) -> None:
+    """A tilted gantry, and NIfTI: the study is done all the same."""
+    array = hounsfield()
+    write_slices(tmp_path / "in", array, stack(len(array), (0, 1, 2.5)))
+    out = tmp_path / "out"
+    assert batch(tmp_path / "in", "-o", out, "--model", model, "--also", "nifti") == 0
+    (row,) = table(out)
+    assert row["status"] == "done"
+    assert "segmentation.nii.gz' was not written" in row["warnings"]
+    assert {path.name for path in (out / "studies" / row["study"]).iterdir()} == CONTRACT
 
 
 def test_nifti_and_stl_hold_the_segment(tmp_path: Path, model: Path) -> None:
