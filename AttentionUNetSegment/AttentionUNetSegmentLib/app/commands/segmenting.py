@@ -278,7 +278,9 @@ def _dicom_files(place: Path, name: str) -> tuple[str, ...]:
     from ...errors import InputError
     from ...inference.dicom_series import dicom_files
     from ..batch.sources import IMAGE_SUFFIXES
+    from ..requirements import require
 
+    require("batch", "highdicom", "pydicom")
     if place.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(
             f"A DICOM Segmentation refers to the DICOM files of its scan, and '{name}' is none; "
