@@ -40,7 +40,7 @@ class AttentionUNetSegment(ScriptedLoadableModule):
         self.parent.title = _("Attention U-Net Segment")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["Segmentations", "Markups"]
-        self.parent.contributors = ["The AttentionUNetSegment contributors"]
+        self.parent.contributors = ["The AttentionUNetSegment maintainers"]
         self.parent.helpText = _(
             "Segments the pancreas in abdominal CT with an Attention U-Net, and shows where the "
             "network looked. Choose a CT, press <b>Segment pancreas</b>, and correct by clicks or "

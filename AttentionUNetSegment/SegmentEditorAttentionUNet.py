@@ -21,7 +21,7 @@ class SegmentEditorAttentionUNet(ScriptedLoadableModule):
         self.parent.title = _("Segment Editor Attention U-Net")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["Segmentations", "Markups"]
-        self.parent.contributors = ["The AttentionUNetSegment contributors"]
+        self.parent.contributors = ["The AttentionUNetSegment maintainers"]
         self.parent.hidden = True
         self.parent.helpText = _(
             "Adds the effect 'Attention U-Net' to the Segment Editor: click inside the pancreas, "

@@ -908,6 +908,6 @@ def test_a_missing_extra_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, missing, None)
-    words = (missing, f"pip install 'attention-unet-segment[{extra}]'")
+    words = (missing, "pip install ", {"train": '"monai>=', "standalone": '"slicer-core'}[extra])
     assert_refused(capsys, run(*arguments), *words)
     assert list(tmp_path.iterdir()) == []

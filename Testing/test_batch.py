@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +21,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.batch import batching, worker
 from AttentionUNetSegmentLib.app.batch.rows import Row
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
-from AttentionUNetSegmentLib.app.batch.summary import doubtful_first, doubts
+from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, doubts
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import InputError
 from batch_cases import hounsfield, results_of, save_model, write_scan, write_scans
@@ -198,6 +200,11 @@ def test_each_study_gets_the_files_of_the_contract_and_a_row(
     report = json.loads((out / "studies" / "scan1" / "report.json").read_text())
     assert float(rows[2]["volume_ml"]) == report["volume_ml"] > 0
     assert float(rows[2]["network_s"]) == report["timings_s"]["network"]
+    measured = report["statistics"]
+    for name in ("mean_hu", "sd_hu", "median_hu", "surface_mm2", "length_mm", "pieces"):
+        assert float(rows[2][name]) == measured[name]
+    extent = [float(rows[2][f"extent_{axis}_mm"]) for axis in "ras"]
+    assert extent == measured["extent_mm"]
     assert report["model"]["name"] == "chance"
     assert {path.name for path in out.iterdir()} - {".lock"} == {
         "results.csv", "sources.csv", "studies", "summary.html",
@@ -511,7 +518,7 @@ def test_a_missing_package_is_told_with_its_extra(
     scan = write_scan(tmp_path / "a.nrrd")
     assert batch(scan, "-o", tmp_path / "out", "--model", model, *options) == 2
     assert f"'{module}' is missing; install it with: " in (error := capsys.readouterr().err)
-    assert "attention-unet-segment[batch]" in error
+    assert f'"{module}>=' in error
     assert batch(scan, "-o", tmp_path / "out", "--model", model) == 0
     if module == "ray":
         assert "Ray is not installed" in capsys.readouterr().err
@@ -546,18 +553,72 @@ def test_the_page_needs_nothing_else(tmp_path: Path, model: Path) -> None:
     batch(scans, "-o", tmp_path / "out", "--model", model)
     page = (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
     assert page.count("src='data:image/jpeg;base64,") == 2
-    assert not re.search(r"(src|href)\s*=\s*['\"](?!data:)", page)
+    assert not re.search(r"src\s*=\s*['\"](?!data:)", page)
+    links = re.findall(r"href='([^']*)'", page)
+    assert {"studies/scan0/", "studies/scan1/overlay.png"} <= set(links)
+    assert all((tmp_path / "out" / link).exists() for link in links)
     assert "http" not in page
     assert "url(" not in page
     assert "@import" not in page
-    assert "<script" not in page
+    assert page.count("<script>") == 1
+    assert page.count("<th scope='col'>") == 8
     assert "<b>" not in page
     assert "<svg" in page
     assert "Research use only" in page
     assert page.index("damaged") < page.index("scan0")
 
 
+def test_a_click_on_a_title_sorts_by_numbers_and_a_second_one_back() -> None:
+    """The page's script in a JavaScript engine, on a table of three rows."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node.js to run the page's script")
+    program = (
+        """
+        function head() {
+          const of = {};
+          return {
+            getAttribute: name => of[name], setAttribute: (name, value) => { of[name] = value; },
+            removeAttribute: name => { delete of[name]; },
+            addEventListener: (kind, act) => { of.act = act; }, click: () => of.act(),
+          };
+        }
+        const cell = (text, value) => ({textContent: text, dataset: {value: value}});
+        const row = (name, value) => ({cells: [cell(name), cell("", value)]});
+        const rows = [row("b", "88.47"), row("a", ""), row("c", "9.5")];
+        const body = {
+          rows: rows, append: one => { rows.splice(rows.indexOf(one), 1); rows.push(one); }
+        };
+        const heads = [head(), head()];
+        const document = {querySelectorAll: () => heads, querySelector: () => body};
+        const order = () => rows.map(one => one.cells[0].textContent).join("");
+        """
+        + SORTING
+        + """
+        heads[1].click(); const up = order();
+        heads[1].click(); const down = order();
+        heads[0].click(); console.log(up, down, order());
+        """
+    )
+    printed = subprocess.run([node, "-e", program], capture_output=True, text=True, check=True)
+    assert printed.stdout == "acb bca abc\n"
+
+
 # Other formats
+
+
+def test_a_format_that_cannot_hold_a_study_costs_that_file_and_a_warning(
+    tmp_path: Path, model: Path
+) -> None:
+    """A tilted gantry, and NIfTI: the study is done all the same."""
+    array = hounsfield()
+    write_slices(tmp_path / "in", array, stack(len(array), (0, 1, 2.5)))
+    out = tmp_path / "out"
+    assert batch(tmp_path / "in", "-o", out, "--model", model, "--also", "nifti") == 0
+    (row,) = table(out)
+    assert row["status"] == "done"
+    assert "segmentation.nii.gz' was not written" in row["warnings"]
+    assert {path.name for path in (out / "studies" / row["study"]).iterdir()} == CONTRACT
 
 
 def test_nifti_and_stl_hold_the_segment(tmp_path: Path, model: Path) -> None:

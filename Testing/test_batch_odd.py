@@ -13,9 +13,11 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from AttentionUNetSegmentLib.app.batch import further_files, worker
+from AttentionUNetSegmentLib.app import segmenting
+from AttentionUNetSegmentLib.app.batch import worker
 from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, Row, write_table
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
+from AttentionUNetSegmentLib.app.nifti_label_map import write_label_map
 from AttentionUNetSegmentLib.app.output_folder import SOURCES_FILE
 from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.inference.reading import read_volume
@@ -228,7 +230,7 @@ def test_a_format_that_cannot_be_written_loses_that_file_only(
     def fails(*_: object) -> None:
         raise problems[number]
 
-    monkeypatch.setattr(further_files, "write_labelmap", fails)
+    monkeypatch.setattr(segmenting, "write_label_map", fails)
     write_scan(tmp_path / "scans" / "a.nrrd")
     for number in range(2):
         out = tmp_path / f"out{number}"
@@ -246,7 +248,7 @@ def test_a_format_that_cannot_be_written_loses_that_file_only(
 def test_a_label_map_keeps_the_place_of_a_tilted_stack(tmp_path: Path, shear: float) -> None:
     place = np.array([[-0.7, 0, 0, 5], [0, -0.8, shear, 6], [0, 0, 2.5, 7], [0, 0, 0, 1]])
     prediction = hand_made(Volume(np.zeros((9, 11, 13), np.int16), place))
-    further_files.write_labelmap(prediction, tmp_path / "a.nii.gz")
+    write_label_map(prediction, tmp_path / "a.nii.gz")
     image = nibabel.load(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, prediction.mask)
     np.testing.assert_allclose(image.affine, place, atol=1e-5)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from AttentionUNetSegmentLib.app.batch.dicom_seg import write_dicom_seg
 from AttentionUNetSegmentLib.app.batch.rows import Row
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
+from AttentionUNetSegmentLib.inference.reading import read_volume
+from AttentionUNetSegmentLib.scene import PANCREAS
 from batch_cases import hounsfield, save_model, write_scan
+from odd_inputs import FRAMES_WHOLE, OddSeries, write_frames
 from test_reading import AXIAL, stack, write_slices
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
@@ -120,7 +125,11 @@ def test_it_refers_to_its_slices_and_has_the_right_codes(tmp_path: Path, model: 
         assert image.ReferencedSOPInstanceUID == expected
 
     (segment,) = dataset.SegmentSequence
-    assert segment.SegmentLabel == "pancreas"
+    assert segment.SegmentLabel == "Pancreas"
+    from highdicom.color import CIELabColor
+
+    shown = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb()
+    assert shown == pytest.approx(PANCREAS.color, abs=2)
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     for sequence, value, meaning in (
         (segment.SegmentedPropertyCategoryCodeSequence, "123037004", "Anatomical Structure"),
@@ -130,6 +139,37 @@ def test_it_refers_to_its_slices_and_has_the_right_codes(tmp_path: Path, model: 
         assert (sequence[0].CodeValue, sequence[0].CodeMeaning) == (value, meaning)
     (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("chance", "7")
+
+
+@pytest.mark.parametrize("order", FRAMES_WHOLE[:3])
+def test_frames_in_any_order_get_the_planes_that_lie_there(order: str, tmp_path: Path) -> None:
+    """An Enhanced CT is one file, whose frames may run from head to feet, or anyhow."""
+    case = OddSeries(
+        slices=6, rows=4, columns=5, dtype="i2", bits=16, syntax="explicit", slope=1.0,
+        intercept=-1024.0, axes="axial", spacing=(0.7, 0.9), step=2.5, oddity=order, seed=1,
+    )  # fmt: skip
+    source = tmp_path / "frames.dcm"
+    write_frames(case, source)
+    dataset = pydicom.dcmread(source)
+    dataset.FrameOfReferenceUID = "1.2.826.0.1.3680043.2.1125.77"
+    for name in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate",
+                 "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
+        setattr(dataset, name, "")
+    dataset.save_as(source)
+    volume = read_volume(source)
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[1, 2, 3] = mask[4, 1, 0] = 1
+    prediction = SimpleNamespace(
+        mask=mask, volume=volume, found=True, model_name="m", model_version="1"
+    )
+    write_dicom_seg(prediction, PANCREAS, [str(source)], tmp_path / "seg.dcm")
+    read = highdicom.seg.segread(tmp_path / "seg.dcm").get_volume(
+        combine_segments=True, rescale_fractional=False
+    )
+    places = np.argwhere(read.array) @ read.affine[:3, :3].T + read.affine[:3, 3]
+    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
+    expected = np.argwhere(mask)[:, ::-1] @ to_lps[:3, :3].T + to_lps[:3, 3]
+    assert np.allclose(places[places[:, 2].argsort()], expected, atol=1e-3)
 
 
 def test_it_is_the_same_but_for_the_time_when_it_was_made(tmp_path: Path, model: Path) -> None:

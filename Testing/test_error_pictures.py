@@ -85,3 +85,14 @@ def test_the_worst_cases_come_first_and_nothing_found_is_drawn_too(tmp_path: Pat
     )
     assert one.std() > 0
     np.testing.assert_array_equal(drawn, worst)
+
+
+def test_the_greys_of_the_scan_stay_in_the_picture(tmp_path: Path) -> None:
+    """A picture of 256 colours in all keeps a dozen greys of a smooth rise."""
+    rise = np.tile(np.linspace(0, 1, 200), (60, 1))
+    nothing = np.zeros(rise.shape, bool)
+    panel = Panel("rise", rise, nothing, nothing)
+    draw_errors([CaseErrors("case", 0.5, (panel, panel, panel))], tmp_path / "errors.png")
+    with Image.open(tmp_path / "errors.png") as picture:
+        greys = {pixel for _, pixel in picture.convert("RGB").getcolors(1 << 20)}
+    assert len({r for r, g, b in greys if r == g == b}) > 100

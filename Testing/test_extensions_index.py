@@ -147,16 +147,25 @@ def test_the_licence_is_at_the_root_and_named_in_the_readme():
     assert "Apache License 2.0" in README
 
 
+def test_the_maintainers_are_the_same_wherever_they_are_named():
+    name, mailbox = re.fullmatch(r"(.+) \((\S+@\S+)\)", setting("EXTENSION_CONTRIBUTORS")).groups()
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'- name: "{name}"\n    email: "{mailbox}"' in citation
+    for module in MODULE.glob("*.py"):
+        assert f'parent.contributors = ["{name}"]' in module.read_text(encoding="utf-8")
+
+
 HEADINGS = (
     "Install",
     "Tutorial",
+    "Run it",
+    "Command line",
+    "Python",
     "Modules and effect",
     "The model",
     "What it is not good for",
-    "Uninstall",
-    "Command line",
-    "Python",
     "Train on your own data",
+    "Uninstall",
     "In depth",
     "Cite",
     "Contribute",
@@ -210,6 +219,7 @@ def test_the_top_level_holds_what_a_tool_looks_for_there_and_no_more():
         "LICENSE",
         "CITATION.cff",
         "pyproject.toml",
+        "setup.py",
         ".ci",
         ".github",
         ".gitattributes",

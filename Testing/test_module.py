@@ -613,9 +613,11 @@ def test_measures_are_shown_when_the_section_is_unfolded(driver, ct):
     driver.segment()
     driver.unfold("result")
     table = driver.ui.statisticsTable
-    assert driver.pump(lambda: table.rowCount == 4, 5)
-    rows = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(4)}
-    assert rows["Mean"] == "400 HU"
+    assert driver.pump(lambda: table.rowCount == 7, 5)
+    rows = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(7)}
+    assert rows["Mean"].startswith("400 ± ")
+    assert rows["Median"] == "400 HU"
+    assert rows["Pieces"] == "1"
     assert float(rows["Volume"].split()[0]) == pytest.approx(4 / 3 * np.pi * 2.4**3, rel=0.15)
 
 

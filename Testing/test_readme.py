@@ -77,6 +77,36 @@ def test_every_command_that_is_named_is_one(page):
             assert name in known.commands, f"{page.name}: {line}"
 
 
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_every_install_line_works_from_a_clone_in_any_shell(page):
+    """There is no entry in a package index; cmd takes no single quotes; PowerShell takes no &&."""
+    text = shown(page)
+    assert "attention-unet-segment[" not in text
+    for line in re.findall(r"pip install[^`\n]*", text):
+        assert "'" not in line, line
+        assert "--quiet" not in line, line
+        assert not re.search(r"(?<![\"\w])\.\[", line), line
+    for block in re.findall(r"```bat\n(.*?)```", text, re.DOTALL):
+        assert "&&" not in block
+        assert "/bin/" not in block
+
+
+@pytest.mark.parametrize("heading", ["Run it", "Test it"])
+def test_what_starts_from_a_bare_clone_is_one_line(heading):
+    text = shown(ROOT / "README.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    first = re.search(r"```sh\n(.*?)```", text, re.DOTALL)
+    assert first is not None
+    assert first.group(1).count("\n") == 1
+    assert first.group(1).startswith("python3 -m venv .venv && ")
+
+
+def test_the_contents_lead_to_every_part():
+    text = shown(ROOT / "README.md")
+    parts = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    contents = text.partition("\n## ")[0]
+    assert re.findall(r"\[([^\]]+)\]\(#", contents) == parts
+
+
 def code_of(heading: str) -> list[str]:
     """The blocks of Python below a heading of the README."""
     section = shown(ROOT / "README.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]

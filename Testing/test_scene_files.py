@@ -20,6 +20,7 @@ import slicer
 from AttentionUNetSegmentLib.errors import OutputError
 from AttentionUNetSegmentLib.scene import files
 from AttentionUNetSegmentLib.scene.export import exportLabelmap
+from AttentionUNetSegmentLib.scene.scene_file import saveSceneFile
 from scene_helpers import (
     PLACES,
     SHAPE,
@@ -81,6 +82,47 @@ def test_files_have_the_inputs_grid(
         np.testing.assert_array_equal(array, values)
         assert array.dtype == values.dtype
         np.testing.assert_allclose(matrix, PLACES[place], atol=1e-6)
+
+
+def test_a_volume_says_what_it_is_and_how_to_show_it(ct: Any, tmp_path: Path) -> None:
+    scene_package.saveResult(scene_package.writePrediction(prediction_on(ct), ct), tmp_path)
+    for name, title, colors in (
+        ("probability.nrrd", "probability", "PET-HotMetalBlue"),
+        ("attention-level-2.nrrd", "attention level 2", "PET-Heat"),
+    ):
+        image = SimpleITK.ReadImage(str(tmp_path / name))
+        keys = {key: image.GetMetaData(key) for key in ("Name", "Window", "ColorMap")}
+        assert keys == {"Name": title, "Window": "0 1", "ColorMap": colors}
+        assert "from 0 to 1" in image.GetMetaData("Units")
+
+
+def test_the_scene_file_opens_all_in_colour_wherever_the_folder_is(
+    scene: Any, ct: Any, tmp_path: Path
+) -> None:
+    result = scene_package.writePrediction(prediction_on(ct), ct)
+    scene_package.saveResult(result, tmp_path / "made", NAMES[:3])
+    saveSceneFile(result, tmp_path / "made", tmp_path / "made" / "scene.mrml")
+    assert str(tmp_path) not in (tmp_path / "made" / "scene.mrml").read_text()
+    (tmp_path / "made").rename(tmp_path / "moved")
+    with scene_package.headlessScene() as opened:
+        opened.SetURL(str(tmp_path / "moved" / "scene.mrml"))
+        assert opened.Import()
+        volumes = {
+            node.GetName(): node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", opened)
+        }
+        assert set(volumes) == {"probability", "attention level 1"}
+        for name, level in (("probability", 1), ("attention level 1", 2)):
+            node, display = volumes[name], volumes[name].GetDisplayNode()
+            array, _ = read(tmp_path / "moved" / NAMES[level])
+            assert (slicer.util.arrayFromVolume(node) == array).all()
+            assert display.GetColorNode() is not None
+            assert display.GetColorNodeID() != "vtkMRMLColorTableNodeGrey"
+            assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 1)
+            assert node.GetVoxelValueUnits().GetCodeMeaning() == "no units"
+        (segmentation,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", opened)
+        (segment_id,) = segmentation.GetSegmentation().GetSegmentIDs()
+        assert segmentation.GetSegmentation().GetSegment(segment_id).GetName() == "Pancreas"
 
 
 def test_files_are_compressed(ct: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from AttentionUNetSegmentLib.inference.progress import CancelToken
 from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM, Box
 from AttentionUNetSegmentLib.inference.resampling import bounds_ras, grid_of, subgrid
 from AttentionUNetSegmentLib.inference.session import Session
+from AttentionUNetSegmentLib.inference.statistics import mask_statistics
 from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.scene import tasks
 from AttentionUNetSegmentLib.scene.found import findResult, isResult, resultNodes
@@ -212,8 +213,26 @@ class TestStatistics:
         measured = segmentStatistics(result.segmentationNode, result.segmentId, volume)
         mask = helpers.box_mask() > 0
         assert measured.volumeMl == pytest.approx(mask.sum() * 2 * 1.5 * 3 / 1000)
-        assert measured.meanHu == pytest.approx(helpers.voxels(volume)[mask].mean())
+        values = helpers.voxels(volume)[mask]
+        assert measured.meanHu == pytest.approx(values.mean())
+        assert measured.sdHu == pytest.approx(values.std())
+        assert measured.medianHu == np.median(values)
         assert measured.extentMm == pytest.approx((6 * 2, 5 * 1.5, 3 * 3))
+        assert measured.pieces == 1
+
+    def test_length_and_pieces_are_those_of_the_mask_in_any_place(self, mrml):
+        """As the report has them, also under a transform; sheared axes have no length."""
+        for place in ("plain", "oblique", "sheared"):
+            volume = helpers.add_ct(place, helpers.PLACES[place])
+            turned = helpers.add_transform(mrml, helpers.TURN)
+            volume.SetAndObserveTransformNodeID(turned.GetID())
+            result = scene.writePrediction(helpers.prediction_on(volume), volume)
+            measured = segmentStatistics(result.segmentationNode, result.segmentId, volume)
+            expected = mask_statistics(scene.volumeFromNode(volume), helpers.box_mask())
+            assert measured.pieces == 1
+            assert measured.lengthMm == (
+                None if place == "sheared" else pytest.approx(expected.length_mm)
+            )
 
     @pytest.mark.parametrize("place", ["oblique", "flipped", "sheared"])
     def test_they_hold_in_any_place_and_under_a_transform(self, mrml, place):
@@ -252,6 +271,7 @@ class TestStatistics:
         result = scene.writePrediction(empty, volume)
         measured = segmentStatistics(result.segmentationNode, result.segmentId, volume)
         assert measured.volumeMl == 0
+        assert measured.pieces == 0
         assert measured.meanHu is None
         assert measured.surfaceMm2 is None
 

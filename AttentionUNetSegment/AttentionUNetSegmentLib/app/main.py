@@ -18,6 +18,8 @@ from .requirements import extra_needed
 from .stopping import Stopped, stops_raised
 
 COMMAND = "attention-unet-segment"
+COMPLETION_VARIABLE = "_ATTENTION_UNET_SEGMENT_COMPLETE"
+"""Set by the shell whose completion was installed."""
 CANNOT_BE_DONE = 2
 
 _NO_VALUE = re.compile(r"--[a-z-]+=\s*")
@@ -71,6 +73,7 @@ def _run(arguments: list[str]) -> int:
         import typer
 
         from .commands import application
+        from .commands.segmenting import click_hint
     if any(not argument.strip() or _NO_VALUE.fullmatch(argument) for argument in arguments):
         return _complain(f"An argument is empty. Try '{COMMAND} --help'.")
     # Matplotlib reports on its font cache, which is nobody's concern here.
@@ -78,15 +81,24 @@ def _run(arguments: list[str]) -> int:
     # Not exported by typer, and from its own copy of click or from click, as its version has it.
     usage_error: type[Exception] = typer.BadParameter.__bases__[0]
     command = typer.main.get_command(application)
+    if COMPLETION_VARIABLE in os.environ:  # the shell asks what could come next
+        try:
+            command.main(arguments, prog_name=COMMAND)
+        except SystemExit as end:
+            return int(end.code or 0)
     try:
         with command.make_context(COMMAND, arguments) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
     except usage_error as error:
-        where = getattr(getattr(error, "ctx", None), "command_path", COMMAND)
         message = error.format_message()  # type: ignore[attr-defined]
-        return _complain(f"{message} Try '{where} --help'.")
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(message)
+            return 0
+        where = getattr(getattr(error, "ctx", None), "command_path", COMMAND)
+        hint = click_hint(arguments)
+        return _complain(hint or f"{message.rstrip('.')}. Try '{where} --help'.")
     return 0
 
 

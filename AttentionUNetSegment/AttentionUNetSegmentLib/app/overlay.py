@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ..inference.prediction import Prediction
 
 RESEARCH_USE = "Research use only"
+ORGAN_KEY = "Organ"
+"""Of the picture's text: where the organ is in its three slices, as JSON: for each the left, upper,
+right and lower pixel. Not there where none was found."""
 WINDOW_HU = (-160.0, 240.0)  # width 400, level 40: soft tissue
 
 _WIDTH_PX, _DPI = 1800, 100
@@ -27,6 +31,7 @@ _MOST_SLICE_PX, _MOST_MAP_PX = 620, 420
 # The most of a scan that is shown, along R, A and S, in mm: an abdomen.
 _MOST_SHOWN_MM = np.array([440.0, 340.0, 330.0])
 _MAP_MARGIN_MM = 12.0
+_ORGAN_MARGIN_MM = 18.0
 
 _BACKGROUND = "#0d1014"
 _TEXT, _QUIET = "#f2f4f7", "#9aa4b2"
@@ -67,11 +72,15 @@ def render_overlay(
     """
     import warnings
 
-    figure = draw_overlay(prediction, title, note, organ=organ)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    drawing = _Drawing(prediction, organ)
+    figure = drawing.draw(title, note)
+    known = {ORGAN_KEY: json.dumps(drawing.organ_boxes)} if drawing.organ_boxes else None
     with warnings.catch_warnings():
         # A name in a script that the font lacks shows as boxes; nobody needs to be told of each.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(str(file), format="png", dpi=_DPI, facecolor=_BACKGROUND)
+        FigureCanvasAgg(figure).print_png(str(file), metadata=known)
 
 
 class _Drawing:
@@ -80,6 +89,7 @@ class _Drawing:
     def __init__(self, prediction: Prediction, organ: str) -> None:
         self.prediction = prediction
         self.organ = organ
+        self.organ_boxes: list[tuple[int, int, int, int]] = []
         self.volume = prediction.volume
         self.centre = _middle(prediction)
         low, high = body_box(self.volume)
@@ -105,6 +115,7 @@ class _Drawing:
         self._header(title, note)
         for frame, *box in slices:
             self._slice(frame, *box)
+        self.organ_boxes = self._boxes_of_organ(slices)
         if maps:
             self._text(_MARGIN_PX, bottom + 2, "Where the network looked", 20, weight="bold")
             self._text(
@@ -160,6 +171,32 @@ class _Drawing:
             (frame, x + number * (scale * width + _GAP_PX), top, scale * width, scale * height)
             for number in range(levels)
         ]
+
+    def _boxes_of_organ(
+        self, slices: list[tuple[Frame, float, float, float, float]]
+    ) -> list[tuple[int, int, int, int]]:
+        """Where the organ and what is around it are in each slice, in pixels of the page."""
+        points = _organ_ras(self.prediction)
+        if not len(points):
+            return []
+        low = np.maximum(points.min(axis=0) - _ORGAN_MARGIN_MM, self.low)
+        high = np.minimum(points.max(axis=0) + _ORGAN_MARGIN_MM, self.high)
+        boxes = []
+        for frame, x, y, width, height in slices:
+            ends = []
+            for axis, direction, start, size in (
+                (frame.view.right_axis, frame.view.right, x, width),
+                (frame.view.down_axis, frame.view.down, y, height),
+            ):
+                scale = size / (self.high[axis] - self.low[axis])
+                if direction[axis] > 0:
+                    near, far = low[axis] - self.low[axis], high[axis] - self.low[axis]
+                else:
+                    near, far = self.high[axis] - high[axis], self.high[axis] - low[axis]
+                ends.append((round(start + scale * near), round(start + scale * far)))
+            (left, right), (top, bottom) = ends
+            boxes.append((left, top, right, bottom))
+        return boxes
 
     # Parts
 
@@ -378,15 +415,21 @@ class _Drawing:
 
 def _middle(prediction: Prediction) -> np.ndarray:
     """Where the slices go, R, A, S in mm: half of the organ lies on either side of each."""
+    points = _organ_ras(prediction)
+    if len(points):
+        return np.median(points, axis=0)
     volume = prediction.volume
-    # The whole of the mask lies in the region; the scan may be a hundred times as large.
-    kji = np.argwhere(prediction.mask[prediction.region])
-    if len(kji):
-        kji += [part.start for part in prediction.region]
-        ras = kji[:, ::-1] @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
-        return np.median(ras, axis=0)
     middle = (np.array(volume.shape_ijk) - 1) / 2
     return volume.ijk_to_ras[:3, :3] @ middle + volume.ijk_to_ras[:3, 3]
+
+
+def _organ_ras(prediction: Prediction) -> np.ndarray:
+    """The middles of the mask's voxels, N x 3, in mm."""
+    # The whole of the mask lies in the region; the scan may be a hundred times as large.
+    kji = np.argwhere(prediction.mask[prediction.region])
+    kji += [part.start for part in prediction.region]
+    matrix = prediction.volume.ijk_to_ras
+    return kji[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def _place(frame: Frame) -> str:

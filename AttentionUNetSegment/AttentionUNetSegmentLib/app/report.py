@@ -10,8 +10,10 @@ from .. import __version__
 from ..inference.prediction import THRESHOLD
 
 if TYPE_CHECKING:
-    from ..inference.clicks import Click
+    import numpy as np
+
     from ..inference.prediction import Prediction
+    from ..inference.statistics import MaskStatistics
     from ..models import ModelCard
 
 INTENDED_USE = "Research use only; not for diagnosis or treatment."
@@ -21,9 +23,10 @@ def make_report(
     prediction: Prediction,
     card: ModelCard,
     name: str,
-    clicks: Sequence[Click],
+    statistics: MaskStatistics,
     warnings: Sequence[str],
     timings_s: Mapping[str, float],
+    box: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """What ``report.json`` says, ready for JSON.
 
@@ -31,9 +34,10 @@ def make_report(
         prediction: the result.
         card: of the model that made it.
         name: of the input, without the folders that it lies in.
-        clicks: that were given.
+        statistics: of the mask.
         warnings: all of them, in plain sentences.
         timings_s: seconds a stage, and in all.
+        box: corners (R, A, S in mm) of the box that was looked in; None for the whole scan.
     """
     volume = prediction.volume
     return {
@@ -41,6 +45,7 @@ def make_report(
         "intended_use": INTENDED_USE,
         "found": prediction.found,
         "volume_ml": round(prediction.volume_ml, 3),
+        "statistics": _statistics(statistics, prediction),
         "focus_ratios": [round(ratio, 4) for ratio in prediction.focus_ratios],
         "threshold": THRESHOLD,
         "timings_s": {stage: round(seconds, 3) for stage, seconds in timings_s.items()},
@@ -57,10 +62,34 @@ def make_report(
             "spacing_mm": [round(step, 6) for step in volume.spacing_mm],
         },
         "clicks": [
-            {"position_ras": list(click.position_ras), "inside": click.inside} for click in clicks
+            {"position_ras": list(click.position_ras), "inside": click.inside}
+            for click in prediction.clicks
         ],
+        "region_ras": None
+        if box is None
+        else [[round(float(at), 3) for at in end] for end in (box.min(axis=0), box.max(axis=0))],
         "warnings": list(warnings),
         "software": {"name": "attention-unet-segment", "version": __version__},
+    }
+
+
+def _statistics(measured: MaskStatistics, prediction: Prediction) -> dict[str, Any]:
+    """Measures as JSON has them, with what only the prediction knows."""
+
+    def rounded(value: float | None, digits: int) -> float | None:
+        return None if value is None else round(value, digits)
+
+    extent = measured.extent_mm
+    return {
+        "volume_ml": rounded(measured.volume_ml, 3),
+        "mean_hu": rounded(measured.mean_hu, 2),
+        "sd_hu": rounded(measured.sd_hu, 2),
+        "median_hu": rounded(measured.median_hu, 2),
+        "surface_mm2": rounded(measured.surface_mm2, 1),
+        "extent_mm": None if extent is None else [round(length, 1) for length in extent],
+        "length_mm": rounded(measured.length_mm, 1),
+        "pieces": prediction.pieces,
+        "mean_probability": rounded(prediction.mean_probability, 4),
     }
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 
 from ..errors import AttentionUNetSegmentError
 
+DISTRIBUTION = "attention-unet-segment"
+
 _OWN_PACKAGE = __name__.partition(".")[0]
+_BY_HAND = {
+    # Its releases do not say what building them needs, so no extra of ours can name it.
+    "radiomics": "pip install numpy versioneer, and then: "
+    "pip install --no-build-isolation pyradiomics==3.0.1",
+}
 
 
 def require(extra: str, *modules: str) -> None:
@@ -38,8 +47,24 @@ def extra_needed(extra: str) -> Iterator[None]:
         raise _missing(missing, extra) from error
 
 
+def install_command(extra: str) -> str:
+    """What installs an extra's packages wherever this package came from: a clone, a wheel or a path
+    only. Quoted so that every shell, that of Windows too, takes it as it is meant."""
+    if extra in _BY_HAND:
+        return _BY_HAND[extra]
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return f'pip install -e ".[{extra}]" in the folder of the sources'
+    packages = []
+    for requirement in requirements:
+        package, _, marker = requirement.partition(";")
+        if re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", marker):
+            packages.append(f'"{package.strip()}"')
+    return f"pip install {' '.join(packages)}"
+
+
 def _missing(module: str, extra: str) -> AttentionUNetSegmentError:
     return AttentionUNetSegmentError(
-        f"The Python module '{module}' is missing; install it with: "
-        f"pip install 'attention-unet-segment[{extra}]'"
+        f"The Python module '{module}' is missing; install it with: {install_command(extra)}"
     )

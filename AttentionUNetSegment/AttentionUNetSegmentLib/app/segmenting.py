@@ -1,12 +1,18 @@
-"""What ``segment`` and ``demo`` do: a scan in, a folder of results out."""
+"""What ``segment`` and ``demo`` do: a scan in, and out what was asked for: a folder of results, a
+single file, or the report alone.
+
+Nothing is computed, and no library imported, that what was asked for does not need: a label map
+needs neither Slicer's libraries nor Matplotlib.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,9 +21,11 @@ import numpy as np
 from ..errors import InputError, OutputError
 from ..inference.clicks import Click
 from ..inference.progress import ProgressCallback, ignore_progress
+from ..inference.statistics import has_right_angles, mask_statistics
 from ..inference.volume import Volume
-from ..models import DEFAULT_MODEL, find_model, load_model
+from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
+from .nifti_label_map import write_label_map
 from .output_folder import OutputFolder, explained, output_folder
 from .progress_bar import part_of
 from .report import make_report, to_json
@@ -26,9 +34,13 @@ from .requirements import extra_needed, require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..inference.prediction import Prediction
     from ..inference.predictor import Predictor
-    from ..models import Model
+    from ..models import Label, Model
     from ..scene import SceneResult
+
+PARTS = ("mask", "probability", "attention", "picture")
+"""What a folder of results consists of, beside the report."""
 
 OVERLAY_FILE = "overlay.png"
 REPORT_FILE = "report.json"
@@ -37,9 +49,17 @@ ALSO_FILES = {
     "nifti": "segmentation.nii.gz",
     "stl": "segmentation.stl",
     "dicom-seg": "segmentation.dcm",
+    "scene": "scene.mrml",
 }
-"""What a batch writes beside the rest where it is asked to."""
+"""What is written beside the rest where it is asked for."""
 
+LABELMAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+"""Of these, those that can hold sheared axes."""
+SINGLE_FILE_SUFFIXES = (".seg.nrrd", *LABELMAP_SUFFIXES, ".stl", ".dcm")
+"""Of files that hold a segmentation by themselves; longer ones before those that end them."""
+
+_TWO_FILES = {".mhd": ".mha", ".nhdr": ".nrrd", ".hdr": ".nii.gz", ".img": ".nii.gz"}
 _ATTENTION_FILE = re.compile(r"attention-level-\d+\.nrrd")
 
 
@@ -80,33 +100,101 @@ class SyntheticScan(Scan):
         return f"Synthetic abdomen, seed {self.seed}: not a patient"
 
 
+ReadScan = Callable[[], Scan]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A scan and how it is to be segmented.
+
+    Args:
+        read: gives the scan.
+        clicks: points inside and outside the organ, in the scan's world.
+        model: name of an installed model, or a folder.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto", "float32" or "bfloat16".
+        tile_voxels: the most voxels that go through a network at once; None for the default.
+        box: corners, N x 3 (R, A, S in mm), of the box to look in; None for the whole scan.
+        radiomics: measure the features of pyradiomics too.
+        source: the file or folder that the scan comes from, which must not be written over.
+        predictor: one that has the model already; what says how it is made is not looked at then.
+        progress: told what is being done.
+    """
+
+    read: ReadScan
+    clicks: Sequence[Click] = ()
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    precision: str = "auto"
+    tile_voxels: int | None = None
+    box: np.ndarray | None = None
+    radiomics: bool = False
+    source: Path | None = None
+    predictor: Predictor | None = None
+    progress: ProgressCallback = ignore_progress
+
+    @property
+    def model_folder(self) -> Path:
+        """Raises:
+        ModelError: there is no such model.
+        """
+        return find_model(self.model) if self.predictor is None else self.predictor.model.folder
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """Where the results are, and what ``report.json`` says."""
+    """Where the results are, and what ``report.json`` says, also where it was not written.
 
-    directory: Path
+    Args:
+        place: a folder or a file; None where nothing was written.
+    """
+
+    place: Path | None
     report: dict[str, Any]
-
-
-ReadScan = Callable[[], Scan]
 
 
 class Also(Protocol):
     """Files that are written beside those of the contract."""
 
     @property
-    def warnings(self) -> Sequence[str]:
-        """Why some were not written, a sentence each."""
-        ...
-
-    @property
     def names(self) -> Sequence[str]:
         """Of the files that may be written."""
         ...
 
-    def write(self, result: SceneResult, staging: Path) -> Sequence[str]:
-        """Write them, and give the names of those that were."""
+    def write(self, segmented: Segmented, staging: Path) -> tuple[Sequence[str], Sequence[str]]:
+        """Write them, and give the names of those that were, and a sentence for each other one."""
         ...
+
+
+class Segmented:
+    """A scan that was segmented, and a scene that holds the result for who asks for it.
+
+    Args:
+        scan: that was segmented.
+        prediction: on it.
+        model: that made it.
+        stack: what is to be tidied up in the end.
+    """
+
+    def __init__(self, scan: Scan, prediction: Prediction, model: Model, stack: ExitStack) -> None:
+        self.scan = scan
+        self.prediction = prediction
+        self.model = model
+        self._stack = stack
+
+    @property
+    def label(self) -> Label:
+        return self.model.card.target_label
+
+    @cached_property
+    def scene_result(self) -> SceneResult:
+        """The prediction in a scene of its own, as Slicer would have it."""
+        from .. import scene
+
+        self._stack.enter_context(scene.headlessScene())
+        node = scene.addVolumeNode(self.scan.volume, self.scan.name)
+        # Probability and attention go to disk one after the other, never into the scene together.
+        return scene.writePrediction(self.prediction, node, label=self.label, withVolumes=False)
 
 
 def read_scan(path: Path, name: str | None = None) -> Scan:
@@ -142,16 +230,27 @@ def make_synthetic_scan(seed: int, target: str = "pancreas") -> SyntheticScan:
     return SyntheticScan(abdomen.ct, f"synthetic abdomen, seed {seed}", truth=truth, seed=seed)
 
 
+def single_file_suffix(path: Path) -> str | None:
+    """How the path of a single file ends; None where it is a folder's.
+
+    Raises:
+        OutputError: it ends as a format does that consists of two files.
+    """
+    name = path.name.lower()
+    for suffix, one_file in _TWO_FILES.items():
+        if name.endswith(suffix):
+            raise OutputError(
+                f"'{path.name}' would be two files, a header and its voxels; write '{one_file}', "
+                "which is one."
+            )
+    return next((suffix for suffix in SINGLE_FILE_SUFFIXES if name.endswith(suffix)), None)
+
+
 def segment_into(
     directory: Path,
-    read: ReadScan,
+    job: Job,
     *,
-    source: Path | None = None,
-    clicks: Sequence[Click] = (),
-    model: str = DEFAULT_MODEL,
-    device: str = "auto",
-    progress: ProgressCallback = ignore_progress,
-    predictor: Predictor | None = None,
+    parts: Collection[str] = PARTS,
     also: Also | None = None,
     more_for_report: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Outcome:
@@ -161,14 +260,10 @@ def segment_into(
     folder that cannot be written to, and then the scan.
 
     Args:
-        directory: gets the files; those of an earlier result are replaced.
-        read: gives the scan.
-        source: the file that the scan comes from, which must not be written over.
-        clicks: points inside and outside the organ, in the scan's world.
-        model: name of an installed model, or a folder.
-        device: "auto", "cpu", "cuda" or "mps".
-        progress: told what is being done.
-        predictor: one that has the model already; model and device are not looked at then.
+        directory: gets the files; those of an earlier result are replaced, or removed where this
+            one does not have them.
+        job: the scan and how it is segmented.
+        parts: which of :data:`PARTS` are written; the report always is.
         also: writes further files.
         more_for_report: gives further entries of ``report.json``, told where all files lie.
 
@@ -178,89 +273,267 @@ def segment_into(
     from ..scene import resultFileNames, saveResult
 
     clock = _Clock()
-    require("standalone", "torch", "slicer", "matplotlib")
-    from ..inference.predictor import Predictor
-
-    model_folder = find_model(model) if predictor is None else predictor.model.folder
+    wants_scene = bool({"mask", "probability", "attention"} & set(parts))
+    _require(
+        job,
+        *(["slicer"] if wants_scene or also else []),
+        *(["matplotlib"] if "picture" in parts else []),
+    )
     fixed = [*resultFileNames(0), OVERLAY_FILE, *(also.names if also else ()), REPORT_FILE]
-    _keep_source(source, directory, fixed)
-    with output_folder(directory, fixed) as output:
-        progress(0.0, "Reading the scan")
-        with clock.stage("reading"):
-            scan = read()
-        progress(0.1, "Loading the model")
-        with clock.stage("model"):
-            if predictor is None:
-                predictor = Predictor(load_model(model_folder), device)
-            loaded = predictor.model
-        with _scene_result(scan, predictor, clicks, part_of(progress, 0.2, 0.8)) as result:
-            prediction = result.prediction
-            clock.add_steps(prediction.timings_s)
-            progress(0.8, "Writing the results")
+    _keep_source(job.source, directory, fixed)
+    with (
+        output_folder(directory, fixed) as output,
+        _segmented(job, clock) as segmented,
+    ):
+        job.progress(0.8, "Writing the results")
+        names: list[str] = []
+        not_written: Sequence[str] = ()
+        if wants_scene:
+            with clock.stage("scene"):
+                result = segmented.scene_result
             with clock.stage("writing"):
-                names = [path.name for path in saveResult(result, output.staging)]
-                progress(0.93, "Drawing the picture")
-                names += _write_pictures(result, scan, loaded, output)
-                names += also.write(result, output.staging) if also else ()
-        clock.timings_s["total"] = clock.elapsed_s()
-        warnings = [*scan.warnings, *prediction.warnings, *(also.warnings if also else ())]
-        report = make_report(prediction, loaded.card, scan.name, clicks, warnings, clock.timings_s)
-        if isinstance(scan, SyntheticScan):
-            report["synthetic"] = {
-                "seed": scan.seed,
-                "dice": round(dice(prediction.mask != 0, scan.truth), 4),
-            }
+                wanted = _wanted_files(parts, segmented.prediction.levels)
+                saved = saveResult(result, output.staging, wanted)
+                names += [path.name for path in saved]
+        with clock.stage("writing"):
+            if "picture" in parts:
+                job.progress(0.9, "Drawing the picture")
+            names += _write_pictures(segmented, output, "picture" in parts)
+            if also:
+                further, not_written = also.write(segmented, output.staging)
+                names += further
+        report = _report(job, segmented, clock, not_written)
         with explained(directory):
             report |= more_for_report(output.staging) if more_for_report else {}
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         output.publish([*names, REPORT_FILE], _outdated(directory, names))
-    progress(1.0, "Done")
+    job.progress(1.0, "Done")
     return Outcome(directory, report)
+
+
+def segment_to_file(file: Path, job: Job, dicom_files: Sequence[str] = ()) -> Outcome:
+    """Segment a scan into the one file that its name says, or into none.
+
+    Args:
+        file: ends in one of :data:`SINGLE_FILE_SUFFIXES`; replaced if it is there.
+        job: the scan and how it is segmented.
+        dicom_files: of the scan, in spatial order, for a DICOM Segmentation.
+
+    Raises:
+        AttentionUNetSegmentError: it cannot be done; nothing is changed.
+    """
+    clock = _Clock()
+    suffix = single_file_suffix(file)
+    if suffix is None:
+        raise ValueError(f"no format ends as '{file.name}' does")
+    _require(job, *(["slicer"] if suffix in (".seg.nrrd", ".stl") else []))
+    if suffix == ".dcm":
+        require("batch", "highdicom", "pydicom")
+    if _would_replace(file, [*([job.source] if job.source else []), *map(Path, dicom_files)]):
+        raise InputError(
+            f"The result would be written over '{file.name}' of the scan; choose another name."
+        )
+    with (
+        output_folder(file.parent, [file.name]) as output,
+        _segmented(job, clock, lambda volume: check_format(suffix, volume)) as segmented,
+    ):
+        job.progress(0.8, "Writing the result")
+        with clock.stage("writing"):
+            # Writers know their formats by endings in lower case.
+            written = output.staging / f"written{suffix}"
+            write_segment(segmented, written, suffix, dicom_files)
+            written.rename(output.staging / file.name)
+        report = _report(job, segmented, clock)
+        output.publish([file.name])
+    job.progress(1.0, "Done")
+    return Outcome(file, report)
+
+
+def segment_without_files(job: Job) -> Outcome:
+    """Segment a scan and only say what came out.
+
+    Raises:
+        AttentionUNetSegmentError: it cannot be done.
+    """
+    clock = _Clock()
+    _require(job)
+    with _segmented(job, clock) as segmented:
+        report = _report(job, segmented, clock)
+    job.progress(1.0, "Done")
+    return Outcome(None, report)
+
+
+def write_segment(
+    segmented: Segmented, path: Path, suffix: str, dicom_files: Sequence[str]
+) -> None:
+    """Write the segment in the format of a suffix.
+
+    Raises:
+        OutputError: it cannot be written.
+        InputError: the format cannot hold it.
+    """
+    if suffix in NIFTI_SUFFIXES:
+        with explained(path.parent):
+            write_label_map(segmented.prediction, path)
+    elif suffix in LABELMAP_SUFFIXES:
+        prediction = segmented.prediction
+        mask = (prediction.mask != 0).astype(np.uint8)
+        write_image(mask, prediction.volume.ijk_to_ras, path)
+    elif suffix == ".seg.nrrd":
+        from ..scene.files import saveSegment
+
+        saveSegment(segmented.scene_result, path)
+    elif suffix == ".stl":
+        from ..scene.export import exportSurface
+
+        if not segmented.prediction.found:
+            raise OutputError(
+                f"No {segmented.model.card.target} was found, so there is no surface to write; "
+                "nothing was written."
+            )
+        result = segmented.scene_result
+        exportSurface(result.segmentationNode, result.segmentId, path)
+    else:
+        from .batch.dicom_seg import write_dicom_seg
+
+        with explained(path.parent):
+            write_dicom_seg(segmented.prediction, segmented.label, dicom_files, path)
+
+
+def check_format(suffix: str, volume: Volume) -> None:
+    """Raise InputError where a file of that format cannot lie where the scan does."""
+    right_angles = suffix in LABELMAP_SUFFIXES and suffix not in NIFTI_SUFFIXES
+    if right_angles and not has_right_angles(volume.ijk_to_ras):
+        raise InputError(
+            "The scan's slices are tilted against their stack, which a label map in a "
+            f"{suffix} file cannot hold here; write a .seg.nrrd file instead."
+        )
+
+
+# The steps
+
+
+@contextmanager
+def _segmented(
+    job: Job, clock: _Clock, check: Callable[[Volume], None] | None = None
+) -> Iterator[Segmented]:
+    """Read and segment the scan; the result is to be used within the block.
+
+    Args:
+        check: raises where the scan cannot become what is to be written.
+    """
+    job.progress(0.0, "Reading the scan")
+    with clock.stage("reading"):
+        scan = job.read()
+    if check is not None:
+        check(scan.volume)
+    if job.radiomics and not has_right_angles(scan.volume.ijk_to_ras):
+        raise InputError(
+            "The scan's slices are tilted against their stack, which pyradiomics cannot measure; "
+            "leave out --radiomics."
+        )
+    job.progress(0.1, "Loading the model")
+    with clock.stage("model"):
+        predictor = job.predictor or _load(job)
+        # Before it computes: on a GPU that fails, the predictor may load its model anew.
+        model = predictor.model
+    prediction = _predict(job, predictor, scan.volume)
+    clock.add_steps(prediction.timings_s)
+    with ExitStack() as stack:
+        yield Segmented(scan, prediction, model, stack)
+
+
+def _load(job: Job) -> Predictor:
+    from ..inference.predictor import Predictor
+
+    return Predictor(load_model(job.model_folder), job.device, job.precision, job.tile_voxels)
+
+
+def _predict(job: Job, predictor: Predictor, volume: Volume) -> Prediction:
+    progress = part_of(job.progress, 0.2, 0.8)
+    if job.box is None:
+        return predictor.predict(volume, job.clicks, progress)
+    from ..inference.region_of_interest import predict_in_box
+
+    return predict_in_box(predictor, volume, job.box, job.clicks, progress)
+
+
+def _require(job: Job, *modules: str) -> None:
+    """Refuse what can be refused before anything is read: a missing package, an unknown model."""
+    require("standalone", "torch", "SimpleITK", *modules)
+    if job.radiomics:
+        require("radiomics", "radiomics")
+    read_card(job.model_folder)
+
+
+def _report(
+    job: Job, segmented: Segmented, clock: _Clock, warnings: Sequence[str] = ()
+) -> dict[str, Any]:
+    scan, prediction = segmented.scan, segmented.prediction
+    job.progress(0.95, "Measuring")
+    with clock.stage("statistics"):
+        statistics = mask_statistics(scan.volume, prediction.mask)
+        features = None
+        if job.radiomics:
+            from .radiomic_features import radiomic_features
+
+            features = radiomic_features(scan.volume, prediction.mask)
+    clock.timings_s["total"] = clock.elapsed_s()
+    report = make_report(
+        prediction,
+        segmented.model.card,
+        scan.name,
+        statistics,
+        [*scan.warnings, *prediction.warnings, *warnings],
+        clock.timings_s,
+        job.box,
+    )
+    if features is not None:
+        report["radiomics"] = features
+    if isinstance(scan, SyntheticScan):
+        report["synthetic"] = {
+            "seed": scan.seed,
+            "dice": round(dice(prediction.mask != 0, scan.truth), 4),
+        }
+    return report
+
+
+def _wanted_files(parts: Collection[str], levels: int) -> list[str]:
+    """Names of those files of the contract that Slicer's writers make."""
+    from ..scene import resultFileNames
+
+    mask, probability, *attention = resultFileNames(levels)
+    wanted = {"mask": [mask], "probability": [probability], "attention": attention}
+    return [name for part, names in wanted.items() if part in parts for name in names]
+
+
+def _write_pictures(segmented: Segmented, output: OutputFolder, overlay: bool) -> list[str]:
+    """Write what shows the result and a made-up scan, and give the files' names."""
+    scan, names = segmented.scan, []
+    with explained(output.directory):
+        if overlay:
+            with extra_needed("standalone"):
+                from .overlay import render_overlay
+
+            render_overlay(
+                segmented.prediction,
+                output.staging / OVERLAY_FILE,
+                scan.name,
+                scan.note,
+                organ=segmented.model.card.target,
+            )
+            names.append(OVERLAY_FILE)
+        if isinstance(scan, SyntheticScan):
+            volume = scan.volume
+            write_image(volume.array, volume.ijk_to_ras, output.staging / SYNTHETIC_CT_FILE)
+            names.append(SYNTHETIC_CT_FILE)
+    return names
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     """Overlap of two boolean masks: twice what they share, by what they have; 1 for two empty."""
     both, all_of = np.count_nonzero(one & other), np.count_nonzero(one) + np.count_nonzero(other)
     return 2 * both / all_of if all_of else 1.0
-
-
-@contextmanager
-def _scene_result(
-    scan: Scan,
-    predictor: Predictor,
-    clicks: Sequence[Click],
-    progress: ProgressCallback,
-) -> Iterator[SceneResult]:
-    """The prediction in a scene of its own, as Slicer would have it, for as long as it is used."""
-    from .. import scene
-
-    with scene.headlessScene():
-        node = scene.addVolumeNode(scan.volume, scan.name)
-        # Probability and attention go to disk one after the other, never into the scene together.
-        yield scene.segmentVolumeNode(node, predictor, clicks, progress=progress, withVolumes=False)
-
-
-def _write_pictures(
-    result: SceneResult, scan: Scan, model: Model, output: OutputFolder
-) -> list[str]:
-    """Write what shows the result and a made-up scan, and give the files' names."""
-    with extra_needed("standalone"):
-        from .overlay import render_overlay
-
-    names = [OVERLAY_FILE]
-    with explained(output.directory):
-        render_overlay(
-            result.prediction,
-            output.staging / OVERLAY_FILE,
-            scan.name,
-            scan.note,
-            organ=model.card.target,
-        )
-        if isinstance(scan, SyntheticScan):
-            volume = scan.volume
-            write_image(volume.array, volume.ijk_to_ras, output.staging / SYNTHETIC_CT_FILE)
-            names.append(SYNTHETIC_CT_FILE)
-    return names
 
 
 def write_image(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
@@ -293,6 +566,12 @@ def is_result_name(name: str) -> bool:
     return bool(_ATTENTION_FILE.fullmatch(name)) or name in resultFileNames(0)
 
 
+def _would_replace(file: Path, sources: Sequence[Path]) -> bool:
+    """Whether writing a file would write over one of the scan's, or one in the scan's folder."""
+    file = file.resolve()
+    return file.exists() and any({file, *file.parents} & {source.resolve()} for source in sources)
+
+
 def _keep_source(source: Path | None, directory: Path, names: Sequence[str]) -> None:
     """Raise InputError where a result would be written over the scan."""
     if source is None:
@@ -308,14 +587,13 @@ def _keep_source(source: Path | None, directory: Path, names: Sequence[str]) -> 
 
 def _outdated(directory: Path, names: Sequence[str]) -> list[str]:
     """Files of an earlier result that this one does not have."""
+    from ..scene import resultFileNames
+
+    ours = {*resultFileNames(0), OVERLAY_FILE, SYNTHETIC_CT_FILE, *ALSO_FILES.values()}
     return [
         path.name
         for path in directory.iterdir()
-        if path.name not in names
-        and (
-            _ATTENTION_FILE.fullmatch(path.name)
-            or path.name in (SYNTHETIC_CT_FILE, *ALSO_FILES.values())
-        )
+        if path.name not in names and (path.name in ours or _ATTENTION_FILE.fullmatch(path.name))
     ]
 
 
@@ -338,4 +616,5 @@ class _Clock:
     def stage(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.timings_s[name] = time.perf_counter() - began
+        took = time.perf_counter() - began
+        self.timings_s[name] = self.timings_s.get(name, 0.0) + took

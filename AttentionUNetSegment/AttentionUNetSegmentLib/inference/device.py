@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DeviceError, InputError
@@ -9,7 +10,17 @@ from ..errors import DeviceError, InputError
 if TYPE_CHECKING:
     import torch
 
-DEVICES = ("auto", "cuda", "mps", "cpu")
+DEVICES = ("auto", "cuda", "cuda:N", "mps", "cpu")
+
+_DEVICE = re.compile(r"(auto|mps|cpu|cuda)|cuda:(\d{1,3})")
+
+
+def check_device_name(name: str) -> None:
+    """Raises:
+    InputError: the name is none of :data:`DEVICES`, where N is the number of a GPU, from 0.
+    """
+    if not _DEVICE.fullmatch(name):
+        raise InputError(f"'{name}' is no device; choose one of {', '.join(DEVICES)}.")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -24,8 +35,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    if name not in DEVICES:
-        raise InputError(f"'{name}' is no device; choose one of {', '.join(DEVICES)}.")
+    check_device_name(name)
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -33,11 +43,17 @@ def choose_device(name: str = "auto") -> torch.device:
     }
     if name == "auto":
         name = next(device for device, there in available.items() if there)
-    if not available[name]:
-        what = {"cuda": "CUDA GPU", "mps": "Apple GPU"}[name]
+    kind, _, number = name.partition(":")
+    if not available[kind]:
+        what = {"cuda": "CUDA GPU", "mps": "Apple GPU"}[kind]
         raise DeviceError(
             f"PyTorch sees no {what} on this machine; choose the device 'cpu' or 'auto', or "
             "install the PyTorch build that fits the GPU and its driver."
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"PyTorch sees no GPU number {number} on this machine: it counts from 0, and there are "
+            f"{torch.cuda.device_count()}; choose another number, or the device 'cuda' or 'auto'."
         )
     return torch.device(name)
 

@@ -141,6 +141,54 @@ def read_dicom_folder(
     Raises:
         InputError: there is none, or there are several (they are listed), or slices are missing.
     """
+    series, unreadable = _series_of_folder(folder, on_warning, name, with_file_names)
+    return _read_of(series, unreadable, name, on_warning)
+
+
+def read_dicom_file(path: Path, on_warning: WarningCallback, name: str) -> Volume:
+    """The CT volume that a DICOM file is of, with the other files in its folder.
+
+    Args:
+        name: what to call it in messages.
+
+    Raises:
+        InputError: as :func:`read_dicom_folder`.
+    """
+    series, unreadable = _series_of_file(path, name)
+    return _read_of(series, unreadable, name, on_warning)
+
+
+def dicom_files(path: Path) -> tuple[str, ...]:
+    """The files of the CT volume that is read from a DICOM folder or file, in spatial order.
+
+    Raises:
+        InputError: as :func:`read_dicom_folder`.
+    """
+
+    def told_when_read(text: str) -> None:
+        pass
+
+    name = path.name or path.resolve().name
+    if path.is_dir():
+        series, _ = _series_of_folder(path, told_when_read, name, True)
+    else:
+        series, _ = _series_of_file(path, name)
+    return tuple(image.path for image in series.images)
+
+
+def _read_of(
+    series: _Series, unreadable: Sequence[_Unreadable], name: str, on_warning: WarningCallback
+) -> Volume:
+    with _also_told(unreadable, name):
+        volume = _read(series, name, on_warning)
+    for sentence in _left_out(unreadable, name):  # one of them may have been a slice
+        on_warning(sentence)
+    return volume
+
+
+def _series_of_folder(
+    folder: Path, on_warning: WarningCallback, name: str, with_file_names: bool
+) -> tuple[_Series, list[_Unreadable]]:
     not_searched: list[_Unreadable] = []
     images, unreadable = _headers(_files(folder, name, not_searched))
     unreadable += not_searched
@@ -155,26 +203,15 @@ def read_dicom_folder(
                 f"The folder '{name}' holds {len(series)} CT volumes: {listed}. Choose one by "
                 "giving any file of it, or a folder with that one only."
             )
-        if aside:
-            on_warning(
-                f"{_images(aside)} in '{name}' not of the CT volume (localizers, copies, other "
-                f"series or modalities) set aside; {series[0].text} is used."
-            )
-        volume = _read(series[0], name, on_warning)
-    for sentence in _left_out(unreadable, name):
-        on_warning(sentence)
-    return volume
+    if aside:
+        on_warning(
+            f"{_images(aside)} in '{name}' not of the CT volume (localizers, copies, other series "
+            f"or modalities) set aside; {series[0].text} is used."
+        )
+    return series[0], unreadable
 
 
-def read_dicom_file(path: Path, on_warning: WarningCallback, name: str) -> Volume:
-    """The CT volume that a DICOM file is of, with the other files in its folder.
-
-    Args:
-        name: what to call it in messages.
-
-    Raises:
-        InputError: as :func:`read_dicom_folder`.
-    """
+def _series_of_file(path: Path, name: str) -> tuple[_Series, list[_Unreadable]]:
     chosen, bad = _headers([str(path)])
     if not chosen:
         reasons = [one.reason for one in bad if one.reason]
@@ -196,10 +233,7 @@ def read_dicom_file(path: Path, on_warning: WarningCallback, name: str) -> Volum
             raise InputError(
                 f"'{name}' is not part of a CT volume: it is a single image or a localizer."
             )
-        volume = _read(one, name, on_warning)
-    for sentence in _left_out(unreadable, name):  # one of them may have been a slice
-        on_warning(sentence)
-    return volume
+    return one, unreadable
 
 
 def _volume_of(path: Path, chosen: _Image, series: Sequence[_Series]) -> _Series | None:

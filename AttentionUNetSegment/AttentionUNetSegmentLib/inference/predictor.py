@@ -88,7 +88,7 @@ class Predictor:
 
     Args:
         model: as loaded; its networks are moved to the device.
-        device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
+        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
         precision: ``auto`` is bfloat16 where the device has instructions for it, else float32.
         tile_voxels: the most voxels that go through a network at once.
 

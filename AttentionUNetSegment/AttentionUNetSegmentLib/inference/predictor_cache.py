@@ -29,7 +29,7 @@ class PredictorOptions:
 
     Args:
         model_folder: with a card and weights in it.
-        device: "auto", "cuda", "mps" or "cpu".
+        device: "auto", "cuda", "cuda:N", "mps" or "cpu".
         precision: "auto", "float32" or "bfloat16".
         tile_voxels: the most voxels that go through a network at once; None for the default.
     """

@@ -4,16 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from .clicks import Click
-from .prediction import Region
+from .prediction import Prediction, Region
+from .progress import ProgressCallback, ignore_progress
 from .volume import Volume
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
 
 LEAST_SIDE_MM = 40.0
 """A smaller region of interest cannot hold a pancreas and what surrounds it."""
+
+
+def box_corners(text: str) -> np.ndarray:
+    """Read ``R,A,S,R,A,S``, two opposite corners of a box along R, A and S, in mm.
+
+    Returns:
+        Its eight corners, 8 x 3.
+
+    Raises:
+        InputError: the text is anything else.
+    """
+    try:
+        ends = np.array([float(part) for part in text.split(",")]).reshape(2, 3)
+    except ValueError:
+        ends = np.full((2, 3), np.nan)
+    if not np.isfinite(ends).all():
+        raise InputError(
+            f"'{text}' is no region: write R,A,S,R,A,S for two opposite corners of a box, in "
+            "millimetres, for example -20,-60,50,160,80,190."
+        )
+    return np.array([[ends[at, axis] for axis, at in enumerate(w)] for w in np.ndindex(2, 2, 2)])
 
 
 def region_of_box(volume: Volume, corners_ras: np.ndarray) -> Region:
@@ -61,3 +87,33 @@ def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Clic
                 "A click lies outside the region of interest; enlarge the region or remove the "
                 "click."
             )
+
+
+def predict_in_box(
+    predictor: Predictor,
+    volume: Volume,
+    corners_ras: np.ndarray,
+    clicks: Sequence[Click] = (),
+    progress: ProgressCallback = ignore_progress,
+) -> Prediction:
+    """Segment a scan, looking for the organ in a box only.
+
+    Args:
+        predictor: holds the model.
+        volume: the whole scan.
+        corners_ras: N x 3, the box's corners, in mm in the world.
+        clicks: all in the box.
+        progress: told what is being done.
+
+    Returns:
+        The prediction on the whole scan.
+
+    Raises:
+        InputError: the scan, the box or a click cannot be used.
+        MemoryError: not even the CPU's memory suffices.
+    """
+    from .session import Session
+
+    region = region_of_box(volume, corners_ras)
+    check_clicks_in_region(volume, region, clicks)
+    return Session(predictor, volume, interest=region).predict(clicks, progress)

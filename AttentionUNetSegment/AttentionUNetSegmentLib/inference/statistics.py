@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,9 @@ def mask_statistics(volume: Volume, mask: np.ndarray) -> MaskStatistics:
     inside = mask[box] != 0
     values = volume.array[box][inside].astype(np.float64)
     surface_mm2 = length_mm = None
-    if has_right_angles(volume):
+    if has_right_angles(volume.ijk_to_ras):
         surface_mm2 = _surface_mm2(inside, volume.spacing_mm)
-        length_mm = _length_mm(inside, volume.spacing_mm)
+        length_mm = length_of(inside, volume.spacing_mm)
     return MaskStatistics(
         volume_ml=len(values) * volume.voxel_volume_ml,
         mean_hu=float(values.mean()),
@@ -71,9 +72,9 @@ def mask_statistics(volume: Volume, mask: np.ndarray) -> MaskStatistics:
     )
 
 
-def has_right_angles(volume: Volume) -> bool:
-    """Whether the axes of the grid are at right angles, as label maps and most measures want it."""
-    axes = volume.ijk_to_ras[:3, :3] / volume.spacing_mm
+def has_right_angles(ijk_to_ras: np.ndarray) -> bool:
+    """Whether the axes of a grid are at right angles, as label maps and most measures want it."""
+    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-3))
 
 
@@ -116,9 +117,16 @@ def _surface_mm2(inside: np.ndarray, spacing_mm: tuple[float, float, float]) -> 
     return float(measure.GetPerimeter(1))
 
 
-def _length_mm(inside: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
-    """From anywhere to the farthest point, and from there to the farthest from it."""
+def length_of(inside: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """From one end of the largest piece to the other, in mm, by the shortest way within it.
+
+    Args:
+        inside: boolean (k, j, i), not empty.
+        spacing_mm: along i, j and k, which are at right angles.
+    """
     import SimpleITK as sitk
+
+    # From anywhere to the farthest point, and from there to the farthest from it.
 
     steps = [max(1, round(FINEST_MM / step)) for step in spacing_mm]  # i, j, k
     coarse = inside[tuple(slice(step // 2, None, step) for step in reversed(steps))]
@@ -133,7 +141,8 @@ def _length_mm(inside: np.ndarray, spacing_mm: tuple[float, float, float]) -> fl
     start = np.argwhere(piece)[0]
     farthest_mm = 0.0
     for _ in range(2):
-        distance = sitk.GetArrayViewFromImage(
+        # A copy: a view would not hold the image.
+        distance = sitk.GetArrayFromImage(
             sitk.FastMarching(speed, trialPoints=[[int(at) for at in start[::-1]]])
         )
         distance = np.where(piece, distance, 0.0)

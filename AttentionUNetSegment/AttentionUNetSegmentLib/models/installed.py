@@ -13,7 +13,11 @@ from ..paths import in_home
 from .card import CARD_FILE, ModelCard, read_card
 
 DEFAULT_MODEL = "pancreas-ct"
-MODELS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+_LIBRARY = Path(__file__).resolve().parents[1]
+_IN_PACKAGE = _LIBRARY / "shipped_models"
+MODELS_FOLDER = _IN_PACKAGE if _IN_PACKAGE.is_dir() else _LIBRARY.parent / "Resources" / "Models"
+"""The models that ship: a wheel has them in the package, and Slicer's module, as the sources that
+both are made of, among its resources."""
 
 USER_MODELS_VARIABLE = "ATTENTION_UNET_SEGMENT_MODELS"
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..app.output_folder import output_folder
-from ..app.requirements import require
-from ..app.segmenting import Scan, segment_into, write_image
-from ..errors import InputError, OutputError
+from ..app.segmenting import Job, Scan, segment_into, segment_to_file, single_file_suffix
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..inference.prediction import Prediction
     from ..models import Model
     from .images import GivenImage
-
-LABELMAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
-THROUGH_SLICER = (".seg.nrrd", ".stl")
 
 
 def save(given: GivenImage, prediction: Prediction, model: Model, path: Path) -> None:
@@ -29,56 +21,19 @@ def save(given: GivenImage, prediction: Prediction, model: Model, path: Path) ->
         OutputError: it cannot be written.
         InputError: the format cannot hold it, or it would replace the scan.
     """
-    name = path.name.lower()
-    if name.endswith(".dcm"):
+    suffix = single_file_suffix(path)
+    if suffix == ".dcm":
         raise InputError(
             "A DICOM Segmentation refers to the slices of its series; write it with the command "
             "'attention-unet-segment', which has them."
         )
-    suffix = next((one for one in (*THROUGH_SLICER, *LABELMAPS) if name.endswith(one)), None)
+    answered: Any = _Answered(prediction, model)
+    scan = Scan(given.volume, given.name, given.warnings)
+    job = Job(lambda: scan, prediction.clicks, source=given.source, predictor=answered)
     if suffix is None:
-        answered: Any = _Answered(prediction, model)
-        scan = Scan(given.volume, given.name, given.warnings)
-        segment_into(
-            path,
-            lambda: scan,
-            source=given.source,
-            clicks=prediction.clicks,
-            predictor=answered,
-        )
-        return
-    if given.source is not None and path.exists() and path.samefile(given.source):
-        raise InputError(f"The result would be written over the scan '{path.name}'.")
-    with output_folder(path.parent, [path.name]) as output:
-        if suffix in LABELMAPS:
-            given.volume.require_right_angles()
-            mask = (prediction.mask != 0).astype(np.uint8)
-            write_image(mask, given.volume.ijk_to_ras, output.staging / path.name)
-        else:
-            _through_slicer(given, prediction, model, suffix, output.staging / path.name)
-        output.publish([path.name])
-
-
-def _through_slicer(
-    given: GivenImage, prediction: Prediction, model: Model, suffix: str, path: Path
-) -> None:
-    require("standalone", "slicer")
-    from .. import scene
-    from ..scene.export import exportSurface
-
-    if suffix == ".stl" and not prediction.found:
-        raise OutputError(f"No {model.card.target} was found, so there is no surface to write.")
-    with ExitStack() as during:
-        during.enter_context(scene.headlessScene())
-        node = scene.addVolumeNode(given.volume, given.name)
-        result = scene.writePrediction(
-            prediction, node, label=model.card.target_label, withVolumes=False
-        )
-        if suffix == ".stl":
-            exportSurface(result.segmentationNode, result.segmentId, path)
-            return
-        written, *_ = scene.saveResult(result, path.parent / "all")
-        written.rename(path)
+        segment_into(path, job)
+    else:
+        segment_to_file(path, job)
 
 
 class _Answered:

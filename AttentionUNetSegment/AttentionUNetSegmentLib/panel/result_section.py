@@ -186,11 +186,17 @@ class ResultSection(Section):
 
 
 def _rows(statistics: SegmentStatistics) -> list[tuple[str, str]]:
-    extent = " x ".join(f"{length:.0f}" for length in statistics.extentMm)
+    def shown(value: float | None, text: str) -> str:
+        return "-" if value is None else text.format(value)
+
     mean, surface = statistics.meanHu, statistics.surfaceMm2
+    extent = " x ".join(f"{length:.0f}" for length in statistics.extentMm)
     return [
         (_("Volume"), f"{statistics.volumeMl:.1f} mL"),
-        (_("Mean"), "-" if mean is None else f"{mean:.0f} HU"),
-        (_("Surface"), "-" if surface is None else f"{surface / 100:.1f} cm\u00b2"),
+        (_("Mean"), "-" if mean is None else f"{mean:.0f} \u00b1 {statistics.sdHu:.0f} HU"),
+        (_("Median"), shown(statistics.medianHu, "{:.0f} HU")),
+        (_("Surface"), shown(None if surface is None else surface / 100, "{:.1f} cm\u00b2")),
         (_("Extent (R, A, S)"), f"{extent} mm"),
+        (_("Length"), shown(statistics.lengthMm, "{:.0f} mm")),
+        (_("Pieces"), str(statistics.pieces)),
     ]

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import OutputError
 from . import segments
+from .results import ATTENTION_COLORS, PROBABILITY_COLORS
 from .volumes import ijkToRas, imageFromArray, nodeToWorld, setIjkToRas, toVtkMatrix
 
 if TYPE_CHECKING:
@@ -36,7 +37,18 @@ def resultFileNames(levels: int) -> tuple[str, ...]:
     return (SEGMENTATION_FILE, PROBABILITY_FILE, *attention)
 
 
-def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
+def volumeTitles(levels: int) -> dict[str, tuple[str, str]]:
+    """Of the volumes among those files, by name: what they show, and the ID of their colours."""
+    _, probability, *attention = resultFileNames(levels)
+    titles = {probability: ("probability", PROBABILITY_COLORS)}
+    for level, name in enumerate(attention, start=1):
+        titles[name] = (f"attention level {level}", ATTENTION_COLORS)
+    return titles
+
+
+def saveResult(
+    result: SceneResult, directory: str | Path, only: Collection[str] | None = None
+) -> tuple[Path, ...]:
     """Write our segment, the probability and the attention maps as compressed NRRD files.
 
     The files lie in the input volume's own coordinates, as its own file does: a parent transform
@@ -46,6 +58,9 @@ def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
     The scene is not changed. All files or none appear in the directory, which is made if need be;
     files of these names are replaced.
 
+    Args:
+        only: those of :func:`resultFileNames` that are wanted; all unless given.
+
     Returns:
         Their paths, in the order of :func:`resultFileNames`.
 
@@ -54,12 +69,17 @@ def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
         InputError: the segmentation lies under a non-linear transform other than the input's.
     """
     prediction = result.prediction
-    names = resultFileNames(prediction.levels)
+    ours = resultFileNames(prediction.levels)
+    names = [name for name in ours if only is None or name in only]
     directory = Path(directory)
     with _staging(directory, names) as staging:
-        _writeSegment(result, staging / names[0])
+        if SEGMENTATION_FILE in names:
+            saveSegment(result, staging / SEGMENTATION_FILE)
         nodes = (result.probabilityNode, *result.attentionNodes)
-        for level, name in enumerate(names[1:]):
+        titles = volumeTitles(prediction.levels)
+        for level, name in enumerate(ours[1:]):
+            if name not in names:
+                continue
             node = nodes[level] if level < len(nodes) else None
             if node is not None:
                 image = node.GetImageData()
@@ -67,13 +87,18 @@ def saveResult(result: SceneResult, directory: str | Path) -> tuple[Path, ...]:
                 array = prediction.attention(level) if level else prediction.probability()
                 image = imageFromArray(np.ascontiguousarray(array, dtype=np.float32))
                 del array
-            _writeImage(image, result.volumeNode, staging / name)
+            _writeImage(image, result.volumeNode, staging / name, *titles[name])
             del image
     return tuple(directory / name for name in names)
 
 
-def _writeSegment(result: SceneResult, path: Path) -> None:
-    """Our segment alone, on the input's grid, through a scene that is thrown away."""
+def saveSegment(result: SceneResult, path: Path) -> None:
+    """Write our segment alone (``.seg.nrrd``), on the input's grid and in its coordinates.
+
+    Raises:
+        OutputError: the segment is gone, or the file could not be written completely.
+        InputError: the segmentation lies under a non-linear transform other than the input's.
+    """
     import slicer
 
     source = result.segmentationNode
@@ -104,13 +129,28 @@ def _writeSegment(result: SceneResult, path: Path) -> None:
 
 
 def _writeImage(
-    image: vtk.vtkImageData, volumeNode: slicer.vtkMRMLScalarVolumeNode, path: Path
+    image: vtk.vtkImageData,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    path: Path,
+    title: str,
+    colors: str,
 ) -> None:
-    """An image on the volume's grid, through a scene that is thrown away."""
+    """An image on the volume's grid, through a scene that is thrown away.
+
+    Its header says what it is and how to show it, for whoever reads headers: Slicer's own reader
+    takes none of it.
+    """
     import slicer
 
     scene = slicer.vtkMRMLScene()
     node = _addVolume(scene, volumeNode, image)
+    for key, value in (
+        ("Name", title),
+        ("Units", "1 (a share, from 0 to 1)"),
+        ("Window", "0 1"),
+        ("ColorMap", colors.rpartition("Node")[2]),
+    ):
+        node.SetAttribute(key, value)
     storage = scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
     # Zeros for the most part: higher levels take three times as long and gain a quarter.
     storage.SetCompressionParameter(storage.GetCompressionParameterFastest())
@@ -181,7 +221,7 @@ def _multiply(image: slicer.vtkOrientedImageData, matrix: np.ndarray) -> None:
 
 
 @contextmanager
-def _staging(directory: Path, names: tuple[str, ...]) -> Iterator[Path]:
+def _staging(directory: Path, names: Sequence[str]) -> Iterator[Path]:
     """A folder inside the directory whose files move into it in the end, or vanish."""
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     staging: Path | None = None

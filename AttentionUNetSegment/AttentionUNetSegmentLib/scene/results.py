@@ -325,14 +325,8 @@ class _Writer:
         return node
 
     def _addDisplay(self, colors: str) -> slicer.vtkMRMLScalarVolumeDisplayNode:
-        display = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        display = addVolumeDisplay(self.scene, colors)
         self.undo.callback(removeNode, display)
-        display.SetAndObserveColorNodeID(colors)
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(0, 1)
-        display.SetAutoThreshold(False)
-        display.SetThreshold(LOWER_THRESHOLD, 1)
-        display.SetApplyThreshold(True)
         return display
 
     def _followTransform(self, node: slicer.vtkMRMLTransformableNode) -> None:
@@ -355,6 +349,24 @@ class _Writer:
     def _removeDisplay(self, node: slicer.vtkMRMLDisplayableNode) -> None:
         if node.GetDisplayNode() is not None:
             removeNode(node.GetDisplayNode())
+
+
+def addVolumeDisplay(
+    scene: slicer.vtkMRMLScene, colors: str
+) -> slicer.vtkMRMLScalarVolumeDisplayNode:
+    """How a volume from 0 to 1 is shown: in colours, clear where it is low.
+
+    Args:
+        colors: ID of a colour node.
+    """
+    display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+    display.SetAndObserveColorNodeID(colors)
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0, 1)
+    display.SetAutoThreshold(False)
+    display.SetThreshold(LOWER_THRESHOLD, 1)
+    display.SetApplyThreshold(True)
+    return display
 
 
 def _parts(prediction: Prediction) -> Iterator[np.ndarray]:

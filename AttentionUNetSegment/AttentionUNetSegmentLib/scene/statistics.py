@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..inference.regions import connected_components
+from ..inference.statistics import has_right_angles, length_of
 from .labelmaps import segmentVoxels
 from .segments import ijkToSegmentation
 from .volumes import nodeToPlace
@@ -19,15 +21,22 @@ if TYPE_CHECKING:
 class SegmentStatistics:
     """Args:
     volumeMl: of the segment's voxels.
-    meanHu: of the input in the segment; None where the segment is empty.
+    meanHu, sdHu, medianHu: of the input in the segment; None where the segment is empty.
     surfaceMm2: of the closed surface, with the smoothing that is set; None where it is empty.
     extentMm: length of the segment's box along R, A and S.
+    lengthMm: from end to end, as in :class:`~..inference.statistics.MaskStatistics`; None where the
+        segment is empty, or its axes are not at right angles.
+    pieces: separate ones.
     """
 
     volumeMl: float
-    meanHu: float | None
-    surfaceMm2: float | None
-    extentMm: tuple[float, float, float]
+    meanHu: float | None = None
+    sdHu: float | None = None
+    medianHu: float | None = None
+    surfaceMm2: float | None = None
+    extentMm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    lengthMm: float | None = None
+    pieces: int = 0
 
 
 def segmentStatistics(
@@ -51,7 +60,7 @@ def segmentStatistics(
     logic.GetSegmentBinaryLabelmapRepresentation(segmentationNode, segmentId, labelmap, False)
     inside, start = _filled(labelmap)
     if not inside.any():
-        return SegmentStatistics(0.0, None, None, (0.0, 0.0, 0.0))
+        return SegmentStatistics(0.0)
 
     toLocal = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(toLocal)
@@ -62,13 +71,18 @@ def segmentStatistics(
     world = points @ ijkToWorld[:3, :3].T + ijkToWorld[:3, 3]
     halfVoxel = np.abs(ijkToWorld[:3, :3]).sum(axis=1) / 2
     extent = world.max(axis=0) - world.min(axis=0) + 2 * halfVoxel
+    local = points @ ijkToLocal[:3, :3].T + ijkToLocal[:3, 3]
+    values = _values(volumeNode, segmentationNode, local)
+    spacing = np.linalg.norm(ijkToWorld[:3, :3], axis=0)
     return SegmentStatistics(
         volumeMl=len(points) * voxelMm3 / 1000,
-        meanHu=_mean(
-            volumeNode, segmentationNode, points @ ijkToLocal[:3, :3].T + ijkToLocal[:3, 3]
-        ),
+        meanHu=float(values.mean()) if len(values) else None,
+        sdHu=float(values.std()) if len(values) else None,
+        medianHu=float(np.median(values)) if len(values) else None,
         surfaceMm2=_surface(segmentationNode, segmentId),
         extentMm=(float(extent[0]), float(extent[1]), float(extent[2])),
+        lengthMm=length_of(inside, spacing.tolist()) if has_right_angles(ijkToWorld) else None,
+        pieces=connected_components(inside)[1],
     )
 
 
@@ -91,12 +105,12 @@ def _filled(labelmap: slicer.vtkOrientedImageData) -> tuple[np.ndarray, np.ndarr
     return array != 0, np.array(labelmap.GetExtent()[::2])
 
 
-def _mean(
+def _values(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     segmentationNode: slicer.vtkMRMLSegmentationNode,
     points: np.ndarray,
-) -> float | None:
-    """Mean of the voxels that points in the segmentation's coordinates lie in."""
+) -> np.ndarray:
+    """The voxels that points in the segmentation's coordinates lie in; beside the volume none."""
     import slicer.util
 
     array = slicer.util.arrayFromVolume(volumeNode)
@@ -104,7 +118,7 @@ def _mean(
     indices = np.rint(points @ toIjk[:3, :3].T + toIjk[:3, 3]).astype(int)
     inVolume = ((indices >= 0) & (indices < array.shape[::-1])).all(axis=1)
     i, j, k = indices[inVolume].T
-    return float(array[k, j, i].mean(dtype=np.float64)) if len(i) else None
+    return array[k, j, i].astype(np.float64)
 
 
 def _surface(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float | None:

@@ -23,8 +23,11 @@ TRUTH, PREDICTED = "#35c26b", "#ffc247"
 _STEP_MM = 1.0
 
 
-def save_picture(figure: Figure, file: Path, dpi: int = 100) -> None:
-    """Write a figure as PNG, whole or not at all; in 256 colours, at a third of the size.
+def save_picture(figure: Figure, file: Path, dpi: int = 100, *, few_colors: bool = True) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Args:
+        few_colors: 256 of them, at a third of the size; of a scan's greys they leave a few steps.
 
     Raises:
         OSError: it cannot be written.
@@ -37,7 +40,7 @@ def save_picture(figure: Figure, file: Path, dpi: int = 100) -> None:
     canvas.draw()
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     # The octree spreads its colours over all that occur, rare ones too; the colour bar needs that.
-    picture = drawn.quantize(256, method=Image.Quantize.FASTOCTREE)
+    picture = drawn.quantize(256, method=Image.Quantize.FASTOCTREE) if few_colors else drawn
     temporary = file.with_suffix(".tmp")
     picture.save(temporary, format="PNG", optimize=True)
     os.replace(temporary, file)

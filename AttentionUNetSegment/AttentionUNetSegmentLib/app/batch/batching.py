@@ -29,7 +29,7 @@ class BatchOptions:
 
     Args:
         directory: gets everything.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: as :func:`~...inference.device.choose_device` takes it.
         also: keys of ``ALSO_FILES``.
         ray: None for the plain loop, "local", or a cluster's address.
         workers: how many Ray workers; None for as many as there is room for.

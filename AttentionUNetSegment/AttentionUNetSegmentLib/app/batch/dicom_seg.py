@@ -45,10 +45,13 @@ def write_dicom_seg(
     with extra_needed("batch"):
         import highdicom as hd
         import pydicom
+        from highdicom.color import CIELabColor
         from pydicom.sr.coding import Code
 
     sources = [_source(pydicom.dcmread(file, stop_before_pixels=True)) for file in dicom_files]
     mask = np.ascontiguousarray(prediction.mask != 0, dtype=np.uint8)
+    if "NumberOfFrames" in sources[0]:
+        mask = _in_order_of_frames(mask, sources[0], prediction.volume.ras_to_ijk)
 
     def uid(kind: str) -> str:
         made_of = [kind, sources[0].SOPInstanceUID, prediction.model_name, prediction.model_version]
@@ -69,19 +72,21 @@ def write_dicom_seg(
     )
     segment = hd.seg.SegmentDescription(
         segment_number=1,
-        segment_label=label.name,
+        segment_label=label.name[:1].upper() + label.name[1:],  # as Slicer's own file has it
         segmented_property_category=code(label.terminology.category),
         segmented_property_type=code(label.terminology.type),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
         tracking_uid=uid("tracking"),
         tracking_id=label.name,
+        display_color=None if label.color is None else CIELabColor.from_rgb(*label.color),
     )
     slices_mm = _between_slices(prediction.volume.ijk_to_ras)
     for source in sources:
-        # A CT need not have these, and a reader of some of its slices wants them.
-        source.SliceThickness = source.get("SliceThickness") or slices_mm
-        source.SpacingBetweenSlices = slices_mm
+        for measures in _pixel_measures(source):
+            # A CT need not have these, and a reader of some of its slices wants them.
+            measures.SliceThickness = measures.get("SliceThickness") or slices_mm
+            measures.SpacingBetweenSlices = slices_mm
     try:
         dataset = hd.seg.Segmentation(
             source_images=sources,
@@ -103,7 +108,7 @@ def write_dicom_seg(
         )
     except (AttributeError, ValueError) as error:
         raise InputError(
-            f"No DICOM Segmentation can refer to this series ({error}); leave out 'dicom-seg'."
+            f"No DICOM Segmentation can refer to this series ({error}); choose another format."
         ) from error
     for sequence in (dataset.DimensionOrganizationSequence, dataset.DimensionIndexSequence):
         for item in sequence:  # which come with a UID by chance
@@ -120,6 +125,30 @@ def _source(dataset: pydicom.Dataset) -> pydicom.Dataset:
         if name not in dataset:
             setattr(dataset, name, "")
     return dataset
+
+
+def _pixel_measures(source: pydicom.Dataset) -> list[pydicom.Dataset]:
+    """What says how large a voxel is: the file itself, or the groups of a multi-frame one."""
+    if "NumberOfFrames" not in source:
+        return [source]
+    groups = [
+        *source.SharedFunctionalGroupsSequence,
+        *source.PerFrameFunctionalGroupsSequence,
+    ]
+    return [one for group in groups for one in group.get("PixelMeasuresSequence", ())]
+
+
+def _in_order_of_frames(
+    mask: np.ndarray, source: pydicom.Dataset, ras_to_ijk: np.ndarray
+) -> np.ndarray:
+    """The planes of a mask (k, j, i) in the order of the frames that lie there, by their places."""
+    planes = []
+    for group in source.PerFrameFunctionalGroupsSequence:
+        x, y, z = map(float, group.PlanePositionSequence[0].ImagePositionPatient)
+        planes.append(round(float((ras_to_ijk @ (-x, -y, z, 1.0))[2])))
+    if sorted(planes) != list(range(len(mask))):
+        raise InputError("The frames of this series are not the planes of its volume.")
+    return mask[planes]
 
 
 def _between_slices(ijk_to_ras: np.ndarray) -> float:

@@ -57,7 +57,7 @@ def finished_report(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | No
     try:
         report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
         made_of, files = report[ENTRY], report[ENTRY]["files"]
-        if {name: made_of.get(name) for name in wanted} != wanted:
+        if {name: made_of.get(name) for name in wanted} != wanted or "statistics" not in report:
             return None
         whole = all((folder / name).stat().st_size == size for name, size in files.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ...errors import AttentionUNetSegmentError, OutputError
-from ..segmenting import ALSO_FILES
+from ..segmenting import ALSO_FILES, check_format, write_segment
 
 if TYPE_CHECKING:
-    from ...inference.prediction import Prediction
-    from ...models import Label
-    from ...scene import SceneResult
+    from ..segmenting import Segmented
+
+_SUFFIXES = {"nifti": ".nii.gz", "stl": ".stl", "dicom-seg": ".dcm"}
 
 
 _log = logging.getLogger(__name__)
@@ -26,38 +24,36 @@ class FurtherFiles:
 
     Args:
         formats: keys of ``ALSO_FILES``.
-        label: what is segmented.
         dicom_files: of the scan, in spatial order; empty where it was no DICOM series.
     """
 
-    def __init__(self, formats: Sequence[str], label: Label, dicom_files: Sequence[str]) -> None:
+    def __init__(self, formats: Sequence[str], dicom_files: Sequence[str]) -> None:
         self.formats = [
             name for name in ALSO_FILES if name in formats and (name != "dicom-seg" or dicom_files)
         ]
-        self.warnings: list[str] = []
-        self.label = label
         self.dicom_files = dicom_files
 
     @property
     def names(self) -> list[str]:
         return [ALSO_FILES[name] for name in self.formats]
 
-    def write(self, result: SceneResult, staging: Path) -> list[str]:
-        """Write them into a folder, and give their names; an empty segment has no surface.
+    def write(self, segmented: Segmented, staging: Path) -> tuple[list[str], list[str]]:
+        """Write them into a folder.
 
-        What one format cannot hold is in :attr:`warnings`, and costs that file only.
+        Returns:
+            The names of those that were written, and a sentence for each format that cannot hold
+            what there is; an empty segment has no surface.
 
         Raises:
             OutputError: the disk does not take one.
         """
-        written = []
-        self.warnings = []
+        written, warnings = [], []
         for name in self.formats:
-            path = staging / ALSO_FILES[name]
-            if name == "stl" and not result.prediction.found:
+            if name == "stl" and not segmented.prediction.found:
                 continue
+            path = staging / ALSO_FILES[name]
             try:
-                self._write(name, result, path)
+                self._write(name, segmented, path)
             except (MemoryError, OSError):
                 raise
             except Exception as error:  # other people's writers raise anything
@@ -70,39 +66,16 @@ class FurtherFiles:
                 else:
                     _log.exception("Format %s", name)
                     reason = f"Unexpected {type(error).__name__}."
-                self.warnings.append(f"The file '{path.name}' was not written: {reason}")
+                warnings.append(f"The file '{path.name}' was not written: {reason}")
             else:
                 written.append(path.name)
-        return written
+        return written, warnings
 
-    def _write(self, name: str, result: SceneResult, path: Path) -> None:
-        if name == "nifti":
-            write_labelmap(result.prediction, path)
-        elif name == "stl":
-            from ...scene.export import exportSurface
+    def _write(self, name: str, segmented: Segmented, path: Path) -> None:
+        if name == "scene":
+            from ...scene.scene_file import saveSceneFile
 
-            exportSurface(result.segmentationNode, result.segmentId, path)
-        else:
-            from .dicom_seg import write_dicom_seg
-
-            write_dicom_seg(result.prediction, self.label, self.dicom_files, path)
-
-
-def write_labelmap(prediction: Prediction, path: Path) -> None:
-    """The mask on the scan's grid, 0 and 1. Sheared axes (a tilted gantry) are in the sform alone,
-    for a qform cannot hold them.
-
-    Raises:
-        OSError: it could not be written.
-    """
-    import nibabel
-
-    matrix = prediction.volume.ijk_to_ras
-    axes = matrix[:3, :3] / prediction.volume.spacing_mm
-    right_angled = np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
-    mask = (prediction.mask != 0).astype(np.uint8)
-    image = nibabel.Nifti1Image(mask.T, matrix)
-    image.set_sform(matrix, code="scanner")
-    image.set_qform(matrix, code="scanner" if right_angled else "unknown")
-    image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+            saveSceneFile(segmented.scene_result, path.parent, path)
+            return
+        check_format(_SUFFIXES[name], segmented.scan.volume)
+        write_segment(segmented, path, _SUFFIXES[name], self.dicom_files)

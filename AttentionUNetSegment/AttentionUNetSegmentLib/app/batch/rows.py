@@ -25,6 +25,10 @@ class Row:
         study: name of its folder.
         status: "done" or "failed".
         found: "yes" or "no"; empty where it failed.
+        volume_ml to length_mm: as in :class:`~...inference.statistics.MaskStatistics`; the extent
+            along R, A and S in columns of their own.
+        pieces: separate ones.
+        mean_probability: over the mask.
         warnings: sentences, one after the other.
         checksum_s: seconds for reading the files once to recognise them.
         error: a sentence; empty where it is done.
@@ -34,6 +38,16 @@ class Row:
     status: str
     found: str = ""
     volume_ml: float | None = None
+    mean_hu: float | None = None
+    sd_hu: float | None = None
+    median_hu: float | None = None
+    surface_mm2: float | None = None
+    extent_r_mm: float | None = None
+    extent_a_mm: float | None = None
+    extent_s_mm: float | None = None
+    length_mm: float | None = None
+    pieces: int | None = None
+    mean_probability: float | None = None
     warnings: str = ""
     checksum_s: float | None = None
     reading_s: float | None = None
@@ -67,22 +81,24 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 def done_row(study: str, report: dict[str, Any]) -> Row:
     """The row of a study, from its report alone: a finished one always has the same."""
-    timings = report["timings_s"]
+    timings, statistics = report["timings_s"], dict(report["statistics"])
+    extent = statistics.pop("extent_mm") or (None, None, None)
     return Row(
         study,
         "done",
         "yes" if report["found"] else "no",
-        report["volume_ml"],
-        " ".join(report["warnings"]),
-        report[ENTRY].get("checksum_s"),
-        timings["reading"],
-        timings["network"],
-        timings["writing"],
-        timings["total"],
-        report["device"],
-        f"{report['model']['name']} {report['model']['version']}",
-        report["model"]["target"],
-        report[ENTRY]["input_sha256"],
+        **statistics,
+        **dict(zip(("extent_r_mm", "extent_a_mm", "extent_s_mm"), extent, strict=True)),
+        warnings=" ".join(report["warnings"]),
+        checksum_s=report[ENTRY].get("checksum_s"),
+        reading_s=timings["reading"],
+        network_s=timings["network"],
+        writing_s=timings["writing"],
+        total_s=timings["total"],
+        device=report["device"],
+        model=f"{report['model']['name']} {report['model']['version']}",
+        target=report["model"]["target"],
+        input_sha256=report[ENTRY]["input_sha256"],
     )
 
 

@@ -20,7 +20,7 @@ from ...errors import (
 from ...inference.predictor_cache import PredictorCache, PredictorOptions
 from ...inference.progress import ProgressCallback, ignore_progress
 from ...models import find_model, read_card
-from ..segmenting import Scan, read_scan, segment_into
+from ..segmenting import Job, Scan, read_scan, segment_into
 from .finished import ENTRY, checksum, entry, finished_report, sizes
 from .further_files import FurtherFiles
 from .rows import Answer, Row, done_row
@@ -39,7 +39,7 @@ class BatchWorker:
 
     Args:
         directory: of the batch; each study gets a folder of its own in it.
-        device: "auto", "cpu", "cuda" or "mps".
+        device: as :func:`~...inference.device.choose_device` takes it.
         also: further formats, keys of ``ALSO_FILES``.
     """
 
@@ -81,16 +81,18 @@ class BatchWorker:
         def made_of(staging: Path) -> Mapping[str, Any]:
             return {ENTRY: {**wanted, "checksum_s": checksum_s, "files": sizes(staging)}}
 
-        also = FurtherFiles(self.also, card.target_label, study.files) if self.also else None
+        also = FurtherFiles(self.also, study.files) if self.also else None
         models = self._models.setdefault(model_folder, PredictorCache())
         with models.predictor(PredictorOptions(model_folder, self.device)) as predictor:
             outcome = segment_into(
                 folder,
-                reader(study),
-                source=Path(study.path),
-                clicks=study.clicks,
-                progress=progress,
-                predictor=predictor,
+                Job(
+                    reader(study),
+                    clicks=study.clicks,
+                    source=Path(study.path),
+                    predictor=predictor,
+                    progress=progress,
+                ),
                 also=also,
                 more_for_report=made_of,
             )

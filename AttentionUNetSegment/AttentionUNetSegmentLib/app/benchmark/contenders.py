@@ -104,18 +104,14 @@ class Bench:
 
 
 def job_warm(bench: Bench) -> tuple[float, ...]:
-    from ..segmenting import read_scan, segment_into
+    from ..segmenting import Job, read_scan, segment_into
 
     steps = []
 
     def job() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = segment_into(
-                Path(folder),
-                lambda: read_scan(bench.scan),
-                model=str(bench.model),
-                device=bench.device,
-            )
+            scan = Job(lambda: read_scan(bench.scan), model=str(bench.model), device=bench.device)
+            outcome = segment_into(Path(folder), scan)
         took = outcome.report["timings_s"]
         steps.append({step: took[step] for step in took if step not in ("network", "total")})
 

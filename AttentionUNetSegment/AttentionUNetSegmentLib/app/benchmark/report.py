@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from .measurements import Measurement
+from .measurements import Measurement, by_name
 from .running import Benchmark, GrowthPoint
+
+_GROUPS = {
+    "From the command line": ("help", "first-progress", "job-cold"),
+    "The job, libraries loaded": ("job-warm", "job-scene", "prediction", "networks"),
+    "The whole scan, in other programs' ways": (
+        "monai-sliding-window",
+        "nnunet",
+        "nnunet-mirroring",
+    ),
+    "One pass over a patch": (
+        "pass",
+        "pass-attention",
+        "pass-float32",
+        "pass-channels-last",
+        "pass-compiled",
+        "pass-monai",
+    ),
+    "A click": ("click", "click-scene", "click-rerun"),
+}
+"""Of the picture: names of contenders by what they have in common."""
 
 
 def write_benchmark(benchmark: Benchmark, folder: Path) -> list[Path]:
@@ -24,7 +45,7 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> list[Path]:
         text = json.dumps(benchmark.to_json(), indent=1) + "\n"
         paths[0].write_text(text, encoding="utf-8")
         paths[1].write_text(to_markdown(benchmark), encoding="utf-8")
-        _draw_times(benchmark, paths[2])
+        _draw_times(benchmark.measurements, paths[2])
         if benchmark.growth:
             paths.append(folder / "growth.png")
             _draw_growth(benchmark.growth, paths[-1])
@@ -80,22 +101,42 @@ def _number(value: float | None, places: int) -> str:
     return "not measured" if value is None else f"{value:.{places}f}"
 
 
-def _draw_times(benchmark: Benchmark, path: Path) -> None:
+def _draw_times(measurements: Sequence[Measurement], path: Path) -> None:
+    """A panel for each group, on one axis of time, since only what is alike is to be compared."""
     from matplotlib.figure import Figure
 
-    shown = [one for one in benchmark.measurements if one.seconds][::-1]
-    figure = Figure(figsize=(9, 1.2 + 0.36 * max(len(shown), 1)), layout="constrained")
-    axes = figure.add_subplot()
-    for row, one in enumerate(shown):
-        axes.barh(row, one.median_s or 0, color="#f9b46f", height=0.6)
-        axes.plot(one.seconds, [row] * len(one.seconds), "|", color="#333333", markersize=7)
-        axes.annotate(f" {one.median_s:.3g} s", (max(one.seconds), row), va="center", fontsize=8)
-    axes.set_yticks(range(len(shown)), [one.title for one in shown], fontsize=8)
-    axes.set_xscale("log")
-    axes.margins(x=0.15)
-    axes.set_xlabel("seconds (bars: median; marks: each repetition)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    timed = by_name([one for one in measurements if one.seconds])
+    groups = {
+        title: [timed[name] for name in names if name in timed] for title, names in _GROUPS.items()
+    }
+    groups = {title: shown for title, shown in groups.items() if shown}
+    heights = [len(shown) + 0.7 for shown in groups.values()] or [1.0]
+    figure = Figure(figsize=(10.5, 1.1 + 0.42 * sum(heights)), layout="constrained")
+    panels = figure.subplots(
+        len(heights), sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+    for axes, (title, shown) in zip(panels, groups.items(), strict=False):
+        for row, one in enumerate(shown):
+            low, median, high = min(one.seconds), one.median_s or 0.0, max(one.seconds)
+            axes.plot([low, high], [row, row], "-", color="#8a94a0", linewidth=5, alpha=0.6)
+            axes.plot(median, row, "o", color="#c05a1a", markersize=9)
+            axes.annotate(
+                f"{median:.3g} s", (high, row), (9, 0), textcoords="offset points", va="center",
+                fontsize=11,
+            )  # fmt: skip
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+        axes.set_yticks(range(len(shown)), [one.title for one in shown], fontsize=11)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xscale("log")
+        axes.margins(x=0.12)
+        axes.grid(axis="x", color="#d5dae0", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    panels[-1].xaxis.set_major_formatter("{x:g}")
+    panels[-1].tick_params(axis="x", labelsize=11)
+    panels[-1].set_xlabel("seconds (dot: median; line: lowest to highest)", fontsize=11)
+    figure.savefig(path, dpi=110)
 
 
 def _draw_growth(points: tuple[GrowthPoint, ...], path: Path) -> None:

@@ -28,7 +28,7 @@ HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that show
 
 Research use only; not for diagnosis or treatment."""
 
-application = typer.Typer(help=HELP, no_args_is_help=True, **SETTINGS)
+application = typer.Typer(help=HELP, no_args_is_help=True, **SETTINGS | {"add_completion": True})
 add_commands(
     application,
     segment,

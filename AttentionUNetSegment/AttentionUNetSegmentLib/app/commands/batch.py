@@ -10,7 +10,7 @@ import typer
 
 from ...models import DEFAULT_MODEL
 from ...wording import counted
-from .shared import Device, DeviceOption, ModelOption, show_lines
+from .shared import ModelOption, NamedDeviceOption, show_lines
 
 if TYPE_CHECKING:
     from ..batch.batching import BatchOptions
@@ -52,14 +52,15 @@ def batch(
         list[str] | None,
         typer.Option(
             metavar="FORMAT",
-            help="Write this beside the rest: nifti, stl or dicom-seg. May be given several times.",
+            help="Write this beside the rest: nifti, stl, dicom-seg or scene. May be given several "
+            "times.",
         ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
     model: ModelOption = DEFAULT_MODEL,
-    device: DeviceOption = Device.AUTO,
+    device: NamedDeviceOption = "auto",
 ) -> None:
     """Segment many studies.
 
@@ -76,7 +77,7 @@ def batch(
 
     if ray is None and (workers is not None or gpus_per_worker is not None):
         raise typer.BadParameter("--workers and --gpus-per-worker are for --ray.")
-    options = BatchOptions(output, device.value, tuple(also or ()), ray, workers, gpus_per_worker)
+    options = BatchOptions(output, device, tuple(also or ()), ray, workers, gpus_per_worker)
     check(options)
     find_model(model)
     plan = find_studies(sources, model, output)
@@ -109,8 +110,10 @@ def batch(
 
 
 def _more_at_once() -> str:
+    from ..requirements import install_command
+
     if importlib.util.find_spec("ray") is None:
-        return ": Ray is not installed (pip install 'attention-unet-segment[batch]')"
+        return f": Ray is not installed ({install_command('batch')})"
     return "; --ray runs several at once"
 
 

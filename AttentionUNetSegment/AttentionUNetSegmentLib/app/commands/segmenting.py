@@ -1,17 +1,50 @@
-"""``segment`` and ``demo``: one scan, and all that is written of it."""
+"""``segment`` and ``demo``: one scan, and what is written of it."""
 
 from __future__ import annotations
 
+import contextlib
+import re
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...models import DEFAULT_MODEL
-from .shared import Device, DeviceOption, ModelOption, show_lines
+from .shared import ModelOption, NamedDeviceOption, show_lines
 
 if TYPE_CHECKING:
-    from ..segmenting import Outcome
+    from collections.abc import Collection, Sequence
+
+    from ...inference.progress import ProgressCallback
+    from ..segmenting import Job, Outcome
+
+
+class Part(str, Enum):
+    """Of what a folder of results consists, beside the report."""
+
+    MASK = "mask"
+    PROBABILITY = "probability"
+    ATTENTION = "attention"
+    PICTURE = "picture"
+
+
+class Further(str, Enum):
+    """What may be written beside the rest."""
+
+    NIFTI = "nifti"
+    STL = "stl"
+    DICOM_SEG = "dicom-seg"
+    SCENE = "scene"
+
+
+class Precision(str, Enum):
+    """Which numbers the networks compute in."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
 
 ClickOption = Annotated[
     list[str] | None,
@@ -26,36 +59,143 @@ ClickOption = Annotated[
 def segment(
     scan: Annotated[
         Path,
-        typer.Argument(metavar="INPUT", help="CT: NIfTI, NRRD, MetaImage or a DICOM folder."),
+        typer.Argument(
+            metavar="INPUT",
+            help="CT: NIfTI, NRRD, MetaImage, a DICOM folder, or one as a zip archive.",
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Gets the results.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|DIR|-",
+            help="A name that ends in .nii.gz, .nii, .nrrd, .mha (a label map), .seg.nrrd, .stl or "
+            ".dcm gets that one file; any other is a folder, which gets all results; - writes no "
+            "file and prints the report.",
+        ),
     ],
+    also: Annotated[
+        list[Further] | None,
+        typer.Option(help="Write this into the folder too. May be given several times."),
+    ] = None,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option(
+            help="Write only this into the folder, and the report. May be given several times."
+        ),
+    ] = None,
+    no_attention: Annotated[
+        bool, typer.Option("--no-attention", help="Leave out the attention volumes.")
+    ] = False,
+    no_probability: Annotated[
+        bool, typer.Option("--no-probability", help="Leave out the probability volume.")
+    ] = False,
     click: ClickOption = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,A,S,R,A,S",
+            help="Look for the pancreas only in the box between these two corners, in mm.",
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    device: DeviceOption = Device.AUTO,
+    device: NamedDeviceOption = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto is bfloat16 where the device has instructions for it.")
+    ] = Precision.AUTO,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=64,
+            max=512,
+            metavar="VOXELS",
+            help="Side of the largest part that goes through the network at once; smaller needs "
+            "less memory. 136 unless given.",
+        ),
+    ] = None,
+    radiomics: Annotated[
+        bool, typer.Option("--radiomics", help="Add the features of pyradiomics to the report.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON instead of a summary.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on stderr what is done, and what it took.")
+    ] = False,
 ) -> None:
     """Segment the pancreas in a CT.
 
-    Writes segmentation.seg.nrrd, probability.nrrd, attention-level-1.nrrd and so on, overlay.png
-    and report.json.
+    A folder gets segmentation.seg.nrrd, probability.nrrd, attention-level-1.nrrd and so on,
+    overlay.png and report.json.
     """
+    from ...errors import InputError, OutputError
     from ...inference.clicks import Click
-    from ..progress_bar import shown_progress
-    from ..segmenting import read_scan, segment_into
+    from ...inference.cropping import box_corners
+    from ..segmenting import (
+        Job,
+        read_scan,
+        segment_to_file,
+        segment_without_files,
+        single_file_suffix,
+    )
+    from ..zipped import unzipped
 
+    to_stdout = str(output) == "-"
+    suffix = None if to_stdout else single_file_suffix(output)
+    formats = [one.value for one in also or []]
+    parts = {one.value for one in only or Part}
+    parts -= {"attention"} if no_attention else set()
+    parts -= {"probability"} if no_probability else set()
+    if suffix or to_stdout:
+        if formats or (only and parts != {"mask"}):
+            raise InputError(
+                f"--also and --only choose what a folder gets, but '{output}' is none; give the "
+                "folder's name with -o."
+            )
+        if suffix and output.is_dir():
+            raise OutputError(
+                f"'{output}' is a folder, but a file of that name is to be written; remove or "
+                "rename the folder, or choose another name."
+            )
+    elif not parts and not formats:
+        raise InputError("With these options nothing would be written but the report; use '-o -'.")
     clicks = [Click.parse(text) for text in click or []]
-    with shown_progress() as progress:
-        outcome = segment_into(
-            output,
-            lambda: read_scan(scan),
-            source=scan,
+    box = None if region is None else box_corners(region)
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_progress(quiet, verbose))
+        place = stack.enter_context(unzipped(scan.expanduser()))
+        dicom_files = _dicom_files(place, scan.name) if _needs_dicom(suffix, formats) else ()
+        job = Job(
+            lambda: read_scan(place, scan.name),
             clicks=clicks,
             model=model,
-            device=device.value,
+            device=device,
+            precision=precision.value,
+            tile_voxels=None if tile is None else tile**3,
+            box=box,
+            radiomics=radiomics,
+            source=scan,
             progress=progress,
         )
-    _show_outcome(outcome)
+        if to_stdout:
+            outcome = segment_without_files(job)
+        elif suffix:
+            outcome = segment_to_file(output, job, dicom_files)
+        else:
+            outcome = _into_folder(output, job, parts, formats, dicom_files)
+    if verbose:
+        _show_timings(outcome)
+    _show_warnings(outcome)
+    if json or to_stdout:
+        from ..report import to_json
+
+        typer.echo(to_json(outcome.report), nl=False)
+    elif not quiet:
+        _show_outcome(outcome)
 
 
 def demo(
@@ -71,7 +211,7 @@ def demo(
         typer.Option(help="Which synthetic abdomen; 0 unless given.", min=0, show_default=False),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    device: DeviceOption = Device.AUTO,
+    device: NamedDeviceOption = "auto",
 ) -> None:
     """Segment the embedded synthetic abdomen.
 
@@ -79,33 +219,132 @@ def demo(
     """
     from ...models import find_model, read_card
     from ..progress_bar import shown_progress
-    from ..segmenting import make_synthetic_scan, read_scan, segment_into
+    from ..segmenting import Job, make_synthetic_scan, read_scan, segment_into
+    from ..zipped import unzipped
 
     if scan is not None and seed is not None:
         raise typer.BadParameter(
             "The seed chooses a synthetic abdomen, so it does not go with --input."
         )
-    with shown_progress() as progress:
-        outcome = segment_into(
-            output,
-            lambda: (
-                make_synthetic_scan(seed or 0, read_card(find_model(model)).target)
-                if scan is None
-                else read_scan(scan)
-            ),
-            source=scan,
-            model=model,
-            device=device.value,
-            progress=progress,
-        )
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(shown_progress())
+        if scan is None:
+            card = read_card(find_model(model))
+            job = Job(
+                lambda: make_synthetic_scan(seed or 0, card.target),
+                model=model,
+                device=device,
+                progress=progress,
+            )
+        else:
+            place, name = stack.enter_context(unzipped(scan.expanduser())), scan.name
+            job = Job(
+                lambda: read_scan(place, name),
+                model=model,
+                device=device,
+                source=scan,
+                progress=progress,
+            )
+        outcome = segment_into(output, job)
+    _show_warnings(outcome)
     _show_outcome(outcome)
 
 
-def _show_outcome(outcome: Outcome) -> None:
-    """The result in a few lines on stdout; what the user should know on stderr."""
-    report = outcome.report
-    for warning in report["warnings"]:
+def click_hint(arguments: Sequence[str]) -> str | None:
+    """What to say where somebody wrote a click with spaces: "12.5 -30 104 +"; else None."""
+    number = re.compile(r"[-+]?\d*\.?\d+,?")
+    for at, argument in enumerate(arguments):
+        option, _, value = argument.partition("=")
+        first = [value] if value else []
+        parts = [*first, *arguments[at + 1 : at + 5 - len(first)]]
+        if option == "--click" and len(parts) > 1 and all(map(number.fullmatch, parts[:2])):
+            coordinates = [part.rstrip(",") for part in parts if number.fullmatch(part)][:3]
+            sign = next((part for part in parts[2:] if part in ("+", "-")), "+")
+            example = ",".join([*coordinates, *["0"] * (3 - len(coordinates)), sign])
+            return f"A click is one word without spaces: write --click {example}."
+    return None
+
+
+def _needs_dicom(suffix: str | None, formats: Collection[str]) -> bool:
+    return suffix == ".dcm" or Further.DICOM_SEG.value in formats
+
+
+def _dicom_files(place: Path, name: str) -> tuple[str, ...]:
+    """The files that a DICOM Segmentation refers to.
+
+    Raises:
+        InputError: the scan is no DICOM series.
+    """
+    from ...errors import InputError
+    from ...inference.dicom_series import dicom_files
+    from ..batch.sources import IMAGE_SUFFIXES
+    from ..requirements import require
+
+    require("batch", "highdicom", "pydicom")
+    if place.name.lower().endswith(IMAGE_SUFFIXES):
+        raise InputError(
+            f"A DICOM Segmentation refers to the DICOM files of its scan, and '{name}' is none; "
+            "choose another format."
+        )
+    return dicom_files(place) if place.exists() else ()
+
+
+def _into_folder(
+    output: Path,
+    job: Job,
+    parts: Collection[str],
+    formats: Sequence[str],
+    dicom_files: Sequence[str],
+) -> Outcome:
+    from ..segmenting import segment_into
+
+    if not formats:
+        return segment_into(output, job, parts=parts)
+    from ..batch.further_files import FurtherFiles
+
+    return segment_into(output, job, parts=parts, also=FurtherFiles(formats, dicom_files))
+
+
+class _Steps:
+    """Says each step on stderr as it begins."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def __call__(self, fraction: float, text: str) -> None:
+        if text != self.text:
+            self.text = text
+            typer.echo(f"{100 * fraction:3.0f} %  {text}", err=True)
+
+
+def _progress(quiet: bool, verbose: bool) -> contextlib.AbstractContextManager[ProgressCallback]:
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO)
+        return contextlib.nullcontext(_Steps())
+    if quiet:
+        from ...inference.progress import ignore_progress
+
+        return contextlib.nullcontext(ignore_progress)
+    from ..progress_bar import shown_progress
+
+    return shown_progress()
+
+
+def _show_timings(outcome: Outcome) -> None:
+    took = ", ".join(f"{step} {s:.2f} s" for step, s in outcome.report["timings_s"].items())
+    typer.echo(f"Took: {took}", err=True)
+
+
+def _show_warnings(outcome: Outcome) -> None:
+    for warning in outcome.report["warnings"]:
         typer.echo(f"Warning: {warning}", err=True)
+
+
+def _show_outcome(outcome: Outcome) -> None:
+    """The result in a few lines on stdout."""
+    report = outcome.report
     model = report["model"]
     organ = model["target"][:1].upper() + model["target"][1:]
     lines = {organ: f"{report['volume_ml']:.1f} mL" if report["found"] else "none found"}
@@ -118,6 +357,7 @@ def _show_outcome(outcome: Outcome) -> None:
         lines["Focus"] = f"{ratios} (attention above 0.5, level 1 to {len(report['focus_ratios'])})"
     lines["Model"] = f"{model['name']} {model['version']}, on {report['device']}"
     lines["Time"] = f"{report['timings_s']['total']:.1f} s"
-    lines["Results"] = str(outcome.directory.resolve())
+    if outcome.place is not None:
+        lines["Results"] = str(outcome.place.resolve())
     show_lines(lines)
     typer.echo(report["intended_use"])

@@ -44,6 +44,23 @@ PrecisionOption = Annotated[
 DeviceOption = Annotated[
     Device, typer.Option(help="What computes; auto takes a GPU if there is one.")
 ]
+
+
+def _device_name(name: str) -> str:
+    from ...inference.device import check_device_name
+
+    check_device_name(name)
+    return name
+
+
+NamedDeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N]|mps",
+        callback=_device_name,
+        help="What computes; auto takes a GPU if there is one, cuda:1 the second one.",
+    ),
+]
 ModelOption = Annotated[
     str, typer.Option(help="Name of an installed model, or the path of a model's folder.")
 ]
