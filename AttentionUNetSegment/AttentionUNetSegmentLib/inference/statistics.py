@@ -141,7 +141,8 @@ def length_of(inside: np.ndarray, spacing_mm: Sequence[float]) -> float:
     start = np.argwhere(piece)[0]
     farthest_mm = 0.0
     for _ in range(2):
-        distance = sitk.GetArrayViewFromImage(
+        # A copy: a view would not hold the image.
+        distance = sitk.GetArrayFromImage(
             sitk.FastMarching(speed, trialPoints=[[int(at) for at in start[::-1]]])
         )
         distance = np.where(piece, distance, 0.0)
