@@ -119,3 +119,12 @@ def test_one_voxel_has_measures() -> None:
     assert measured.extent_mm == pytest.approx((2, 2, 3))
     assert measured.sd_hu == 0
     assert measured.length_mm == pytest.approx(7 / 3)
+
+
+def test_the_length_does_not_depend_on_what_memory_held_before() -> None:
+    volume, mask = body((2.0, 2.0, 3.0), "bow")
+    lengths, kept = set(), []
+    for _ in range(20):
+        lengths.add(mask_statistics(volume, mask).length_mm)
+        kept.append(np.full(mask.shape, 1e9, np.float64))
+    assert len(lengths) == 1
