@@ -219,7 +219,6 @@ def test_the_top_level_holds_what_a_tool_looks_for_there_and_no_more():
         "LICENSE",
         "CITATION.cff",
         "pyproject.toml",
-        "setup.py",
         ".ci",
         ".github",
         ".gitattributes",

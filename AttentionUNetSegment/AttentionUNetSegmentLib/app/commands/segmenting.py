@@ -134,7 +134,7 @@ def segment(
     """
     from ...errors import InputError, OutputError
     from ...inference.clicks import Click
-    from ...inference.cropping import box_corners
+    from ...inference.region_of_interest import box_corners
     from ..segmenting import (
         Job,
         read_scan,
