@@ -148,9 +148,9 @@ def test_the_licence_is_at_the_root_and_named_in_the_readme():
 
 
 def test_the_maintainers_are_the_same_wherever_they_are_named():
-    name, mailbox = re.fullmatch(r"(.+) \((\S+@\S+)\)", setting("EXTENSION_CONTRIBUTORS")).groups()
+    name = setting("EXTENSION_CONTRIBUTORS")
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f'- name: "{name}"\n    email: "{mailbox}"' in citation
+    assert f'- name: "{name}"\n' in citation
     for module in MODULE.glob("*.py"):
         assert f'parent.contributors = ["{name}"]' in module.read_text(encoding="utf-8")
 

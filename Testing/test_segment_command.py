@@ -20,9 +20,9 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.main import main
-from AttentionUNetSegmentLib.inference.region_of_interest import box_corners
 from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
+from AttentionUNetSegmentLib.inference.region_of_interest import box_corners
 from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.scene import PANCREAS
 from test_app import (
@@ -421,8 +421,8 @@ def test_a_region_is_the_panels_region(scan: Path) -> None:
     """By the task that the panel starts, with a ROI of the same box."""
     import slicer
     from AttentionUNetSegmentLib import scene
-    from AttentionUNetSegmentLib.inference.region_of_interest import predict_in_box, region_of_box
     from AttentionUNetSegmentLib.inference.reading import read_volume
+    from AttentionUNetSegmentLib.inference.region_of_interest import predict_in_box, region_of_box
     from AttentionUNetSegmentLib.scene.tasks import roiCorners
 
     volume = read_volume(scan)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...models import DEFAULT_MODEL
-from .shared import ModelOption, NamedDeviceOption, show_lines
+from .shared import ModelOption, NamedDeviceOption, Precision, PrecisionOption, show_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -36,14 +36,6 @@ class Further(str, Enum):
     STL = "stl"
     DICOM_SEG = "dicom-seg"
     SCENE = "scene"
-
-
-class Precision(str, Enum):
-    """Which numbers the networks compute in."""
-
-    AUTO = "auto"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
 
 
 ClickOption = Annotated[
@@ -101,9 +93,7 @@ def segment(
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     device: NamedDeviceOption = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto is bfloat16 where the device has instructions for it.")
-    ] = Precision.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     tile: Annotated[
         int | None,
         typer.Option(
