@@ -463,7 +463,8 @@ def _require(job: Job, *modules: str) -> None:
     require("standalone", "torch", "SimpleITK", *modules)
     if job.radiomics:
         require("radiomics", "radiomics")
-    read_card(job.model_folder)
+    if job.predictor is None:
+        read_card(job.model_folder)
 
 
 def _report(

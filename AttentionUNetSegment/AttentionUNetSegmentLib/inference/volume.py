@@ -155,8 +155,8 @@ class Volume:
         axes = self.ijk_to_ras[:3, :3] / self.spacing_mm
         if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
             raise InputError(
-                "The scan's slices are tilted against their stack, which neither SimpleITK images "
-                "nor label maps can hold here; use to_nibabel, save a .seg.nrrd, or resample it."
+                "The scan's slices are tilted against their stack, which SimpleITK images cannot "
+                "hold; use to_nibabel, save a .seg.nrrd or .nii.gz, or resample it."
             )
 
     @property
