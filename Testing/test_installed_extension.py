@@ -26,6 +26,7 @@ SCRIPTED_MODULES = f"lib/Slicer-{make_packages.SLICER_VERSION}/qt-scripted-modul
 STARTED = {
     f"{LIBRARY}/app/__main__.py",
     f"{LIBRARY}/attention_unet_effect/AttentionUNetEffect.py",  # by the Segment Editor
+    f"{LIBRARY}/wheel_with_models.py",  # by the build of a wheel
 }
 
 

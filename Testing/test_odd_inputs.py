@@ -373,8 +373,13 @@ def is_ordinary(case: Odd) -> bool:
     )
 
 
-def assert_sound(prediction: Prediction, case: Odd) -> None:
-    """A mask and a probability on the scan's grid, and the mask where what is bright is."""
+def assert_sound(prediction: Prediction, case: Odd, to_world: np.ndarray | None = None) -> None:
+    """A mask and a probability on the scan's grid, and the mask where what is bright is.
+
+    Args:
+        to_world: 4x4 of the transform that the scan is under.
+    """
+    place = case.ijk_to_ras if to_world is None else to_world @ case.ijk_to_ras
     mask = prediction.mask
     assert (mask.shape, mask.dtype) == (case.shape, np.uint8)
     assert mask.max() <= 1
@@ -388,9 +393,9 @@ def assert_sound(prediction: Prediction, case: Odd) -> None:
         assert "\n" not in warning
     if mask.any() and case.content == "organ":
         bright = np.argwhere(case.array == ORGAN_HU)[:, ::-1]
-        there = bright @ case.ijk_to_ras[:3, :3].T + case.ijk_to_ras[:3, 3]
+        there = bright @ place[:3, :3].T + place[:3, 3]
         # Half a voxel of the scan, and one of the network's own.
-        room = np.abs(case.ijk_to_ras[:3, :3]).sum(axis=1) / 2 + 3
+        room = np.abs(place[:3, :3]).sum(axis=1) / 2 + 3
         centre = centre_ras(mask, prediction.volume.ijk_to_ras)
         assert (centre >= there.min(axis=0) - room).all()
         assert (centre <= there.max(axis=0) + room).all()
@@ -426,7 +431,7 @@ def check_node(case: Odd, transform: str | None, predictor: Predictor) -> None:
             assert mrml.GetNumberOfNodes() == nodes
             return
         assert transform != "singular"
-        assert_sound(result.prediction, case)
+        assert_sound(result.prediction, case, TURN if transform == "turned" else None)
         if result.prediction.found and case.array.size < 2000:
             assert_same_place(
                 result.prediction.volume.ijk_to_ras,

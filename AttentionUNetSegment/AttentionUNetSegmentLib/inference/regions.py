@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .clicks import Click
-from .resampling import Grid
+
+if TYPE_CHECKING:
+    from .resampling import Grid
 
 LOCATOR_THRESHOLD = 0.3
 """Probability at which the locator's coarse voxels count: low, since it only has to be near."""
@@ -26,8 +29,9 @@ MARGIN_MM = (24.0, 22.0, 24.0)
 """Room around the locator's box along R, A, S: its own error, and context for the refiner."""
 SMALLEST_BOX_MM = (160.0, 128.0, 120.0)
 LARGEST_BOX_MM = (280.0, 220.0, 260.0)
-"""The most that the refiner looks at; a scan that is no larger was cut out of one, and is looked at
-as it is."""
+"""The most that the refiner looks at; a scan that is no larger was cut out of one."""
+LEAST_SIDE_MM = 40.0
+"""What is smaller along any axis cannot hold a pancreas and what surrounds it."""
 CLICK_REACH_MM = (70.0, 50.0, 50.0)
 """Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
 KEPT_SHARE = 0.1
@@ -62,9 +66,14 @@ class Box:
         low = np.clip(around - extent / 2, self.low_ras, self.high_ras - extent)
         return Box(low, low + extent)
 
+    @property
+    def extent_mm(self) -> np.ndarray:
+        """Lengths along R, A and S."""
+        return self.high_ras - self.low_ras
+
     def fits_in(self, extent_mm: Sequence[float]) -> bool:
         """Whether it is nowhere longer than an extent."""
-        return bool((self.high_ras - self.low_ras <= np.asarray(extent_mm)).all())
+        return bool((self.extent_mm <= np.asarray(extent_mm)).all())
 
     def within(self, other: Box) -> Box:
         """The part inside another box; a point on its border if they do not meet."""

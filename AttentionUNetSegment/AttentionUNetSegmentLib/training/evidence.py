@@ -338,8 +338,8 @@ def gather_evidence(
         case = load_case(case_files)
         prediction = predictor.predict(case.ct)
         organ = case.labels.array[prediction.region] == predictor.target_label
-        if organ.size == 0:
-            continue  # nothing was found, so nothing was looked at closely
+        if not prediction.found:
+            continue
         for level in range(1, prediction.levels + 1):
             evidence.append(
                 level_evidence(case.name, level, prediction.attention_in_region(level), organ)
