@@ -446,7 +446,8 @@ COMPRESSED = ("RLE", "JPEG-LS", "JPEG 2000")
 WHOLE = ("none", "out of order", "copies", "other series aside", "localizer", "a report",
          "no names", "DICOMDIR", "repeated numbers", "head first",
          "rounded directions", "negative spacing", "inverted display", "one UID", "no UIDs",
-         "a series UID each", "bolus tracking", "slabs")  # fmt: skip
+         "a series UID each", "bolus tracking", "slabs", "no preamble", "bytes behind",
+         "a private item")  # fmt: skip
 BROKEN = ("missing", "same place", "off the row", "no position", "no orientation", "no spacing",
           "another modality", "colour", "two series", "one slice", "sizes differ",
           "infinite position", "coinciding axes", "zero spacing")  # fmt: skip
@@ -536,6 +537,9 @@ class OddSeries:
         for name, dataset in zip(names, datasets, strict=True):
             suffix = "" if self.oddity == "no names" else ".dcm"
             paths.append(_save(dataset, folder / f"IM{name:04}{suffix}"))
+        if self.oddity in ("no preamble", "bytes behind", "a private item"):
+            for path in paths:
+                _change_bytes(self, path)
         if self.oddity == "one damaged":
             content = paths[len(paths) // 2].read_bytes()
             paths[len(paths) // 2].write_bytes(content[: int(len(content) * 0.7)])
@@ -688,6 +692,29 @@ def _change(oddity: str, ds: Any, number: int) -> None:
         del ds.SOPInstanceUID, ds.SeriesInstanceUID
     elif oddity == "a series UID each":
         ds.SeriesInstanceUID = f"{UID}.8.{number}"
+
+
+def _change_bytes(case: OddSeries, path: Path) -> None:
+    """What no DICOM writer would write; where the transfer syntax allows for it."""
+    content = path.read_bytes()
+    if case.oddity == "no preamble" and case.syntax in ("implicit", "explicit"):
+        import pydicom
+
+        ds = pydicom.dcmread(path)
+        del ds.file_meta
+        ds.preamble = None
+        implicit = case.syntax == "implicit"
+        pydicom.dcmwrite(
+            path, ds, implicit_vr=implicit, little_endian=True, enforce_file_format=False
+        )
+    elif case.oddity == "bytes behind" and case.syntax != "deflated":
+        path.write_bytes(content + np.random.default_rng(case.seed).bytes(1 + 5 * case.seed))
+    elif case.oddity == "a private item" and case.syntax == "explicit":
+        value = struct.pack("<2HI", 0xFFFE, 0xE000, case.seed) + b"\x12" * 40
+        private = struct.pack("<2H2sH8s", 0x6021, 0x0010, b"LO", 8, b"CREATOR ")
+        private += struct.pack("<2H2s2xI", 0x6021, 0x1002, b"UN", len(value)) + value
+        at = content.rindex(struct.pack("<2H", 0x7FE0, 0x0010))
+        path.write_bytes(content[:at] + private + content[at:])
 
 
 def _set_text(ds: Any, name: str, values: list[str]) -> None:
