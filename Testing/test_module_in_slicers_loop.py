@@ -151,16 +151,19 @@ def test_the_scene_is_closed_and_the_scans_are_forgotten(driver, ct, monkeypatch
 
 
 def test_reloading_the_module_while_it_works(driver, ct, monkeypatch):  # noqa: F811
+    import slicer.util
+
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
     assert driver.pump(gate.reached.is_set, 30)
-    hub = driver.panel.hub
-    driver.widget.cleanup()
+    hub, old = driver.panel.hub, driver.panel
+    slicer.util.reloadScriptedModule("AttentionUNetSegment")
     gate.opened.set()
     assert driver.pump(lambda: hub.worker.idle, 10)
-    driver.representation.reload()
+    assert driver.panel is not old
     driver.representation.enter()
-    driver.pump()
+    driver.segment()
+    assert driver.panel.hasSegment
 
 
 def test_quitting_while_it_works_leaves_no_thread_behind(driver, ct, monkeypatch):  # noqa: F811
