@@ -95,6 +95,7 @@ class Tutorial:
         )
         node.segmentationNode.CreateClosedSurfaceRepresentation()
         self.look_at(mask & (distance < 1.5 * ERASED_MM))
+        self.rest()
 
     def export(self, path: Path) -> None:
         """Result, Export, "NIfTI", and choose a file."""
