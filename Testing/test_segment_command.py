@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -329,6 +330,16 @@ def test_a_tilted_scan_is_written_where_the_format_can_hold_it(
     status = run("segment", tilted, "-o", tmp_path / "mask.nrrd", "--model", bright)
     assert_refused(capsys, status, "tilted", ".seg.nrrd")
     assert names(tmp_path) == ["out", "tilted"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text on other systems")
+def test_a_name_that_is_not_utf8_is_shown_as_it_can_be(
+    scan: Path, bright: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
+    shutil.copy(scan, odd)
+    assert run("segment", odd, "-o", tmp_path / "out", "--model", bright, "--only", "picture") == 0
+    assert (tmp_path / "out" / "overlay.png").stat().st_size > 0
 
 
 # The report alone, and what is said

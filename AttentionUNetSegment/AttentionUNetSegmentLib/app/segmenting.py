@@ -209,8 +209,9 @@ def read_scan(path: Path, name: str | None = None) -> Scan:
     from ..inference.reading import read_volume
 
     warnings: list[str] = []
+    name = printable(name or path.name or path.resolve().name)
     volume = read_volume(path, warnings.append, name=name)
-    return Scan(volume, name or printable(path.name or path.resolve().name), tuple(warnings))
+    return Scan(volume, name, tuple(warnings))
 
 
 def make_synthetic_scan(seed: int, target: str = "pancreas") -> SyntheticScan:
