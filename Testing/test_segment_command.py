@@ -336,7 +336,7 @@ def test_a_tilted_scan_is_written_where_the_format_can_hold_it(
 def test_a_name_that_is_not_utf8_is_shown_as_it_can_be(
     scan: Path, bright: Path, tmp_path: Path
 ) -> None:
-    odd = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
+    odd = tmp_path / os.fsdecode(b"M\xfcller.nrrd")
     shutil.copy(scan, odd)
     assert run("segment", odd, "-o", tmp_path / "out", "--model", bright, "--only", "picture") == 0
     assert (tmp_path / "out" / "overlay.png").stat().st_size > 0
