@@ -170,21 +170,15 @@ def work_at_panel(driver: Any, volume: Volume, points: list[tuple[float, float, 
     driver.ui.insideButton.click()
     for point in points:
         driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(*point))
-        wait_for_answer(driver)
+        driver.wait_for_answer()
     for button in ("undoClickButton", "redoClickButton", "resetClicksButton"):
         getattr(driver.ui, button).click()
-        wait_for_answer(driver)
+        driver.wait_for_answer()
     driver.choose(nodes[0])
     driver.representation.exit()
     driver.representation.enter()
     driving.closeScene()
     driver.pump()
-
-
-def wait_for_answer(driver: Any) -> None:
-    """To what was just done with the clicks."""
-    assert driver.pump(lambda: driver.panel.busy, 20), driver.message
-    assert driver.pump(lambda: not driver.panel.busy)
 
 
 @dataclass(frozen=True)

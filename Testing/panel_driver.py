@@ -71,6 +71,11 @@ class Driver:
             return driving.pump(timeout_s=0.15)
         return driving.pump(until, timeout_s)
 
+    def wait_for_answer(self) -> None:
+        """To what was just done with the clicks, however quickly it comes."""
+        assert self.pump(lambda: self.panel.hub.idle), self.message
+        self.pump()
+
     def press_segment(self) -> None:
         """Press the large button, not as the second half of a double click."""
         self.panel.segmentation._pressed = float("-inf")

@@ -125,8 +125,7 @@ def editor(driver, ct):  # noqa: F811
 def wait(driver, editor):  # noqa: F811
     """Until the clicks are answered."""
     hub = editor.effect._hub
-    assert driver.pump(lambda: hub.busy, 20), editor.text
-    assert driver.pump(lambda: not hub.busy)
+    assert driver.pump(lambda: hub.idle), editor.text
     driver.pump()
 
 
@@ -423,8 +422,7 @@ def test_panel_and_effect_share_clicks_and_segment(driver, editor):  # noqa: F81
     assert driver.ui.clickList.count == 1
     driver.ui.undoClickButton.click()
     driver.ui.redoClickButton.click()
-    driver.pump(lambda: driver.panel.busy, 2)
-    assert driver.pump(lambda: not driver.panel.busy)
+    driver.wait_for_answer()
     driver.representation.exit()
     editor.activate()
     assert editor.session.clicks == clicks
@@ -635,7 +633,7 @@ def test_closing_the_scene_forgets_the_scans(driver, editor, monkeypatch):  # no
     hub = editor.effect._hub
     assert hub.cache._sessions
     driving.closeScene()
-    assert driver.pump(lambda: not hub.cache._sessions, 20)
+    assert driver.pump(lambda: not hub.cache._sessions)
     assert not hub._sessions
 
 

@@ -613,7 +613,7 @@ def test_measures_are_shown_when_the_section_is_unfolded(driver, ct):
     driver.segment()
     driver.unfold("result")
     table = driver.ui.statisticsTable
-    assert driver.pump(lambda: table.rowCount == 7, 5)
+    assert driver.pump(lambda: table.rowCount == 7)
     rows = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(7)}
     assert rows["Mean"].startswith("400 ± ")
     assert rows["Median"] == "400 HU"

@@ -64,7 +64,7 @@ def shown(driver):  # noqa: F811
     for name in SECTIONS:
         getattr(driver.ui, f"{name}CollapsibleButton").collapsed = False
     driver.panel.say("A sentence that is too long for one line of the panel, and wraps.", "error")
-    assert driver.pump(lambda: driver.ui.statisticsTable.rowCount == 7, 5)
+    assert driver.pump(lambda: driver.ui.statisticsTable.rowCount == 7)
     yield driver.representation
     app.setFont(font)
     app.setPalette(palette)

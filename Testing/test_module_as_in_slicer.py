@@ -121,7 +121,7 @@ def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):  
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         mask.astype(np.uint8), found.segmentationNode, found.segmentId, ct
     )
-    assert driver.pump(lambda: driver.ui.resultLabel.text != before, 5)
+    assert driver.pump(lambda: driver.ui.resultLabel.text != before)
     volume = mask.sum() * 4.0 * 4.0 * 6.0 / 1000
     assert driver.ui.resultLabel.text == f"Pancreas: {volume:.1f} mL, with corrections by hand"
     driver.segment()

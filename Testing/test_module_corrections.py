@@ -65,9 +65,7 @@ def click(driver, volume_node, ijk, inside=True):  # noqa: F811
 
 
 def wait(driver):  # noqa: F811
-    assert driver.pump(lambda: driver.panel.busy, 20), driver.message
-    assert driver.pump(lambda: not driver.panel.busy)
-    driver.pump()
+    driver.wait_for_answer()
 
 
 def holds(driver, volume_node):  # noqa: F811
@@ -357,7 +355,7 @@ def test_a_click_does_not_wait_for_the_attention_of_the_one_before(
     assert driver.pump(gate.reached.is_set)
     job = driver.panel.hub.runner._job
     driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(-38, 8, 26))
-    assert driver.pump(lambda: job.cancelled, 10)
+    assert driver.pump(lambda: job.cancelled)
     gate.opened.set()
     assert driver.pump(lambda: not driver.panel.busy)
     assert tasks[1:] == [(1, False), (1, True), (2, False), (2, True)]

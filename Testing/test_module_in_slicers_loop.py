@@ -58,7 +58,7 @@ def test_a_thread_that_nobody_gives_time_stands_still(module):  # noqa: F811
     worker = Worker()
     job = worker.submit(handing_off)
     assert not driving.pump(lambda: job.finished, 1.0)
-    assert worker.stop(wait_s=10)
+    assert worker.stop(wait_s=panel_driver.LONG_S)
 
 
 def test_the_worker_gets_many_turns_a_poll(module):  # noqa: F811
@@ -69,12 +69,12 @@ def test_the_worker_gets_many_turns_a_poll(module):  # noqa: F811
     polling = WorkerPolling(worker)
     polls = []
     job = polling.run(handing_off, lambda job: polls.append(job.finished))
-    assert driving.pump(lambda: job.finished and polls and polls[-1], 60)
+    assert driving.pump(lambda: job.finished and polls and polls[-1], panel_driver.LONG_S)
     assert job.result() == "done"
     # With one turn a poll there would be as many as handoffs.
     assert len(polls) < HANDOFFS / 3
-    assert driving.pump(lambda: not polling._timer.active, 5)  # nothing left to wait for
-    assert worker.stop(wait_s=10)
+    assert driving.pump(lambda: not polling._timer.active, panel_driver.LONG_S)  # nothing is left
+    assert worker.stop(wait_s=panel_driver.LONG_S)
 
 
 def test_the_main_job(driver, ct):  # noqa: F811
@@ -89,8 +89,7 @@ def test_a_click_is_answered(driver, ct):  # noqa: F811
     driver.segment()
     driver.ui.insideButton.click()
     driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(0, 0, -40 + 6 * 12))
-    assert driver.pump(lambda: driver.panel.busy, 20)
-    assert driver.pump(lambda: not driver.panel.busy)
+    driver.wait_for_answer()
     found = driver.panel.found
     answered = stateClicks(found.segmentationNode, found.segmentId)
     assert answered == driver.panel.clicks.clicks
@@ -100,29 +99,29 @@ def test_a_click_is_answered(driver, ct):  # noqa: F811
 def test_cancel_is_immediate_and_the_worker_comes_to_its_end(driver, ct, monkeypatch):  # noqa: F811
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
-    assert driver.pump(gate.reached.is_set, 30)
+    assert driver.pump(gate.reached.is_set)
     job = driver.panel.hub.runner._job
     driver.press_segment()
     assert not driver.panel.busy
     assert "Cancelled" in driver.message
     gate.opened.set()
-    assert driver.pump(lambda: job.finished, 10)
-    assert driver.pump(lambda: driver.panel.hub.worker.idle, 10)
+    assert driver.pump(lambda: job.finished)
+    assert driver.pump(lambda: driver.panel.hub.worker.idle)
 
 
 def test_a_cancelled_job_lets_go_of_the_scan(driver, ct, monkeypatch):  # noqa: F811
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
-    assert driver.pump(gate.reached.is_set, 30)
+    assert driver.pump(gate.reached.is_set)
     scan = weakref.ref(driver.panel.hub.runner.task._scan)
     assert scan() is not None
     driver.press_segment()
     gate.opened.set()
-    assert driver.pump(lambda: driver.panel.hub.worker.idle, 10)
+    assert driver.pump(lambda: driver.panel.hub.worker.idle)
     driver.panel.hub.cache.forget_scans()  # what was computed on it is kept for the next click
     gc.disable()
     try:
-        assert driver.pump(lambda: scan() is None, 5)
+        assert driver.pump(lambda: scan() is None)
     finally:
         gc.enable()
 
@@ -130,7 +129,7 @@ def test_a_cancelled_job_lets_go_of_the_scan(driver, ct, monkeypatch):  # noqa: 
 def test_the_devices_are_listed(driver):  # noqa: F811
     driver.ui.deviceLabel.text = ""
     driver.unfold("advanced")
-    assert driver.pump(lambda: driver.ui.deviceLabel.text != "", 60)
+    assert driver.pump(lambda: driver.ui.deviceLabel.text != "")
     driver.ui.advancedCollapsibleButton.collapsed = True
 
 
@@ -142,10 +141,10 @@ def test_the_scene_is_closed_and_the_scans_are_forgotten(driver, ct, monkeypatch
     assert hub.cache._sessions
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
-    assert driver.pump(gate.reached.is_set, 30)
+    assert driver.pump(gate.reached.is_set)
     driving.closeScene()
     gate.opened.set()
-    assert driver.pump(lambda: hub.worker.idle, 10)
+    assert driver.pump(lambda: hub.worker.idle)
     assert not hub.cache._sessions
     assert not driver.panel.busy
 
@@ -155,11 +154,11 @@ def test_reloading_the_module_while_it_works(driver, ct, monkeypatch):  # noqa: 
 
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
-    assert driver.pump(gate.reached.is_set, 30)
+    assert driver.pump(gate.reached.is_set)
     hub, old = driver.panel.hub, driver.panel
     slicer.util.reloadScriptedModule("AttentionUNetSegment")
     gate.opened.set()
-    assert driver.pump(lambda: hub.worker.idle, 10)
+    assert driver.pump(lambda: hub.worker.idle)
     assert driver.panel is not old
     driver.representation.enter()
     driver.segment()
@@ -171,7 +170,7 @@ def test_quitting_while_it_works_leaves_no_thread_behind(driver, ct, monkeypatch
 
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
-    assert driver.pump(gate.reached.is_set, 30)
+    assert driver.pump(gate.reached.is_set)
     gate.opened.set()
     driving.quitApplication()
     assert not driver.panel.busy
@@ -190,7 +189,7 @@ def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):  # noqa: F
     hub.cache.clear()
     hub._prepared = None
     node = add_ct(driver)
-    assert driver.pump(lambda: hub.worker.idle and len(loads) == 1, 30)
+    assert driver.pump(lambda: hub.worker.idle and len(loads) == 1)
     assert not driver.panel.busy  # nothing blocks the panel meanwhile
     driver.segment()
     assert len(loads) == 1

@@ -149,6 +149,11 @@ class SessionHub:
     def busy(self) -> bool:
         return self.runner.busy
 
+    @property
+    def idle(self) -> bool:
+        """Nothing runs, and no click waits to be answered."""
+        return not self.busy and not self._clicked
+
     def session(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> VolumeSession:
         """The clicks on a volume and what they are about."""
         session = self._sessions.get(volumeNode.GetID())
