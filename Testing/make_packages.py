@@ -63,6 +63,11 @@ def configure(source: Path, build: Path, **slicer: str) -> None:
         *("cmake", "-G", "Ninja", "-S", str(source), "-B", str(build)),
         *(f"-D{name}={value}" for name, value in definitions.items()),
     )
+    rebuild(build)
+
+
+def rebuild(build: Path) -> None:
+    """Build what changed since."""
     run("cmake", "--build", str(build))
 
 

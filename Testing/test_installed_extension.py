@@ -280,7 +280,7 @@ def installed_from(source: Path) -> Path:
 
 
 def test_a_forgotten_file_is_noticed(copy):
-    forgotten = f"{LIBRARY}/inference/tiling.py"
+    forgotten = "Resources/Icons/EyeOpen.svg"
     forget(copy, forgotten)
     assert files_below(MODULE) - files_below(installed_from(copy)) == {
         forgotten,
@@ -289,9 +289,17 @@ def test_a_forgotten_file_is_noticed(copy):
 
 
 def test_a_file_that_is_not_there_is_refused(copy):
-    (copy / MODULE.name / LIBRARY / "errors.py").unlink()
-    with pytest.raises(RuntimeError, match=r"nonexistent[^']*'AttentionUNetSegmentLib/errors\.py'"):
+    (copy / MODULE.name / "SegmentEditorAttentionUNet.py").unlink()
+    with pytest.raises(RuntimeError, match=r"nonexistent[^']*'SegmentEditorAttentionUNet\.py'"):
         installed_from(copy)
+
+
+def test_a_file_that_came_after_the_first_build_is_installed(copy):
+    installed_from(copy)
+    (copy / MODULE.name / LIBRARY / "added.py").write_text("", encoding="utf-8")
+    make_packages.rebuild(copy.parent / "build")
+    make_packages.install(copy.parent / "build", copy.parent / "prefix")
+    assert (copy.parent / "prefix" / SCRIPTED_MODULES / LIBRARY / "added.py").is_file()
 
 
 def also_lists(source: Path, name: str) -> None:
