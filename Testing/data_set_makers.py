@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from geometry import placed
 
 SPACING = (2.0, 2.0, 3.0)

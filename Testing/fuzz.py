@@ -79,7 +79,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 def read(name: str, content: bytes) -> None:
     from AttentionUNetSegmentLib.errors import InputError
-    from AttentionUNetSegmentLib.inference.reading import read_volume
+    from AttentionUNetSegmentLib.io.reading import read_volume
 
     path = folder() / name
     path.write_bytes(content)
@@ -172,10 +172,10 @@ def fuzz(target: str, seconds: int, found: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["AttentionUNetSegmentLib"]):
-        import AttentionUNetSegmentLib.inference.dicom_frames
-        import AttentionUNetSegmentLib.inference.dicom_lengths
-        import AttentionUNetSegmentLib.inference.dicom_series
-        import AttentionUNetSegmentLib.inference.reading
+        import AttentionUNetSegmentLib.io.dicom_frames
+        import AttentionUNetSegmentLib.io.dicom_lengths
+        import AttentionUNetSegmentLib.io.dicom_series
+        import AttentionUNetSegmentLib.io.reading
         import AttentionUNetSegmentLib.models  # noqa: F401
     corpus = folder() / "corpus"
     corpus.mkdir()

@@ -19,16 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "AttentionUNetSegme
 
 import AttentionUNetSegmentLib
 from AttentionUNetSegmentLib import inference, models, networks
+from AttentionUNetSegmentLib.datasets import checker
+from AttentionUNetSegmentLib.datasets import loading as datasets
+from AttentionUNetSegmentLib.evaluation import evaluate as evaluation
 from AttentionUNetSegmentLib.inference import session
-from AttentionUNetSegmentLib.training import (
-    checker,
-    datasets,
-    evaluation,
-    finetuning,
-    naming,
-    pipeline,
-    recipes,
-)
+from AttentionUNetSegmentLib.training import finetuning, naming, pipeline, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "Resources" / "Documentation" / "python.md"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS, CaseFiles, load_case
+from AttentionUNetSegmentLib.evaluation.attention_figures import save_picture
 from AttentionUNetSegmentLib.training.clicks import patch_grid, simulate_clicks
-from AttentionUNetSegmentLib.training.datasets import PANCREAS, CaseFiles, load_case
-from AttentionUNetSegmentLib.training.evidence_pictures import save_picture
 from AttentionUNetSegmentLib.training.patches import (
     AugmentationOptions,
     IntensityAugmentation,

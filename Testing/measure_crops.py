@@ -14,14 +14,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from AttentionUNetSegmentLib.datasets.cases import load_case
+from AttentionUNetSegmentLib.datasets.loading import find_data_set
+from AttentionUNetSegmentLib.geometry.resampling import grid_of, subgrid
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.prediction import Region
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.resampling import grid_of, subgrid
 from AttentionUNetSegmentLib.inference.session import Session
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.training.cases import load_case
-from AttentionUNetSegmentLib.training.datasets import find_data_set
 
 MARGINS_MM = (0, 5, 10, 20, 40)
 HELD_OUT = {"case0010", "case0027", "case0031"}

@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_case
 from AttentionUNetSegmentLib.inference import Predictor, Volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.training.datasets import find_cases, find_data_set, load_case
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from AttentionUNetSegmentLib.app.segmenting import dice
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.training.datasets import PANCREAS
 
 VALIDATION = ("case0010", "case0027", "case0031")
 

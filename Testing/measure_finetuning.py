@@ -16,7 +16,16 @@ from pathlib import Path
 
 import numpy as np
 from AttentionUNetSegmentLib import scene
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.datasets.loading import (
+    BTCV_LABELS,
+    CaseFiles,
+    LabelledCase,
+    find_data_set,
+    load_case,
+)
+from AttentionUNetSegmentLib.evaluation.evaluate import Evaluation
+from AttentionUNetSegmentLib.evaluation.metrics import mean_over_cases
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 from AttentionUNetSegmentLib.scene.collection import addToDataSet
 from AttentionUNetSegmentLib.scene.segments import (
@@ -26,21 +35,12 @@ from AttentionUNetSegmentLib.scene.segments import (
     fillSegment,
     orientedImage,
 )
-from AttentionUNetSegmentLib.training.datasets import (
-    BTCV_LABELS,
-    CaseFiles,
-    LabelledCase,
-    find_data_set,
-    load_case,
-)
-from AttentionUNetSegmentLib.training.evaluation import Evaluation
 from AttentionUNetSegmentLib.training.finetuning import (
     FinetuningOptions,
     comparison,
     evaluate_cases,
     finetune_model,
 )
-from AttentionUNetSegmentLib.training.metrics import mean_over_cases
 
 CORRECTED_CASES = 5
 FEWEST_SLICES = 9

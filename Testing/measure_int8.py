@@ -79,8 +79,8 @@ def main() -> None:
     options = parser.parse_args()
 
     from AttentionUNetSegmentLib.app.segmenting import dice
+    from AttentionUNetSegmentLib.datasets.loading import PANCREAS
     from AttentionUNetSegmentLib.inference import read_volume
-    from AttentionUNetSegmentLib.training.datasets import PANCREAS
     from test_same_output import predictor_of
 
     torch.set_num_threads(options.threads)

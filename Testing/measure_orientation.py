@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "AttentionUNetSegment"))
 
+from AttentionUNetSegmentLib.geometry.volume import reordered
 from AttentionUNetSegmentLib.inference import Volume, read_volume
-from AttentionUNetSegmentLib.inference.volume import reordered
 from AttentionUNetSegmentLib.notebook.orientation import orientation_doubts
 
 

@@ -28,8 +28,8 @@ def main() -> None:
 
     import torch
     from AttentionUNetSegmentLib.app.segmenting import dice
+    from AttentionUNetSegmentLib.datasets.loading import PANCREAS
     from AttentionUNetSegmentLib.inference import Predictor, read_volume, tiling
-    from AttentionUNetSegmentLib.training.datasets import PANCREAS
     from test_same_output import Difference, difference, fingerprint, predictor_of
 
     if options.smallest_tile:

@@ -18,13 +18,13 @@ from unittest import mock
 
 import numpy as np
 import torch
+from AttentionUNetSegmentLib.datasets.cases import LabelledCase
+from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_cases
+from AttentionUNetSegmentLib.evaluation.metrics import score
 from AttentionUNetSegmentLib.inference import Predictor, look, predictor, session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
 from AttentionUNetSegmentLib.networks import NetworkOutput
 from AttentionUNetSegmentLib.networks.blocks import resize
-from AttentionUNetSegmentLib.training.cases import LabelledCase
-from AttentionUNetSegmentLib.training.datasets import find_cases, find_data_set, load_cases
-from AttentionUNetSegmentLib.training.metrics import score
 from torch import nn
 
 THRESHOLDS = (0.3, 0.4, 0.6, 0.7)

@@ -14,10 +14,10 @@ import argparse
 from pathlib import Path
 
 import torch
+from AttentionUNetSegmentLib.evaluation.evaluate import evaluate_case
+from AttentionUNetSegmentLib.evaluation.metrics import Mean, mean_over_cases
 from AttentionUNetSegmentLib.inference import Predictor
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.training.evaluation import evaluate_case
-from AttentionUNetSegmentLib.training.metrics import Mean, mean_over_cases
 from measure_finetuning import scans
 
 Dice = dict[str, list[float]]

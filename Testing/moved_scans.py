@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import scene
+from AttentionUNetSegmentLib.geometry.volume import reordered
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
-from AttentionUNetSegmentLib.inference.volume import reordered
 from geometry import SCANNER, rotation
 
 AIR_HU = -1024

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE_FILE = ROOT / "AttentionUNetSegment" / "AttentionUNetSegment.py"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from AttentionUNetSegmentLib import scene
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.scene import segments, volumes
 
 SHAPE = (9, 11, 13)  # k, j, i: all different, so that a wrong order shows

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from AttentionUNetSegmentLib.inference.volume import Volume
-from AttentionUNetSegmentLib.training.datasets import PANCREAS, LabelledCase
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from geometry import placed
 
 

@@ -459,7 +459,7 @@ def test_an_output_folder_that_is_a_file_is_refused_before_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(segmenting, "load_model", _never)
-    monkeypatch.setattr("AttentionUNetSegmentLib.inference.reading.read_volume", _never)
+    monkeypatch.setattr("AttentionUNetSegmentLib.io.reading.read_volume", _never)
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         assert_refused(capsys, run("segment", scan, "-o", out, "--model", bright), "file")
@@ -475,7 +475,7 @@ def test_a_read_only_output_folder_is_refused_before_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(segmenting, "load_model", _never)
-    monkeypatch.setattr("AttentionUNetSegmentLib.inference.reading.read_volume", _never)
+    monkeypatch.setattr("AttentionUNetSegmentLib.io.reading.read_volume", _never)
     for out in ("/proc", "/proc/results"):
         status = run("segment", scan, "-o", out, "--model", bright)
         assert_refused(capsys, status, "cannot be written", out)
@@ -865,7 +865,7 @@ def test_evaluate_prints_the_table(
         return Evaluation()
 
     monkeypatch.setattr(
-        "AttentionUNetSegmentLib.training.evaluation.evaluate_model", evaluate_model
+        "AttentionUNetSegmentLib.evaluation.evaluate.evaluate_model", evaluate_model
     )
     options = "--model mine --split all --splits splits.json --fold 2 --clicks 3 --device cpu "
     options += "--precision float32 --robustness"

@@ -20,8 +20,8 @@ from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.nifti_label_map import write_label_map
 from AttentionUNetSegmentLib.app.output_folder import SOURCES_FILE
 from AttentionUNetSegmentLib.errors import InputError, OutputError
-from AttentionUNetSegmentLib.inference.reading import read_volume
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.io.reading import read_volume
 from batch_cases import hounsfield, save_model, write_scan
 from scene_helpers import hand_made
 from test_batch import batch, quick_picture, table  # noqa: F401  a fixture

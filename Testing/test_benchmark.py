@@ -23,7 +23,7 @@ from AttentionUNetSegmentLib.app.benchmark.report import to_markdown, write_benc
 from AttentionUNetSegmentLib.app.benchmark.running import Benchmark, GrowthPoint, run_benchmark
 from AttentionUNetSegmentLib.app.segmenting import make_synthetic_scan
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL
 from geometry import placed
 from small_cases import small_case, write_case

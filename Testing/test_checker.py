@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from AttentionUNetSegmentLib.datasets.checker import Finding, check_data, require_sound
+from AttentionUNetSegmentLib.datasets.layouts import find_data_set
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.inference.volume import Volume, reordered
-from AttentionUNetSegmentLib.training.checker import Finding, check_data, require_sound
-from AttentionUNetSegmentLib.training.layouts import find_data_set
+from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
 from data_set_makers import (
     blobs,
     write_decathlon,

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
+from AttentionUNetSegmentLib.datasets.checker import check_data
+from AttentionUNetSegmentLib.datasets.loading import find_data_set, load_case
 from AttentionUNetSegmentLib.errors import InputError, OutputError
-from AttentionUNetSegmentLib.inference.reading import read_volume
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.models import Label
 from AttentionUNetSegmentLib.scene import collection, segments
 from AttentionUNetSegmentLib.scene.collection import addToDataSet, maskOnVolume
-from AttentionUNetSegmentLib.training.checker import check_data
-from AttentionUNetSegmentLib.training.datasets import find_data_set, load_case
 from scene_helpers import (
     PLACES,
     SHIFT,

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from AttentionUNetSegmentLib.inference import Predictor, Volume, look, resampling
+from AttentionUNetSegmentLib.geometry import resampling
+from AttentionUNetSegmentLib.geometry.resampling import Grid
+from AttentionUNetSegmentLib.inference import Predictor, Volume, look
 from AttentionUNetSegmentLib.inference.click_update import LARGEST_WINDOW
 from AttentionUNetSegmentLib.inference.prediction import Region
-from AttentionUNetSegmentLib.inference.resampling import Grid
 from AttentionUNetSegmentLib.inference.session import Session
 from geometry import placed
 from threshold_model import BRIGHT_HU, threshold_model

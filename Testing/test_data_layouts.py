@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from AttentionUNetSegmentLib.datasets.cases import load_case
+from AttentionUNetSegmentLib.datasets.layouts import find_data_set
+from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS, find_cases
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.inference.volume import Volume, reordered
-from AttentionUNetSegmentLib.training.alignment import on_grid_of
-from AttentionUNetSegmentLib.training.cases import load_case
-from AttentionUNetSegmentLib.training.datasets import BTCV_LABELS, PANCREAS, find_cases
-from AttentionUNetSegmentLib.training.layouts import find_data_set
+from AttentionUNetSegmentLib.geometry.alignment import on_grid_of
+from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
 from data_set_makers import (
     blobs,
     write_decathlon,

@@ -12,7 +12,7 @@ from AttentionUNetSegmentLib.app.batch.dicom_seg import write_dicom_seg
 from AttentionUNetSegmentLib.app.batch.rows import Row
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
-from AttentionUNetSegmentLib.inference.reading import read_volume
+from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.scene import PANCREAS
 from batch_cases import hounsfield, save_model, write_scan
 from odd_inputs import FRAMES_WHOLE, OddSeries, write_frames

@@ -16,8 +16,8 @@ import numpy as np
 import slicer
 from AttentionUNetSegmentLib import scene as scene_package
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.scene import segments
 from AttentionUNetSegmentLib.scene.corrections import (
     CorrectionTracker,

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AttentionUNetSegmentLib.inference.volume import reordered
-from AttentionUNetSegmentLib.training.datasets import PANCREAS
-from AttentionUNetSegmentLib.training.error_pictures import (
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS
+from AttentionUNetSegmentLib.evaluation.error_figures import (
     MOST_CASES,
     CaseErrors,
     Panel,
     case_errors,
     draw_errors,
 )
+from AttentionUNetSegmentLib.geometry.volume import reordered
 from PIL import Image
 from small_cases import small_case
 

@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS
+from AttentionUNetSegmentLib.datasets.splits import Split, save_splits
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
-from AttentionUNetSegmentLib.inference import Click, Prediction, Predictor
-from AttentionUNetSegmentLib.inference.session import Session
-from AttentionUNetSegmentLib.models import load_model, read_card, save_model
-from AttentionUNetSegmentLib.networks import build_network
-from AttentionUNetSegmentLib.training import evaluation
-from AttentionUNetSegmentLib.training.datasets import PANCREAS
-from AttentionUNetSegmentLib.training.evaluation import (
+from AttentionUNetSegmentLib.evaluation import evaluate as evaluation
+from AttentionUNetSegmentLib.evaluation.evaluate import (
     MEASURES,
     CaseResult,
     Evaluation,
     evaluate_case,
     evaluate_model,
 )
-from AttentionUNetSegmentLib.training.metrics import score
-from AttentionUNetSegmentLib.training.splits import Split, save_splits
+from AttentionUNetSegmentLib.evaluation.metrics import score
+from AttentionUNetSegmentLib.inference import Click, Prediction, Predictor
+from AttentionUNetSegmentLib.inference.session import Session
+from AttentionUNetSegmentLib.models import load_model, read_card, save_model
+from AttentionUNetSegmentLib.networks import build_network
 from data_set_makers import blobs, write_decathlon, write_slices
 from small_cases import small_case, write_case
 from threshold_model import threshold_model

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
-from AttentionUNetSegmentLib.models import Model
-from AttentionUNetSegmentLib.training.datasets import PANCREAS
-from AttentionUNetSegmentLib.training.evidence import (
+from AttentionUNetSegmentLib.evaluation.attention_figures import smooth
+from AttentionUNetSegmentLib.evaluation.attention_statistics import (
     Finding,
     LevelEvidence,
     gather_evidence,
@@ -22,7 +22,7 @@ from AttentionUNetSegmentLib.training.evidence import (
     read_log,
     summarise,
 )
-from AttentionUNetSegmentLib.training.evidence_pictures import smooth
+from AttentionUNetSegmentLib.models import Model
 from PIL import Image
 from small_cases import small_case, write_case
 from threshold_model import BrightIsOrgan, threshold_model

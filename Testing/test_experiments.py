@@ -14,26 +14,26 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.datasets.loading import find_data_set
+from AttentionUNetSegmentLib.datasets.splits import load_splits
 from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, TrainingError
-from AttentionUNetSegmentLib.inference.progress import ProgressCallback
-from AttentionUNetSegmentLib.training.datasets import find_data_set
-from AttentionUNetSegmentLib.training.evidence import read_log
-from AttentionUNetSegmentLib.training.experiments import experiment, runs
-from AttentionUNetSegmentLib.training.experiments.experiment import (
+from AttentionUNetSegmentLib.evaluation.attention_statistics import read_log
+from AttentionUNetSegmentLib.experiments import experiment, runs
+from AttentionUNetSegmentLib.experiments.experiment import (
     existing_report,
     run_experiment,
 )
-from AttentionUNetSegmentLib.training.experiments.results import Run, RunResult, load_result
-from AttentionUNetSegmentLib.training.experiments.runs import (
+from AttentionUNetSegmentLib.experiments.results import Run, RunResult, load_result
+from AttentionUNetSegmentLib.experiments.runs import (
     Settings,
     TrainingJob,
     chosen_settings,
     stage_options,
     whole_scans,
 )
-from AttentionUNetSegmentLib.training.experiments.variants import VARIANTS
-from AttentionUNetSegmentLib.training.experiments.workers import do_runs
-from AttentionUNetSegmentLib.training.splits import load_splits
+from AttentionUNetSegmentLib.experiments.variants import VARIANTS
+from AttentionUNetSegmentLib.experiments.workers import do_runs
+from AttentionUNetSegmentLib.inference.progress import ProgressCallback
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
 from data_set_makers import write_pairs
 from PIL import Image
@@ -497,9 +497,7 @@ def test_the_command_prints_the_table_and_writes_the_files(
     assert "0.0 hours" not in printed.out
     assert "FCN-seed0-fold0, 1 of 4: 3 steps in " in printed.err
     with monkeypatch.context() as patch:  # what is finished is not looked at again
-        patch.setattr(
-            "AttentionUNetSegmentLib.training.experiments.experiment.run_experiment", None
-        )
+        patch.setattr("AttentionUNetSegmentLib.experiments.experiment.run_experiment", None)
         assert main([*command, "--networks", "FCN, UNet"]) == 0
     assert capsys.readouterr().out == printed.out
     (output / "compare.json").unlink()

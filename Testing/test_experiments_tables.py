@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
-from AttentionUNetSegmentLib.networks import NetworkConfig
-from AttentionUNetSegmentLib.training.evidence import LevelEvidence
-from AttentionUNetSegmentLib.training.experiments.markdown import table_lines
-from AttentionUNetSegmentLib.training.experiments.results import (
+from AttentionUNetSegmentLib.evaluation.attention_statistics import LevelEvidence
+from AttentionUNetSegmentLib.experiments.markdown import table_lines
+from AttentionUNetSegmentLib.experiments.results import (
     RESULT_FILE,
     CaseScore,
     Run,
@@ -21,8 +20,9 @@ from AttentionUNetSegmentLib.training.experiments.results import (
     load_result,
     save_result,
 )
-from AttentionUNetSegmentLib.training.experiments.tables import Row, Table, holm, make_table
-from AttentionUNetSegmentLib.training.experiments.variants import EXPERIMENTS, VARIANTS, chosen
+from AttentionUNetSegmentLib.experiments.tables import Row, Table, holm, make_table
+from AttentionUNetSegmentLib.experiments.variants import EXPERIMENTS, VARIANTS, chosen
+from AttentionUNetSegmentLib.networks import NetworkConfig
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.inference.volume import Volume
-from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
-from AttentionUNetSegmentLib.training.cases import LabelledCase
-from AttentionUNetSegmentLib.training.experiments import whole
-from AttentionUNetSegmentLib.training.experiments.shown import (
+from AttentionUNetSegmentLib.experiments import whole
+from AttentionUNetSegmentLib.experiments.shown import (
     SHOWN_FILE,
     cases_to_show,
     load_shown,
     save_shown,
     shown_slice,
 )
-from AttentionUNetSegmentLib.training.experiments.whole import WholePrediction, predict_whole
+from AttentionUNetSegmentLib.experiments.whole import WholePrediction, predict_whole
+from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
 from geometry import placed, rotation
 from torch.nn import functional as F
 

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.datasets.cases import LabelledCase
+from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS
 from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
+from AttentionUNetSegmentLib.evaluation.evaluate import Evaluation
+from AttentionUNetSegmentLib.evaluation.metrics import score
 from AttentionUNetSegmentLib.models import (
     Label,
     Model,
@@ -25,9 +29,6 @@ from AttentionUNetSegmentLib.models import (
 )
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training import finetuning
-from AttentionUNetSegmentLib.training.cases import LabelledCase
-from AttentionUNetSegmentLib.training.datasets import BTCV_LABELS, PANCREAS
-from AttentionUNetSegmentLib.training.evaluation import Evaluation
 from AttentionUNetSegmentLib.training.finetuning import (
     FinetuningOptions,
     choose_held_out,
@@ -35,7 +36,6 @@ from AttentionUNetSegmentLib.training.finetuning import (
     finetune_model,
     stage_options,
 )
-from AttentionUNetSegmentLib.training.metrics import score
 from AttentionUNetSegmentLib.training.patches import PatchOptions
 from AttentionUNetSegmentLib.training.recipes import trainings_of
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
@@ -149,7 +149,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     def evaluate(
         model: Model, cases: list[LabelledCase], split: str, device: str = "auto"
     ) -> Evaluation:
-        from AttentionUNetSegmentLib.training.evaluation import CaseResult
+        from AttentionUNetSegmentLib.evaluation.evaluate import CaseResult
 
         results = []
         for case in cases:

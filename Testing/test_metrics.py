@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from AttentionUNetSegmentLib.inference.volume import Volume
-from AttentionUNetSegmentLib.training.evaluation import click_on_largest_error
-from AttentionUNetSegmentLib.training.metrics import mean_over_cases, score
+from AttentionUNetSegmentLib.evaluation.evaluate import click_on_largest_error
+from AttentionUNetSegmentLib.evaluation.metrics import mean_over_cases, score
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from monai.metrics import (
     ConfusionMatrixMetric,
     compute_average_surface_distance,

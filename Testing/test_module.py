@@ -14,9 +14,9 @@ import types
 import numpy as np
 import panel_driver
 import pytest
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import predictor_cache
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.models import save_model
 from AttentionUNetSegmentLib.networks import build_network
 from threshold_model import threshold_model

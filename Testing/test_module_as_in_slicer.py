@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import panel_driver
 import pytest
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from test_module import add_ct, ct, driver, model_folder, module, segment_mask  # noqa: F401
 
 

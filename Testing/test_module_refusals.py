@@ -9,10 +9,10 @@ import numpy as np
 import panel_driver
 import pytest
 import torch
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import predictor as predictor_module
 from AttentionUNetSegmentLib.inference import predictor_cache
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.volume import Volume
 from test_module import add_ct, ct, driver, model_folder, module  # noqa: F401
 from threshold_model import threshold_model
 

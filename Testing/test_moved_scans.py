@@ -167,7 +167,7 @@ def test_the_command_line_writes_the_segmentation_where_the_organ_is(
     """From a file on an oblique grid, with other axes, to ``segmentation.seg.nrrd``."""
     import SimpleITK as sitk
     from AttentionUNetSegmentLib.app.segmenting import Job, read_scan, segment_into
-    from AttentionUNetSegmentLib.inference.volume import reordered
+    from AttentionUNetSegmentLib.geometry.volume import reordered
     from geometry import SCANNER
 
     volume, reference = made_up_scan

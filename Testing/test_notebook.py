@@ -14,8 +14,8 @@ import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import ImagePrediction, segment
 from AttentionUNetSegmentLib.errors import InputError, OutputError
+from AttentionUNetSegmentLib.geometry.volume import reordered
 from AttentionUNetSegmentLib.inference import Click, Volume
-from AttentionUNetSegmentLib.inference.volume import reordered
 from AttentionUNetSegmentLib.notebook import segmenting
 from AttentionUNetSegmentLib.notebook.orientation import orientation_doubts
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen

@@ -16,10 +16,10 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.reading import read_volume
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.scene import volumes
 from geometry import SCANNER, centre_ras
 from hypothesis import strategies as st

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.app import overlay
-from AttentionUNetSegmentLib.app.reslice import (
+from AttentionUNetSegmentLib.geometry.reslice import (
     AXIAL,
     CORONAL,
     SAGITTAL,
@@ -19,7 +19,7 @@ from AttentionUNetSegmentLib.app.reslice import (
     interpolate,
     volume_box,
 )
-from AttentionUNetSegmentLib.inference.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
 from geometry import placed, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st

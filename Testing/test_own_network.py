@@ -17,9 +17,9 @@ import torch
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import ModelError, OutputError
+from AttentionUNetSegmentLib.geometry.resampling import sample_scan
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, slicewise
 from AttentionUNetSegmentLib.inference.clicks import voxel_of
-from AttentionUNetSegmentLib.inference.resampling import sample_scan
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.slicewise import Slicewise
 from AttentionUNetSegmentLib.models.importing import import_network

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
+from AttentionUNetSegmentLib.geometry.resampling import subgrid
+from AttentionUNetSegmentLib.geometry.volume import reordered
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume, look
 from AttentionUNetSegmentLib.inference.click_update import window_around
-from AttentionUNetSegmentLib.inference.resampling import subgrid
-from AttentionUNetSegmentLib.inference.volume import reordered
 from geometry import centre_ras, placed, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -18,8 +18,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.inference.reading import read_volume, volume_from_image
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.io.reading import read_volume, volume_from_image
 from odd_inputs import OddSeries
 
 SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"]
@@ -526,7 +526,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def test_stderr_is_collected_for_a_while_and_then_given_back(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from AttentionUNetSegmentLib.inference.captured_stderr import captured_stderr
+    from AttentionUNetSegmentLib.io.captured_stderr import captured_stderr
 
     with captured_stderr() as printed:
         os.write(2, b"from a library")
@@ -813,7 +813,7 @@ def test_slices_without_a_uid_are_read(tmp_path: Path) -> None:
 
 
 def test_a_series_uid_for_each_slice_is_one_series(tmp_path: Path) -> None:
-    from AttentionUNetSegmentLib.inference.dicom_series import find_dicom_series
+    from AttentionUNetSegmentLib.io.dicom_series import find_dicom_series
 
     array, paths = whole_series(tmp_path)
     for number, path in enumerate(paths):

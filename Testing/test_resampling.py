@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.inference.resampling import (
+from AttentionUNetSegmentLib.geometry.resampling import (
     Grid,
     aligned_grid,
     bounds_ras,
@@ -17,7 +17,7 @@ from AttentionUNetSegmentLib.inference.resampling import (
     subgrid,
     windowed_source,
 )
-from AttentionUNetSegmentLib.inference.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
 from geometry import placed, rotation
 from scipy import ndimage
 
@@ -120,7 +120,7 @@ def test_a_last_slab_that_is_thinner_than_a_voxel_of_the_target(
 ) -> None:
     volume = random_volume((slices, 5, 5), np.eye(4))
     target = Grid((slices // 6 + 1, 1, 1), np.diag([6.0, 6.0, 6.0, 1.0]))
-    monkeypatch.setattr("AttentionUNetSegmentLib.inference.resampling.SLAB_VOXELS", 300)
+    monkeypatch.setattr("AttentionUNetSegmentLib.geometry.resampling.SLAB_VOXELS", 300)
     source = windowed_source(volume, target, WINDOW)
     means = [volume.array[start : start + 6].mean() for start in range(0, slices, 6)]
     np.testing.assert_allclose(source.image.numpy().ravel(), means, rtol=1e-6)
@@ -171,7 +171,7 @@ def test_memory_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     low, high = bounds_ras(grid_of(volume))
     target = aligned_grid(low, high, (2.0, 2.2, 3.1))
     whole = sample_scan(volume, target, WINDOW)
-    monkeypatch.setattr("AttentionUNetSegmentLib.inference.resampling.SLAB_VOXELS", 400)
+    monkeypatch.setattr("AttentionUNetSegmentLib.geometry.resampling.SLAB_VOXELS", 400)
     np.testing.assert_allclose(
         sample_scan(volume, target, WINDOW).numpy(), whole.numpy(), atol=1e-6
     )

@@ -8,20 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AttentionUNetSegmentLib.inference import Predictor
-from AttentionUNetSegmentLib.inference.resampling import (
-    aligned_grid,
-    bounds_ras,
-    grid_of,
-    sample_scan,
-)
-from AttentionUNetSegmentLib.inference.volume import Volume, reordered
-from AttentionUNetSegmentLib.models import read_card, save_model
-from AttentionUNetSegmentLib.networks import build_network
-from AttentionUNetSegmentLib.training.cases import LabelledCase
-from AttentionUNetSegmentLib.training.datasets import PANCREAS
-from AttentionUNetSegmentLib.training.evaluation import evaluate_model
-from AttentionUNetSegmentLib.training.robustness import (
+from AttentionUNetSegmentLib.datasets.cases import LabelledCase
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS
+from AttentionUNetSegmentLib.evaluation.evaluate import evaluate_model
+from AttentionUNetSegmentLib.evaluation.robustness import (
     AS_IT_IS,
     CHANGES,
     Robustness,
@@ -31,6 +21,16 @@ from AttentionUNetSegmentLib.training.robustness import (
     unclipped,
     with_noise,
 )
+from AttentionUNetSegmentLib.geometry.resampling import (
+    aligned_grid,
+    bounds_ras,
+    grid_of,
+    sample_scan,
+)
+from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.inference import Predictor
+from AttentionUNetSegmentLib.models import read_card, save_model
+from AttentionUNetSegmentLib.networks import build_network
 from geometry import centre_ras, placed, rotation
 from small_cases import small_case, write_case
 from threshold_model import threshold_model

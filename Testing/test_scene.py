@@ -17,8 +17,8 @@ import slicer
 import slicer.util
 import vtk
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.models import Label
 from AttentionUNetSegmentLib.scene import collection, results, segments, volumes
 from AttentionUNetSegmentLib.scene.corrections import corrections, stateClicks
@@ -765,8 +765,8 @@ def test_segment_volume_node_predicts_in_world_coordinates(scene: Any, ct: Any) 
 
 def test_feature_maps_of_a_real_prediction_reach_the_nodes(scene: Any) -> None:
     torch = pytest.importorskip("torch")
+    from AttentionUNetSegmentLib.geometry.resampling import grid_of
     from AttentionUNetSegmentLib.inference.prediction import FeatureMap, Prediction
-    from AttentionUNetSegmentLib.inference.resampling import grid_of
 
     node = add_ct("CT", PLACES["plain"])
     volume = scene_package.volumeFromNode(node)

@@ -21,7 +21,7 @@ import numpy as np
 import pydicom
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.inference.reading import read_volume
+from AttentionUNetSegmentLib.io.reading import read_volume
 from odd_inputs import Odd, OddFile, OddSeries, write_frames
 from test_app import run, save_random_model
 from test_reading import METAIMAGE, NRRD, hounsfield, stack, write_slices
@@ -163,7 +163,7 @@ READ_BOMBS = """
 import resource, sys
 import SimpleITK, torch, pydicom
 from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError
-from AttentionUNetSegmentLib.inference.reading import read_volume
+from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.models import load_model
 def most_memory():  # that was ever taken from the system, used or not, in kB
     status = open("/proc/self/status").read()

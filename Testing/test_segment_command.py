@@ -21,10 +21,10 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.region_of_interest import box_corners
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.scene import PANCREAS
 from test_app import (
     DIRECTION,
@@ -434,8 +434,8 @@ def test_a_region_is_the_panels_region(scan: Path) -> None:
     """By the task that the panel starts, with a ROI of the same box."""
     import slicer
     from AttentionUNetSegmentLib import scene
-    from AttentionUNetSegmentLib.inference.reading import read_volume
     from AttentionUNetSegmentLib.inference.region_of_interest import predict_in_box, region_of_box
+    from AttentionUNetSegmentLib.io.reading import read_volume
     from AttentionUNetSegmentLib.scene.tasks import roiCorners
 
     volume = read_volume(scan)
@@ -543,7 +543,7 @@ def test_a_zip_that_cannot_be_used_is_told(
         patch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())
         assert_told(archive, "GB")
     with monkeypatch.context() as patch:
-        patch.setattr("AttentionUNetSegmentLib.app.zipped.MOST_FILES", 3)
+        patch.setattr("AttentionUNetSegmentLib.io.zipped.MOST_FILES", 3)
         assert_told(archive, "more than 3 files")
     content = bytearray(zipped(dicom, tmp_path / "secret.zip").read_bytes())
     at = content.rfind(b"PK\x01\x02")
@@ -553,7 +553,7 @@ def test_a_zip_that_cannot_be_used_is_told(
 
 
 def test_nothing_is_unpacked_beside_the_folder(tmp_path: Path) -> None:
-    from AttentionUNetSegmentLib.app.zipped import unzipped
+    from AttentionUNetSegmentLib.io.zipped import unzipped
 
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../evil.dcm", b"x")

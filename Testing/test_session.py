@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
+from AttentionUNetSegmentLib.geometry.resampling import Grid
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
 from AttentionUNetSegmentLib.inference import session as session_module
 from AttentionUNetSegmentLib.inference.click_update import REACH_MM, window_around
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM, satisfy_clicks
-from AttentionUNetSegmentLib.inference.resampling import Grid
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import Model
 from AttentionUNetSegmentLib.networks import build_network

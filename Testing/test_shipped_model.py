@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from AttentionUNetSegmentLib.datasets.loading import BTCV_VALIDATION, PANCREAS
+from AttentionUNetSegmentLib.geometry.volume import reordered
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, read_volume
-from AttentionUNetSegmentLib.inference.volume import reordered
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, MODELS_FOLDER, find_model, load_model
 from AttentionUNetSegmentLib.synthetic import (
     BODY_PARTS,
@@ -16,7 +17,6 @@ from AttentionUNetSegmentLib.synthetic import (
     synthetic_abdomen,
     synthetic_body_part,
 )
-from AttentionUNetSegmentLib.training.datasets import BTCV_VALIDATION, PANCREAS
 from geometry import rotation
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.training.cases import CaseFiles, DataSet
-from AttentionUNetSegmentLib.training.datasets import find_cases
-from AttentionUNetSegmentLib.training.splits import (
+from AttentionUNetSegmentLib.datasets.cases import CaseFiles, DataSet
+from AttentionUNetSegmentLib.datasets.loading import find_cases
+from AttentionUNetSegmentLib.datasets.splits import (
     Split,
     default_split,
     held_out_split,
@@ -17,6 +16,7 @@ from AttentionUNetSegmentLib.training.splits import (
     load_splits,
     save_splits,
 )
+from AttentionUNetSegmentLib.errors import TrainingError
 from data_set_makers import write_slices
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
 from AttentionUNetSegmentLib.inference.statistics import MaskStatistics, mask_statistics
-from AttentionUNetSegmentLib.inference.volume import Volume, reordered
 from AttentionUNetSegmentLib.synthetic import ORGAN_LABELS, synthetic_abdomen
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.0, 2.0, 3.0), (0.7, 0.7, 5.0)]

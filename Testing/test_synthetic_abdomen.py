@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.validation import check_ct
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.synthetic import (
     BODY_PARTS,
     ORGAN_LABELS,

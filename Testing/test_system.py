@@ -82,7 +82,7 @@ def test_without_a_stderr_no_other_file_becomes_one(tmp_path: Path, closed: str)
     code = (
         "import sys; sys.argv = ['x']\n"
         "from AttentionUNetSegmentLib.app.main import main\n"
-        "from AttentionUNetSegmentLib.inference.captured_stderr import captured_stderr\n"
+        "from AttentionUNetSegmentLib.io.captured_stderr import captured_stderr\n"
         "from AttentionUNetSegmentLib.app.progress_bar import shown_progress\n"
         "import os\n"
         "with captured_stderr() as printed, shown_progress(): pass\n"

@@ -9,6 +9,8 @@ import pytest
 import scene_helpers as helpers
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
+from AttentionUNetSegmentLib.geometry.resampling import bounds_ras, grid_of, subgrid
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import predictor as predictor_module
 from AttentionUNetSegmentLib.inference import predictor_cache, region_of_interest
 from AttentionUNetSegmentLib.inference.clicks import Click
@@ -16,10 +18,8 @@ from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.prepared import prepare
 from AttentionUNetSegmentLib.inference.progress import CancelToken
 from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM, Box
-from AttentionUNetSegmentLib.inference.resampling import bounds_ras, grid_of, subgrid
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.statistics import mask_statistics
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.scene import tasks
 from AttentionUNetSegmentLib.scene.found import findResult, isResult, resultNodes
 from AttentionUNetSegmentLib.scene.statistics import segmentStatistics

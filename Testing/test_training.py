@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from AttentionUNetSegmentLib.datasets.loading import (
+    PANCREAS,
+    CaseFiles,
+    find_cases,
+    load_case,
+)
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
+from AttentionUNetSegmentLib.geometry.resampling import aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.inference.resampling import aligned_grid
 from AttentionUNetSegmentLib.models import Model, load_model
 from AttentionUNetSegmentLib.training.clicks import (
     Dispute,
@@ -27,12 +33,6 @@ from AttentionUNetSegmentLib.training.clicks import (
     patch_grid,
     pick_deep_voxel,
     simulate_clicks,
-)
-from AttentionUNetSegmentLib.training.datasets import (
-    PANCREAS,
-    CaseFiles,
-    find_cases,
-    load_case,
 )
 from AttentionUNetSegmentLib.training.losses import IGNORE
 from AttentionUNetSegmentLib.training.naming import next_version

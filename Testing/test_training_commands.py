@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.app.progress_bar import shown_progress
 from AttentionUNetSegmentLib.app.terminal import show_on
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.training.evidence import read_focus_ratios
+from AttentionUNetSegmentLib.evaluation.attention_statistics import read_focus_ratios
 from AttentionUNetSegmentLib.training.naming import (
     NO_LICENCE,
     DataTerms,
@@ -135,9 +135,7 @@ def test_old_spellings_reach_the_commands(monkeypatch, tmp_path) -> None:
         asked.update(settings.to_json())
         raise InputError("enough")
 
-    monkeypatch.setattr(
-        "AttentionUNetSegmentLib.training.experiments.experiment.run_experiment", compare
-    )
+    monkeypatch.setattr("AttentionUNetSegmentLib.experiments.experiment.run_experiment", compare)
     write_pairs(tmp_path / "data")
     old = ("--batch", "3", "--progressive", "--precision", "bf16", "--steps", "5")
     assert run("experiments", "compare", tmp_path / "data", "-o", tmp_path / "out", *old) == 2

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
+from AttentionUNetSegmentLib.datasets.splits import load_splits
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.models import load_model
-from AttentionUNetSegmentLib.training.datasets import PANCREAS, LabelledCase
 from AttentionUNetSegmentLib.training.patches import AugmentationOptions, PatchOptions, PatchSource
 from AttentionUNetSegmentLib.training.pipeline import train_model
 from AttentionUNetSegmentLib.training.recipes import (
@@ -23,7 +24,6 @@ from AttentionUNetSegmentLib.training.recipes import (
     slice_options,
 )
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
-from AttentionUNetSegmentLib.training.splits import load_splits
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
 from small_cases import small_case, write_case
 

@@ -19,10 +19,10 @@ from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.batch.summary import doubts as doubts_of_row
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import ModelError
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import Predictor, read_volume
 from AttentionUNetSegmentLib.inference.doubts import PANCREAS_ML, scan_doubts, usual_for
 from AttentionUNetSegmentLib.inference.session import Session
-from AttentionUNetSegmentLib.inference.volume import Volume
 from AttentionUNetSegmentLib.models import (
     ModelCard,
     Usual,

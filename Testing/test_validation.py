@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.inference.reading import read_volume
 from AttentionUNetSegmentLib.inference.validation import check_clicks, check_ct
-from AttentionUNetSegmentLib.inference.volume import Volume
+from AttentionUNetSegmentLib.io.reading import read_volume
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -78,7 +78,7 @@ class FinishedRun:
             told: lines on standard error.
             error: the sentence that it ended with.
         """
-        from ..training.writing import replace_text
+        from ..files import replace_text
 
         if not self.folder.is_dir():
             return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .reslice import AXIAL, CORONAL, SAGITTAL, Frame, body_box, volume_box
+from ..geometry.reslice import AXIAL, CORONAL, SAGITTAL, Frame, body_box, volume_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

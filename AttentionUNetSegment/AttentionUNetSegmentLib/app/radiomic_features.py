@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.volume import Volume
+from ..geometry.volume import Volume
 from .requirements import extra_needed
 
 BIN_WIDTH_HU = 25.0

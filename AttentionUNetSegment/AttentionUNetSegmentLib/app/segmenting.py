@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..geometry.volume import Volume
 from ..inference.clicks import Click
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.statistics import has_right_angles, mask_statistics
-from ..inference.volume import Volume
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
 from .nifti_label_map import write_label_map
@@ -206,7 +206,7 @@ def read_scan(path: Path, name: str | None = None) -> Scan:
     Raises:
         InputError: it cannot be used.
     """
-    from ..inference.reading import read_volume
+    from ..io.reading import read_volume
 
     warnings: list[str] = []
     name = printable(name or path.name or path.resolve().name)

@@ -13,21 +13,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..geometry.volume import Volume
 from .clicks import Click
 from .progress import CancelToken, ProgressCallback
-from .volume import Volume
 
 if TYPE_CHECKING:
+    from ..io.reading import read_volume
     from .device import choose_device
     from .prediction import Prediction
     from .predictor import Predictor
-    from .reading import read_volume
 
 _LAZY = {
-    "Prediction": "prediction",
-    "Predictor": "predictor",
-    "choose_device": "device",
-    "read_volume": "reading",
+    "Prediction": ".prediction",
+    "Predictor": ".predictor",
+    "choose_device": ".device",
+    "read_volume": "..io.reading",
 }
 
 __all__ = [
@@ -44,5 +44,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        return getattr(import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ..geometry.resampling import Grid
 from .clicks import Click
-from .resampling import Grid
 
 CLICK_SIGMA_MM = 5.0
 """Width of the Gaussian that marks a click: about a hand's precision, a few voxels wide."""
@@ -21,7 +21,7 @@ def click_channels(
 
     Args:
         clicks: any number; those far outside the grid leave no trace.
-        grid: its matrix must be diagonal, as :func:`.resampling.aligned_grid` makes it.
+        grid: its matrix must be diagonal, as :func:`~..geometry.resampling.aligned_grid` makes it.
 
     Returns:
         (1, 2, k, j, i) in [0, 1]: a Gaussian at each click inside, and at each click outside.

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..geometry.resampling import Grid
 from .clicks import Click
 from .look import Look
 from .prediction import Region
-from .resampling import Grid
 
 LARGEST_WINDOW = (64, 96, 112)
 """Voxels (k, j, i) that the network looks at again after a click, at most. Most organs' regions are

@@ -10,9 +10,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..geometry.resampling import (
+    SLAB_VOXELS,
+    Grid,
+    bounds_ras,
+    grid_of,
+    index_box,
+    resample,
+    subgrid,
+)
+from ..geometry.volume import Volume
 from .prediction import THRESHOLD, FeatureMap, Region
-from .resampling import SLAB_VOXELS, Grid, bounds_ras, grid_of, index_box, resample, subgrid
-from .volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .volume import Volume
+from ..geometry.volume import Volume
 
 if TYPE_CHECKING:
     import torch
 
+    from ..geometry.resampling import Grid
     from .clicks import Click
-    from .resampling import Grid
 
 Region = tuple[slice, slice, slice]
 
@@ -106,7 +106,7 @@ class Prediction:
         return self._in_region(self.attention_maps[level - 1] if self.attention_maps else None)
 
     def _in_region(self, feature: FeatureMap | None) -> np.ndarray:
-        from .resampling import grid_of, resample, subgrid
+        from ..geometry.resampling import grid_of, resample, subgrid
 
         if feature is None:
             return np.zeros([part.stop - part.start for part in self.region], np.float32)

@@ -18,6 +18,15 @@ import numpy as np
 import torch
 
 from ..errors import DeviceError, InputError
+from ..geometry.resampling import (
+    Grid,
+    aligned_grid,
+    bounds_ras,
+    grid_of,
+    sample_scan,
+    subgrid,
+)
+from ..geometry.volume import Volume
 from ..models import load_model
 from .click_maps import click_channels
 from .clicks import Click
@@ -35,17 +44,8 @@ from .regions import (
     kept_pieces,
     locate,
 )
-from .resampling import (
-    Grid,
-    aligned_grid,
-    bounds_ras,
-    grid_of,
-    sample_scan,
-    subgrid,
-)
 from .slicewise import Slicewise, as_volumetric
 from .tiling import run_within_memory
-from .volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

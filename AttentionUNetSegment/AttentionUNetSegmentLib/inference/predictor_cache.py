@@ -14,10 +14,10 @@ from ..models import ModelCard, load_model, read_card
 from .progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
+    from ..geometry.volume import Volume
     from .prediction import Region
     from .predictor import Predictor
     from .session import Session
-    from .volume import Volume
 
 KEPT_SESSIONS = 2
 """Scans whose sessions are kept, with the scan itself: the one that is clicked on, and one more."""

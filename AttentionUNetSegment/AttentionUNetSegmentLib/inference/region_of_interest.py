@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.volume import Volume
 from .clicks import Click
 from .prediction import Prediction, Region
 from .progress import ProgressCallback, ignore_progress
 from .regions import LEAST_SIDE_MM
-from .volume import Volume
 
 if TYPE_CHECKING:
     from .predictor import Predictor

@@ -15,7 +15,7 @@ import numpy as np
 from .clicks import Click
 
 if TYPE_CHECKING:
-    from .resampling import Grid
+    from ..geometry.resampling import Grid
 
 LOCATOR_THRESHOLD = 0.3
 """Probability at which the locator's coarse voxels count: low, since it only has to be near."""

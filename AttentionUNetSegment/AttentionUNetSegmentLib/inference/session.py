@@ -23,6 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..geometry.resampling import Grid, bounds_ras, grid_of, index_box, subgrid
+from ..geometry.volume import Volume
 from ..networks import focus_ratio
 from .click_update import (
     COARSEST,
@@ -41,9 +43,7 @@ from .prediction import THRESHOLD, Prediction, Region
 from .predictor import Predictor, Steps, check_extent
 from .progress import CancelToken, ProgressCallback, ignore_progress
 from .regions import Box, connected_components, kept_pieces
-from .resampling import Grid, bounds_ras, grid_of, index_box, subgrid
 from .validation import check_clicks
-from .volume import Volume
 
 KEPT_STATES = 32
 """States that are held, a few megabytes each; older ones are computed again where needed."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .volume import Volume
+from ..geometry.volume import Volume
 
 FINEST_MM = 1.0
 """The way through the organ is looked for on voxels of about this size or larger: it is as long on

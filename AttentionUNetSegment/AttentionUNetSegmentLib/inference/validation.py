@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.volume import Volume
 from .clicks import Click
-from .volume import Volume
 
 # Hounsfield units: air -1000, fat about -100, water 0, soft tissue 20 to 100, bone up to 2000.
 _PADDING = -1500  # below any tissue: what scanners write outside their circular field

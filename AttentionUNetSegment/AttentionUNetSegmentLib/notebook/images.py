@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..inference.volume import Volume
+from ..geometry.volume import Volume
 from .orientation import orientation_doubts
 
 STACK = "SPL"
@@ -78,7 +78,7 @@ def given_image(
 
 
 def _of_file(path: Path) -> GivenImage:
-    from ..inference.reading import read_volume
+    from ..io.reading import read_volume
 
     warnings: list[str] = []
     volume = read_volume(path, warnings.append)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..inference.volume import Volume, reordered
+from ..geometry.volume import Volume, reordered
 
 _SAMPLES_AN_AXIS = 96
 _TISSUE_HU = -120.0

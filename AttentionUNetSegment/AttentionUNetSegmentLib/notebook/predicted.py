@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..errors import InputError
-from ..inference.volume import Volume
+from ..geometry.volume import Volume
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

@@ -30,8 +30,8 @@ from .volumes import clicksInPlace, pointsInPlace, volumeFromNode
 if TYPE_CHECKING:
     import slicer
 
+    from ..geometry.volume import Volume
     from ..inference.prediction import Prediction, Region
-    from ..inference.volume import Volume
     from .editing import SegmentEditing
 
 AUTOMATIC_TAG = "AttentionUNetSegment.Automatic"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.volume import Volume
 from ..inference.clicks import Click
-from ..inference.volume import Volume
 from ..paths import printable
 
 if TYPE_CHECKING:

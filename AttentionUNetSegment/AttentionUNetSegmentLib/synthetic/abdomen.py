@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..inference.volume import Volume
+from ..geometry.volume import Volume
 from .canvas import Canvas
 from .fields import SmoothField
 from .gut import Bowel, Duodenum, Stomach

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError
-from ..inference.volume import Volume
+from ..geometry.volume import Volume
 from .fields import SmoothField
 
 BodyPart = Literal["thighs", "head"]

@@ -1,0 +1,1 @@
+"""Training of the networks: patches, losses, the loop, recipes, finetuning."""

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..geometry.resampling import Grid
 from ..inference.click_maps import click_channels
 from ..inference.clicks import Click
-from ..inference.resampling import Grid
 from .losses import IGNORE
 
 MOST_TRAINING_CLICKS = 3

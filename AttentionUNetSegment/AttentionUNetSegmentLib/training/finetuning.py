@@ -19,7 +19,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..datasets.cases import CaseFiles, CaseKind, DataSet, LabelledCase
+from ..datasets.checker import require_sound
+from ..datasets.loading import find_cases, find_data_set, load_cases
+from ..datasets.splits import Split, held_out_split
 from ..errors import InputError, ModelError, TrainingError
+from ..evaluation.evaluate import Evaluation, evaluate_case
+from ..files import replace_text
 from ..inference.device import choose_device
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
@@ -34,17 +40,11 @@ from ..models import (
     user_models_folder,
 )
 from ..wording import counted
-from .cases import CaseFiles, CaseKind, DataSet, LabelledCase
-from .checker import require_sound
-from .datasets import find_cases, find_data_set, load_cases
-from .evaluation import Evaluation, evaluate_case
 from .pipeline import STAGES, told_run
 from .precision import in_bfloat16, precision_named
 from .recipes import locator_options, refiner_options, trainings_of
 from .schedule import Budget, LearningRate
-from .splits import Split, held_out_split
 from .trainer import StageOptions, StageTrainer
-from .writing import replace_text
 
 LEARNING_RATE = 2e-4
 """A fifth of the recipe's: the network is to be moved, not taught anew."""

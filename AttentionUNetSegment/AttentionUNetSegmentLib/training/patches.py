@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..inference.resampling import (
+from ..datasets.cases import LabelledCase
+from ..geometry.resampling import (
     Grid,
     Source,
     aligned_grid,
@@ -25,7 +26,6 @@ from ..inference.resampling import (
     normalised_coordinates,
     windowed_source,
 )
-from .cases import LabelledCase
 from .losses import IGNORE
 
 LOOKS_PER_SCAN = 12

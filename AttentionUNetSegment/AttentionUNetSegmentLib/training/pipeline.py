@@ -14,10 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..datasets.cases import CaseFiles, DataSet, LabelledCase
+from ..datasets.checker import require_sound
+from ..datasets.loading import find_cases, find_data_set, load_cases
+from ..datasets.splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from ..errors import InputError, TrainingError
+from ..files import replace_text
+from ..geometry.resampling import bounds_ras, grid_of
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback, ignore_progress
-from ..inference.resampling import bounds_ras, grid_of
 from ..models import (
     Label,
     Model,
@@ -31,9 +36,6 @@ from ..models import (
     save_model,
 )
 from ..models.card import CARD_FILE, LARGEST_BYTES
-from .cases import CaseFiles, DataSet, LabelledCase
-from .checker import require_sound
-from .datasets import find_cases, find_data_set, load_cases
 from .distributed import Processes
 from .naming import FIRST_VERSION, NO_LICENCE, Naming, data_terms, named
 from .precision import in_bfloat16, precision_named
@@ -48,9 +50,7 @@ from .recipes import (
     trainings_of,
 )
 from .schedule import Budget
-from .splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from .trainer import StageOptions, StageTrainer
-from .writing import replace_text
 
 STAGES = ("all", "locator", "refiner")
 LOCATOR_SHARE = 0.2

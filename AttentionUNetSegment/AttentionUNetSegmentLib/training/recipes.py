@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..datasets.loading import BTCV_LABELS, PANCREAS
 from ..errors import InputError
 from ..models import ModelCard
-from .datasets import BTCV_LABELS, PANCREAS
 from .patches import AugmentationOptions, PatchOptions
 from .schedule import Budget, LearningRate
 from .trainer import StageOptions

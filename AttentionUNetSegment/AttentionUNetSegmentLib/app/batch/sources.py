@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...inference.clicks import Click
-from ...inference.dicom_series import FoundSeries, find_dicom_series
+from ...io.dicom_series import FoundSeries, find_dicom_series
 from ...models import DEFAULT_MODEL
 from ...paths import in_home
 from ..output_folder import SOURCES_FILE

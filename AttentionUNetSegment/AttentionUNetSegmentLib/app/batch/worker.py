@@ -107,7 +107,7 @@ def reader(study: Study) -> Callable[[], Scan]:
 
 
 def _read_series(study: Study) -> Scan:
-    from ...inference.dicom_series import read_dicom_files
+    from ...io.dicom_series import read_dicom_files
 
     warnings: list[str] = []
     volume = read_dicom_files(study.files, study.name, warnings.append)

@@ -25,10 +25,10 @@ from .measurements import medians, timed
 if TYPE_CHECKING:
     import torch
 
+    from ...geometry.resampling import Grid
+    from ...geometry.volume import Volume
     from ...inference.predictor import Predictor
-    from ...inference.resampling import Grid
     from ...inference.session import Session
-    from ...inference.volume import Volume
 
 PATCH = (48, 80, 96)
 """Voxels (k, j, i) of a sliding window: the patch that the refiner was trained on."""
@@ -64,7 +64,7 @@ class Bench:
 
     @cached_property
     def volume(self) -> Volume:
-        from ...inference.reading import read_volume
+        from ...io.reading import read_volume
 
         return read_volume(self.scan)
 
@@ -80,7 +80,7 @@ class Bench:
         """The scan at the refiner's resolution, with empty click channels."""
         import torch
 
-        from ...inference.resampling import aligned_grid, bounds_ras, grid_of
+        from ...geometry.resampling import aligned_grid, bounds_ras, grid_of
 
         stage = self.predictor.card.stages["refiner"]
         grid = aligned_grid(*bounds_ras(grid_of(self.volume)), stage.spacing_mm)
@@ -179,7 +179,7 @@ def monai_sliding_window(bench: Bench) -> tuple[float, ...]:
     image, grid = bench.whole_scan
 
     def job() -> None:
-        from ...inference.resampling import grid_of, resample
+        from ...geometry.resampling import grid_of, resample
 
         with bench.computing():
             logits: Any = sliding_window_inference(

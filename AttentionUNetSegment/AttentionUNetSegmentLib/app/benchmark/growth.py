@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...inference.volume import Volume
+from ...geometry.volume import Volume
 
 SLICES = (100, 200, 600, 1000, 2000)
 PIXELS = (256, 512, 768, 1024)

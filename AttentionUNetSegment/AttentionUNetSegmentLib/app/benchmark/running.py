@@ -199,7 +199,7 @@ def _sizes() -> list[tuple[int, int]]:
 
 
 def _growth_point(spec: dict[str, Any], slices: int, pixels: int) -> GrowthPoint:
-    from ...inference.reading import read_volume
+    from ...io.reading import read_volume
 
     with tempfile.TemporaryDirectory() as folder:
         of_size = {**spec, "scan": str(Path(folder) / "grown.nrrd")}

@@ -25,10 +25,10 @@ def check_data(
     from ..requirements import require
 
     require("train", "torch", "scipy")
+    from ...datasets.checker import check_data as check
+    from ...datasets.loading import find_data_set
+    from ...datasets.splits import default_split
     from ...errors import TrainingError
-    from ...training.checker import check_data as check
-    from ...training.datasets import find_data_set
-    from ...training.splits import default_split
 
     found = find_data_set(data)
     with shown_progress() as progress:

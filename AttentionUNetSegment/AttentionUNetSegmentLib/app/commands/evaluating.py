@@ -69,7 +69,7 @@ def evaluate(
 
     require("train", "torch", "monai", "scipy")
     with extra_needed("train"):
-        from ...training.evaluation import evaluate_model
+        from ...evaluation.evaluate import evaluate_model
     with shown_progress() as progress:
         evaluation = evaluate_model(
             model,

@@ -51,7 +51,7 @@ def evidence(
 
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
-        from ...training.evidence import gather_evidence
+        from ...evaluation.attention_statistics import gather_evidence
     with output_folder(output, ["evidence.json"]) as folder, shown_progress() as progress:
         found = gather_evidence(
             model,

@@ -20,7 +20,7 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
-    from ...training.experiments.experiment import Report
+    from ...experiments.experiment import Report
 
 experiments_application = typer.Typer(
     help="Repeat the published comparison and ablation on one's own data.",
@@ -206,7 +206,7 @@ def report(
 
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
-        from ...training.experiments.experiment import existing_report
+        from ...experiments.experiment import existing_report
     _show(existing_report(experiment.value, output))
 
 
@@ -251,9 +251,9 @@ def _run(
         return
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
+        from ...experiments.experiment import run_experiment
+        from ...experiments.runs import chosen_settings
         from ...training.distributed import require_one_process
-        from ...training.experiments.experiment import run_experiment
-        from ...training.experiments.runs import chosen_settings
     require_one_process()
     settings = chosen_settings(
         data,

@@ -125,6 +125,7 @@ def segment(
     from ...errors import InputError, OutputError
     from ...inference.clicks import Click
     from ...inference.region_of_interest import box_corners
+    from ...io.zipped import unzipped
     from ..segmenting import (
         Job,
         read_scan,
@@ -132,7 +133,6 @@ def segment(
         segment_without_files,
         single_file_suffix,
     )
-    from ..zipped import unzipped
 
     to_stdout = str(output) == "-"
     suffix = None if to_stdout else single_file_suffix(output)
@@ -207,10 +207,10 @@ def demo(
 
     Or, with --input, a scan of your own: the same as segment with a default for DIR.
     """
+    from ...io.zipped import unzipped
     from ...models import find_model, read_card
     from ..progress_bar import shown_progress
     from ..segmenting import Job, make_synthetic_scan, read_scan, segment_into
-    from ..zipped import unzipped
 
     if scan is not None and seed is not None:
         raise typer.BadParameter(
@@ -266,7 +266,7 @@ def _dicom_files(place: Path, name: str) -> tuple[str, ...]:
         InputError: the scan is no DICOM series.
     """
     from ...errors import InputError
-    from ...inference.dicom_series import dicom_files
+    from ...io.dicom_series import dicom_files
     from ..batch.sources import IMAGE_SUFFIXES
     from ..requirements import require
 

@@ -1,0 +1,1 @@
+"""How good a model is: metrics, simulated clicks, robustness, attention in figures."""

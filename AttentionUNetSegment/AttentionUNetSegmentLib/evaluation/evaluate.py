@@ -1,0 +1,433 @@
+"""How good a model is on labelled scans, without a click and with clicks of a simulated user."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.loading import LabelledCase, find_cases, find_data_set, load_case
+from ..datasets.splits import load_splits
+from ..errors import InputError, TrainingError
+from ..files import replace_text
+from ..geometry.volume import Volume
+from ..inference.clicks import Click
+from ..inference.predictor import Predictor
+from ..inference.progress import ProgressCallback, ignore_progress
+from ..inference.session import Session
+from ..models import LARGEST_BYTES, find_model, load_model, save_model
+from ..training.clicks import depth_mm, largest_error
+from ..wording import counted
+from .error_figures import CaseErrors, case_errors, draw_errors
+from .metrics import Mean, Scores, mean_over_cases, score
+from .robustness import Robustness, measure_robustness
+
+SPLITS = ("validation", "train", "all")
+BFLOAT16, FLOAT32 = "bfloat16", "float32"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case with a number of clicks."""
+
+    case: str
+    clicks: int
+    scores: Scores
+    focus_ratios: tuple[float, ...]
+    attention_inside: tuple[float, ...]
+    attention_outside: tuple[float, ...]
+    elapsed_s: float
+    device: str
+    warnings: tuple[str, ...]
+    patient: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results of a model on the cases of a split."""
+
+    model: str
+    version: str
+    weights_sha256: str
+    split: str
+    machine: str
+    results: tuple[CaseResult, ...]
+    precision: str = "float32"
+    robustness: Robustness | None = None
+
+    @property
+    def click_counts(self) -> list[int]:
+        return sorted({result.clicks for result in self.results})
+
+    def with_clicks(self, clicks: int) -> list[CaseResult]:
+        return [result for result in self.results if result.clicks == clicks]
+
+    def mean_dice(self, clicks: int = 0) -> float:
+        mean = self.means(clicks)["dice"].mean
+        assert mean is not None  # Dice is defined everywhere
+        return mean
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "version": self.version,
+            "weights_sha256": self.weights_sha256,
+            "split": self.split,
+            "machine": self.machine,
+            "precision": self.precision,
+            **({"robustness": self.robustness.to_json()} if self.robustness else {}),
+            "mean_dice": {str(clicks): self.mean_dice(clicks) for clicks in self.click_counts},
+            "means": {
+                str(clicks): {
+                    name: dataclasses.asdict(mean) for name, mean in self.means(clicks).items()
+                }
+                for clicks in self.click_counts
+            },
+            "cases": [
+                {
+                    "case": result.case,
+                    "patient": result.patient or result.case,
+                    "clicks": result.clicks,
+                    **result.scores.to_json(),
+                    "focus_ratios": list(result.focus_ratios),
+                    "attention_inside": list(result.attention_inside),
+                    "attention_outside": list(result.attention_outside),
+                    "elapsed_s": result.elapsed_s,
+                    "warnings": list(result.warnings),
+                }
+                for result in self.results
+            ],
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """What a card tells: means, and each case, for some numbers of clicks."""
+        return {
+            "split": self.split,
+            "machine": self.machine,
+            "precision": self.precision,
+            **self._attention(),
+            **({"robustness": self.robustness.figures()} if self.robustness else {}),
+            "clicks": {
+                str(clicks): {
+                    "mean": _rounded({name: one.mean for name, one in means.items()}),
+                    "interval95": {
+                        name: [_round(name, one.low), _round(name, one.high)]
+                        for name, one in means.items()
+                    },
+                    "cases": {
+                        result.case: _rounded(result.scores.to_json())
+                        for result in self.with_clicks(clicks)
+                    },
+                }
+                for clicks in self.click_counts
+                if clicks in CARD_CLICKS
+                for means in (self.means(clicks),)
+            },
+        }
+
+    def _attention(self) -> dict[str, list[float]]:
+        """Without a click, by level: focus ratio, and mean alpha in the organ and around it."""
+        results = self.with_clicks(0)
+        names = ("focus_ratios", "attention_inside", "attention_outside")
+        return {
+            name: [
+                round(statistics.fmean(of_level), 3)
+                for of_level in zip(*(getattr(one, name) for one in results), strict=True)
+            ]
+            for name in names
+        }
+
+    def to_markdown(self) -> str:
+        """A table, a row for each case and number of clicks, with the means below; then where the
+        attention lies, and what changes of the scan cost, if that was measured."""
+        titles = [measure.title for measure in MEASURES.values()]
+        lines = [
+            f"Model {self.model} {self.version}, {self.split} cases, {self.machine}, "
+            f"{self.precision}.",
+            "",
+            f"| case | clicks | {' | '.join(titles)} | volume, mL | truth, mL |",
+            "|---" * (len(titles) + 4) + "|",
+        ]
+        for result in self.results:
+            scores = result.scores.to_json()
+            cells = [measure.text(scores[name]) for name, measure in MEASURES.items()]
+            lines.append(
+                f"| {result.case} | {result.clicks} | {' | '.join(cells)} "
+                f"| {result.scores.volume_ml:.0f} | {result.scores.true_volume_ml:.0f} |"
+            )
+        notes = [
+            "Interval: 95 % confidence interval of the mean over patients, Student's t. Distances: "
+            "from surface to surface, mm. Difference: volume less true volume."
+        ]
+        for clicks in self.click_counts:
+            means = self.means(clicks)
+            cells = [measure.text(means[name].mean) for name, measure in MEASURES.items()]
+            cells[0] = f"**{cells[0]}**"
+            lines.append(f"| **mean** | {clicks} | {' | '.join(cells)} | | |")
+            cells = [
+                "" if (one := means[name]).low is None else measure.interval(one)
+                for name, measure in MEASURES.items()
+            ]
+            lines.append(f"| interval | {clicks} | {' | '.join(cells)} | | |")
+            notes += [
+                f"{MEASURES[name].title} with {counted(clicks, 'click')} is not defined "
+                f"in {one.undefined} of {counted(one.count + one.undefined, 'case')}, which its "
+                "mean leaves out."
+                for name, one in means.items()
+                if one.undefined
+            ]
+        lines += ["", *notes, ""]
+        attention = self._attention()
+        for number, values in enumerate(zip(*attention.values(), strict=True), 1):
+            focus, inside, outside = (f"{value:.2f}" for value in values)
+            lines.append(
+                f"- Level {number}: mean attention {inside} in the organ, {outside} elsewhere in "
+                f"the region; focus ratio {focus}."
+            )
+        if self.robustness:
+            lines += ["", self.robustness.to_markdown().rstrip()]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def means(self, clicks: int) -> dict[str, Mean]:
+        """Means over the cases with their confidence intervals, by measure.
+
+        A patient with several scans counts once.
+        """
+        results = self.with_clicks(clicks)
+        scores = [result.scores.to_json() for result in results]
+        patients = [result.patient or result.case for result in results]
+        return {
+            name: mean_over_cases([one[name] for one in scores], measure.bounds, patients)
+            for name, measure in MEASURES.items()
+        }
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measure is shown: its title, its digits, and what it can be."""
+
+    title: str
+    digits: int
+    bounds: tuple[float, float]
+
+    def text(self, value: float | None) -> str:
+        return "none" if value is None else f"{value:.{self.digits}f}"
+
+    def interval(self, mean: Mean) -> str:
+        return f"{self.text(mean.low)} to {self.text(mean.high)}"
+
+
+MEASURES = {
+    "dice": Measure("Dice", 3, (0, 1)),
+    "iou": Measure("IoU", 3, (0, 1)),
+    "sensitivity": Measure("sensitivity", 3, (0, 1)),
+    "specificity": Measure("specificity", 4, (0, 1)),
+    "precision": Measure("precision", 3, (0, 1)),
+    "hausdorff95_mm": Measure("HD95, mm", 1, (0, math.inf)),
+    "mean_surface_distance_mm": Measure("ASSD, mm", 2, (0, math.inf)),
+    "volume_difference_ml": Measure("difference, mL", 1, (-math.inf, math.inf)),
+}
+"""Those of :class:`~.metrics.Scores` that means are taken of."""
+
+CARD_CLICKS = (0, 1, 3, 5, 10)
+CARD_DIGITS = {"specificity": 5, "volume_ml": 1, "true_volume_ml": 1}
+
+
+def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: _round(name, value) for name, value in values.items()}
+
+
+def _round(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    return round(value, CARD_DIGITS[name] if name in CARD_DIGITS else MEASURES[name].digits)
+
+
+def evaluate_model(
+    model: str,
+    data: Path,
+    output: Path | None = None,
+    *,
+    split: str = "validation",
+    splits: Path | None = None,
+    fold: int = 0,
+    clicks: int = 1,
+    device: str = "auto",
+    precision: str = "auto",
+    robustness: bool = False,
+    write_card: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Evaluation:
+    """Segment labelled scans and score the results.
+
+    Args:
+        model: an installed model's name or a folder.
+        data: a folder of any layout. Its labels are matched with the model's by their names.
+        output: folder for ``evaluation.json`` and ``evaluation.md``, for ``errors.png`` with the
+            worst slices of the worst cases, and for ``clicks.png`` where there are clicks.
+        split: "validation", "train" or "all".
+        splits: a run's ``splits.json``, to score the cases that it held out; the data set's own
+            split unless given.
+        fold: which of the splits in it, from 0.
+        clicks: up to how many clicks the simulated user adds, one after the other.
+        precision: as of :class:`~..inference.predictor.Predictor`.
+        robustness: also measure how the results change with the scan, see :mod:`.robustness`.
+        write_card: write the figures into the model's card, in place of those of the same split.
+            Where bfloat16 was computed in, the card also tells the mean Dice in float32, without a
+            click: what the speed costs.
+
+    Raises:
+        InputError: an option is unknown.
+        ModelError: the model cannot be loaded.
+        TrainingError: the data cannot be read, or the split is empty.
+    """
+    if split not in SPLITS:
+        raise InputError(f"'{split}' is no split; choose one of {', '.join(SPLITS)}.")
+    report = progress or ignore_progress
+    predictor = Predictor(load_model(find_model(model)), device, precision)
+    found = find_data_set(data)
+    if not found.hounsfield:
+        raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
+    found = found.relabelled([label.name for label in predictor.card.labels])
+    chosen = load_splits(splits) if splits is not None else [None]
+    if not 0 <= fold < len(chosen):
+        raise InputError(f"There is no fold {fold}; '{splits}' has 0 to {len(chosen) - 1}.")
+    train, validation = find_cases(found, chosen[fold])
+    # Crops beside whole scans are for training; they show no surroundings to be judged in.
+    scans = [case for case in train if case.kind == "scan"] or train
+    files = {"validation": validation, "train": scans, "all": [*scans, *validation]}[split]
+    if not files:
+        raise TrainingError(f"'{data}' has no cases in the split '{split}'; choose another.")
+    results: list[CaseResult] = []
+    errors: list[CaseErrors] = []
+    window = predictor.card.intensity_window_hu
+    share = 0.5 if robustness else 1.0
+    for number, case_files in enumerate(files):
+        report(share * number / len(files), f"Evaluating {case_files.name}")
+        case = load_case(case_files)
+
+        def keep_errors(result: CaseResult, mask: np.ndarray, case: LabelledCase = case) -> None:
+            if output is not None and result.clicks == 0:
+                truth = case.labels.array == predictor.target_label
+                errors.append(
+                    case_errors(case.name, result.scores.dice, case.ct, truth, mask != 0, window)
+                )
+
+        results.extend(evaluate_case(predictor, case, clicks, keep_errors))
+    weights = predictor.card.weights
+    evaluation = Evaluation(
+        predictor.card.name,
+        predictor.card.version,
+        weights.sha256 if weights else "",
+        split,
+        f"{platform.system()} {platform.machine()}, {results[0].device}",
+        tuple(results),
+        BFLOAT16 if predictor.bfloat16 else FLOAT32,
+        measure_robustness(
+            predictor,
+            [load_case(one) for one in files],
+            lambda done, text: report(0.5 + 0.5 * done, f"Evaluating {text}"),
+        )
+        if robustness
+        else None,
+    )
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        replace_text(output / "evaluation.json", json.dumps(evaluation.to_json(), indent=1) + "\n")
+        replace_text(output / "evaluation.md", evaluation.to_markdown())
+        draw_errors(errors, output / "errors.png")
+        if clicks:
+            from .click_figure import draw_clicks
+
+            draw_clicks(evaluation, output / "clicks.png")
+    if write_card:
+        model_folder = predictor.model.folder
+        of_split = evaluation.figures()
+        if predictor.bfloat16:
+            predictor.precision = FLOAT32
+            exact = [evaluate_case(predictor, load_case(one), 0)[0] for one in files]
+            mean = dataclasses.replace(evaluation, results=tuple(exact)).mean_dice()
+            of_split["mean_dice_float32"] = round(mean, 3)
+        figures = {**predictor.card.figures, split: of_split}
+        card = dataclasses.replace(predictor.card, figures=figures)
+        save_model(model_folder, card, predictor.model.networks, LARGEST_BYTES)
+    report(1.0, "Done")
+    return evaluation
+
+
+def evaluate_case(
+    predictor: Predictor,
+    case: LabelledCase,
+    clicks: int,
+    on_answer: Callable[[CaseResult, np.ndarray], None] = lambda result, mask: None,
+) -> list[CaseResult]:
+    """A case without a click, then with one more click at a time where the result is most wrong.
+
+    Args:
+        on_answer: told each result that was computed, with its mask on the scan's grid.
+    """
+    truth = case.labels.array == predictor.target_label
+    session = Session(predictor, case.ct)
+    placed: list[Click] = []
+    results = []
+    for count in range(clicks + 1):
+        prediction = session.predict(placed)
+        inside, outside = [], []
+        for level in range(1, prediction.levels + 1):
+            alpha = prediction.attention_in_region(level)
+            organ = truth[prediction.region]
+            inside.append(float(alpha[organ].mean()) if organ.any() else 0.0)
+            outside.append(float(alpha[~organ].mean()) if not organ.all() else 0.0)
+        result = CaseResult(
+            case.name,
+            count,
+            score(prediction.mask, truth, case.ct),
+            prediction.focus_ratios,
+            tuple(inside),
+            tuple(outside),
+            prediction.timings_s["total"],
+            prediction.device,
+            prediction.warnings,
+            case.patient,
+        )
+        results.append(result)
+        on_answer(result, prediction.mask)
+        if count < clicks:
+            click = click_on_largest_error(prediction.mask != 0, truth, case.ct)
+            if click is None:
+                # Nothing is wrong, so nothing would be clicked: the result stays what it is.
+                more = range(count + 1, clicks + 1)
+                return [*results, *(dataclasses.replace(result, clicks=n) for n in more)]
+            placed.append(click)
+    return results
+
+
+def click_on_largest_error(mask: np.ndarray, truth: np.ndarray, place: Volume) -> Click | None:
+    """Where a user would click next: the deepest point of the largest wrong piece.
+
+    Args:
+        mask, truth: boolean (k, j, i).
+        place: a volume on that grid.
+
+    Returns:
+        None where nothing is wrong.
+    """
+    error = largest_error(truth, mask)
+    if error is None:
+        return None
+    piece, inside = error
+    where = np.argwhere(piece)
+    box = [slice(low, high + 1) for low, high in zip(where.min(0), where.max(0), strict=True)]
+    depth = depth_mm(piece[tuple(box)], place.spacing_mm)
+    at = np.unravel_index(int(depth.argmax()), depth.shape)
+    k, j, i = (int(offset) + part.start for offset, part in zip(at, box, strict=True))
+    r, a, s = (place.ijk_to_ras @ np.array([i, j, k, 1.0]))[:3]
+    return Click((float(r), float(a), float(s)), inside)

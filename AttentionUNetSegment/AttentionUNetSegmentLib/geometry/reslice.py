@@ -1,0 +1,157 @@
+"""Flat pictures of a volume along the patient's axes, whatever way the volume lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .volume import Volume
+
+_LEFT, _POSTERIOR, _SUPERIOR = np.array([[-1.0, 0, 0], [0, -1.0, 0], [0, 0, 1.0]])
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the three planes as radiologists look at it.
+
+    Args:
+        name: of the plane.
+        right, down: unit RAS vectors along the picture's rows and columns.
+        letters: what lies at the left, right, top and bottom edge of the picture.
+    """
+
+    name: str
+    right: np.ndarray
+    down: np.ndarray
+    letters: tuple[str, str, str, str]
+
+    @property
+    def right_axis(self) -> int:
+        """Which of R, A and S (0, 1, 2) runs along the rows."""
+        return int(np.abs(self.right).argmax())
+
+    @property
+    def down_axis(self) -> int:
+        return int(np.abs(self.down).argmax())
+
+    @property
+    def normal_axis(self) -> int:
+        return 3 - self.right_axis - self.down_axis
+
+
+# The patient's right is at the left of the picture, as if seen from the feet or from the front.
+AXIAL = View("Axial", _LEFT, _POSTERIOR, ("R", "L", "A", "P"))
+CORONAL = View("Coronal", _LEFT, -_SUPERIOR, ("R", "L", "S", "I"))
+SAGITTAL = View("Sagittal", _POSTERIOR, -_SUPERIOR, ("A", "P", "S", "I"))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A rectangle of the world: a box of RAS mm whose side along the view's normal is not used.
+
+    Args:
+        view: how it is looked at.
+        position_mm: of the plane along its normal.
+        low_ras, high_ras: the corners of the box, in mm.
+    """
+
+    view: View
+    position_mm: float
+    low_ras: np.ndarray
+    high_ras: np.ndarray
+
+    @property
+    def size_mm(self) -> tuple[float, float]:
+        """Width and height."""
+        size = self.high_ras - self.low_ras
+        return float(size[self.view.right_axis]), float(size[self.view.down_axis])
+
+    def sample(
+        self, array: np.ndarray, ras_to_ijk: np.ndarray, pixel_mm: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Interpolate linearly in the plane.
+
+        Args:
+            array: (k, j, i), of any real type.
+            ras_to_ijk: 4x4, from the world to the array's indices.
+            pixel_mm: side of a pixel of the picture.
+
+        Returns:
+            The picture (rows, columns), float32, and where the array reaches: a boolean picture.
+            Half a voxel around the outermost voxels' centres still belongs to the array.
+        """
+        width, height = self.size_mm
+        columns, rows = max(round(width / pixel_mm), 1), max(round(height / pixel_mm), 1)
+        start = np.where(self.view.right + self.view.down > 0, self.low_ras, self.high_ras)
+        start[self.view.normal_axis] = self.position_mm
+        across = (np.arange(columns) + 0.5) * (width / columns)
+        along = (np.arange(rows) + 0.5) * (height / rows)
+        points = (
+            start + across[None, :, None] * self.view.right + along[:, None, None] * self.view.down
+        )
+        return interpolate(array, points @ ras_to_ijk[:3, :3].T + ras_to_ijk[:3, 3])
+
+
+def interpolate(array: np.ndarray, ijk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Linear interpolation of an array (k, j, i) at fractional indices (..., 3) in i, j, k order.
+
+    Returns:
+        The values, float32, and whether each point lies in the array; 0 where it does not.
+    """
+    if 0 in array.shape:
+        return np.zeros(ijk.shape[:-1], np.float32), np.zeros(ijk.shape[:-1], bool)
+    size = np.array(array.shape[::-1])
+    inside = np.all((ijk >= -0.5) & (ijk <= size - 0.5), axis=-1)
+    ijk = ijk.clip(0, size - 1)
+    low = np.minimum(ijk.astype(np.intp), np.maximum(size - 2, 0))
+    high = np.minimum(low + 1, size - 1)
+    weight = (ijk - low).astype(np.float32)
+    values = np.zeros(ijk.shape[:-1], np.float32)
+    for corner in range(8):
+        part = np.ones_like(values)
+        index = []
+        for axis in range(3):
+            upper = bool(corner >> axis & 1)
+            part = part * (weight[..., axis] if upper else 1 - weight[..., axis])
+            index.append((high if upper else low)[..., axis])
+        i, j, k = index
+        values += part * array[k, j, i].astype(np.float32)
+    values[~inside] = 0
+    return values, np.asarray(inside)
+
+
+def body_box(volume: Volume, air_below_hu: float = -300.0) -> tuple[np.ndarray, np.ndarray]:
+    """The box, in RAS mm, around what is denser than air: without the room around the patient.
+
+    A sparse sample of the volume is looked at. A scan whose values were clipped above the usual
+    limit of air counts its lowest value as air; one with nothing but air gives the whole volume.
+    """
+    coarse = tuple(slice(None, None, max(size // 64, 1)) for size in volume.array.shape)
+    sample = volume.array[coarse]
+    dense = np.argwhere(sample > max(air_below_hu, float(sample.min()) + 15.0))
+    if len(dense) < 50:
+        return volume_box(volume)
+    kji = dense * [part.step for part in coarse]
+    ras = kji[:, ::-1] @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
+    # A few voxels of the table or of an arm must not widen the picture.
+    low, high = np.percentile(ras, [0.3, 99.7], axis=0)
+    margin = 10.0 + np.array(volume.spacing_mm).max()
+    outer_low, outer_high = volume_box(volume)
+    return np.maximum(low - margin, outer_low), np.minimum(high + margin, outer_high)
+
+
+def volume_box(
+    volume: Volume, region: tuple[slice, slice, slice] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest box along R, A, S, in mm, around a volume or a k, j, i region of it."""
+    starts = [0, 0, 0] if region is None else [part.start for part in region]
+    stops = volume.array.shape if region is None else [part.stop for part in region]
+    corners = np.array(
+        [
+            [(stops if corner >> axis & 1 else starts)[2 - axis] - 0.5 for axis in range(3)]
+            for corner in range(8)
+        ]
+    )
+    ras = corners @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
+    return ras.min(axis=0), ras.max(axis=0)

@@ -1,0 +1,1 @@
+"""Scans and label maps from files: NIfTI, NRRD, MetaImage, DICOM. Slicer never needs it."""
