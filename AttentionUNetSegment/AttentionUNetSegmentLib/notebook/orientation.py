@@ -22,7 +22,7 @@ _LUNG_HU = -400.0
 
 _LEAST_CUT = 0.2
 """Share of tissue in the end planes from which on a body is cut there; 0.25 and more at the ends of
-16 abdominal scans (``Testing/measure_orientation.py``), 0.28 at most at their sides."""
+16 abdominal scans (``Testing/tools/measure_orientation.py``), 0.28 at most at their sides."""
 _CLEARLY = 1.5
 _BONES_BACK = 0.06
 """Of the body's extent, how far the bones' middle lies from the body's; forward of it by 0.02 at

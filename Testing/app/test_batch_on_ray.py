@@ -1,0 +1,182 @@
+"""Batches on a real Ray of two nodes: what breaks costs time, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from AttentionUNetSegmentLib.app.batch import batching
+from AttentionUNetSegmentLib.app.batch.batching import BatchOptions, BatchOutcome, run_batch
+from AttentionUNetSegmentLib.app.batch.sources import find_studies
+from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
+from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError
+from batch_cases import (
+    DyingWorker,
+    TroubledNodeWorker,
+    results_of,
+    save_model,
+    write_scans,
+)
+
+ray = pytest.importorskip("ray", reason="Ray is not installed, or has no wheel for this Python")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Ray's test cluster needs POSIX"),
+    pytest.mark.usefixtures("one_thread"),
+]
+
+STUDIES = 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("models") / "chance")
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scans(tmp_path_factory.mktemp("scans"), STUDIES)
+
+
+def start(scans: Path, model: Path, options: BatchOptions) -> BatchOutcome:
+    return run_batch(find_studies([scans], str(model)), options, lambda fraction, text: None)
+
+
+@pytest.fixture(scope="module")
+def plain(scans: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the plain loop makes of it."""
+    directory = tmp_path_factory.mktemp("plain")
+    outcome = start(scans, model, BatchOptions(directory))
+    assert [row.found for row in outcome.rows] == ["yes"] * STUDIES
+    assert len({row.volume_ml for row in outcome.rows}) > 1
+    return directory
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes with room for a worker each."""
+    from ray.cluster_utils import Cluster
+
+    root = Path(__file__).resolve().parents[2]
+    paths = [str(root / "AttentionUNetSegment"), str(root / "Testing" / "support")]
+    end_request = signal.getsignal(signal.SIGTERM)  # the nodes put in one of their own
+    with pytest.MonkeyPatch.context() as patch:
+        # As installed on every node.
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        cluster.second = cluster.add_node(num_cpus=1)
+        signal.signal(signal.SIGTERM, end_request)
+        yield cluster
+        cluster.shutdown()
+
+
+def assert_nothing_lost(directory: Path, plain: Path, outcome: BatchOutcome) -> None:
+    """Nothing lost, nothing twice, the same bits."""
+    assert outcome.failed == []
+    assert results_of(directory) == results_of(plain)
+    tables = [list(csv.DictReader((one / "results.csv").open())) for one in (directory, plain)]
+    for rows in tables:
+        for row in rows:
+            for name in list(row):
+                if name.endswith("_s"):
+                    del row[name]
+    assert tables[0] == tables[1]
+
+
+def test_two_nodes_give_what_the_plain_loop_gives(
+    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path
+) -> None:
+    outcome = start(scans, model, BatchOptions(tmp_path, ray=cluster.address))
+    assert_nothing_lost(tmp_path, plain, outcome)
+    again = start(scans, model, BatchOptions(tmp_path, ray=cluster.address))
+    assert again.kept == STUDIES
+    assert again.rows == outcome.rows
+
+
+def dying(*arguments: Any, study: str, always: bool, marker: Path) -> BatchWorker:
+    worker = DyingWorker(*arguments)
+    worker.study, worker.always, worker.marker = study, always, marker
+    return worker
+
+
+def troubled(*arguments: Any, node_id: str, trouble: str, marker: Path) -> BatchWorker:
+    worker = TroubledNodeWorker(*arguments)
+    worker.node_id, worker.trouble, worker.marker = node_id, trouble, marker
+    return worker
+
+
+Replace = Callable[..., None]
+
+
+@pytest.fixture
+def workers_are(monkeypatch: pytest.MonkeyPatch) -> Replace:
+    def replace(make: Callable[..., BatchWorker], **trouble: Any) -> None:
+        monkeypatch.setattr(batching, "BatchWorker", partial(make, **trouble))
+
+    return replace
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_study_costs_nothing(
+    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
+) -> None:
+    marker = tmp_path / "died"
+    workers_are(dying, study="scan1", always=False, marker=marker)
+    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
+    assert marker.exists()
+    assert_nothing_lost(tmp_path / "out", plain, outcome)
+
+
+def test_a_study_that_kills_every_worker_is_given_up_and_the_rest_is_done(
+    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
+) -> None:
+    marker = tmp_path / "died"
+    workers_are(dying, study="scan1", always=True, marker=marker)
+    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
+    assert [row.study for row in outcome.failed] == ["scan1"]
+    assert "died 3 times" in outcome.failed[0].error
+    assert results_of(tmp_path / "out") == {
+        name: content for name, content in results_of(plain).items() if "scan1" not in name
+    }
+
+
+def test_a_full_disk_on_one_node_costs_nothing(
+    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
+) -> None:
+    marker = tmp_path / "full"
+    workers_are(troubled, node_id=cluster.second.node_id, trouble="full", marker=marker)
+    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
+    assert marker.exists()
+    assert_nothing_lost(tmp_path / "out", plain, outcome)
+
+
+def test_a_node_that_is_lost_in_the_middle_costs_nothing(
+    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
+) -> None:
+    marker = tmp_path / "at work"
+    workers_are(troubled, node_id=cluster.second.node_id, trouble="lost", marker=marker)
+
+    def remove() -> None:
+        while not marker.exists():
+            time.sleep(0.05)
+        cluster.remove_node(cluster.second, allow_graceful=False)
+
+    remover = threading.Thread(target=remove, daemon=True)
+    remover.start()
+    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
+    remover.join(30)
+    assert_nothing_lost(tmp_path / "out", plain, outcome)
+
+
+def test_an_address_where_nobody_answers_is_one_sentence(
+    scans: Path, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(AttentionUNetSegmentError, match=r"No Ray cluster answers at '127.0.0.1:9'"):
+        start(scans, model, BatchOptions(tmp_path, ray="127.0.0.1:9"))

@@ -1,0 +1,239 @@
+"""200 segmentations and 2,000 clicks in one process leave nothing behind: no memory, no thread, no
+open file, no node, no observer, no temporary folder.
+
+With tiny networks on a small scan; ``measure_long_use.py`` does the same with the shipped model.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import batch_cases
+import numpy as np
+import panel_driver
+import pytest
+import SimpleITK as sitk
+from AttentionUNetSegmentLib.inference import Predictor, Volume
+from AttentionUNetSegmentLib.inference.session import Session
+from AttentionUNetSegmentLib.models import load_model
+from long_use import (
+    Course,
+    click_around,
+    grown,
+    observer_count,
+    places,
+    predict_again,
+    repeated,
+    segment_with_logic,
+    work_at_panel,
+)
+from threshold_model import threshold_model
+
+SEGMENTATIONS, CLICKS = 200, 2000
+PANEL_ROUNDS = 8
+MOST_MB = 24.0
+"""What counts as flat: if the masks of 200 segmentations stayed, they would be 90 MB."""
+MOST_OBJECTS = 60
+"""Of one class: one for each scan that came and went would be more. Libraries keep some."""
+SHAPE = (36, 104, 120)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_itk_thread() -> Iterator[None]:
+    """For images as small as these, to start threads takes longer than the work."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    yield
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def assert_nothing_left(course: Course) -> None:
+    warm, end = course.warm, course.end
+    assert end.memory_mb - warm.memory_mb < MOST_MB
+    more = {kind: count for kind, count in grown(warm, end).items() if count > MOST_OBJECTS}
+    assert not more
+    assert end.threads <= warm.threads
+    assert end.python_threads == warm.python_threads
+    assert end.files <= warm.files
+    assert end.nodes == warm.nodes
+    assert end.observers == warm.observers
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of its own for temporary files, which has to be empty in the end."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return batch_cases.save_model(tmp_path_factory.mktemp("models") / "chance")
+
+
+@pytest.fixture(scope="module")
+def predictor(model_folder: Path, one_thread: None) -> Predictor:
+    return Predictor(load_model(model_folder), "cpu")
+
+
+@pytest.fixture(scope="module")
+def volume() -> Volume:
+    return panel_driver.bright_scan(SHAPE, (2.0, 2.0, 4.0), 30.0)
+
+
+@pytest.fixture(scope="module")
+def points(predictor: Predictor, volume: Volume) -> list[tuple[float, float, float]]:
+    organ = predictor.predict(volume).mask
+    assert organ.any()  # random networks, but they find something
+    return places(volume, organ, CLICKS)
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[Any]:
+    """Before the folder for temporary files is chosen: the application keeps its own to the end."""
+    yield panel_driver.start_module()
+    panel_driver.stop_module()
+
+
+@pytest.fixture
+def driver(module: Any, model_folder: Path) -> Iterator[Any]:
+    from SlicerStandIn import driving
+
+    driving.closeScene()
+    driver = panel_driver.Driver(module.widgetRepresentation())
+    driver.representation.enter()
+    driver.parameters.model = str(model_folder)
+    driver.model = str(model_folder)
+    yield driver
+    driver.representation.exit()
+    driving.closeScene()
+
+
+def test_200_segmentations_in_the_library(predictor: Predictor, volume: Volume) -> None:
+    assert_nothing_left(repeated(lambda: predict_again(predictor, volume), SEGMENTATIONS, 20))
+
+
+def test_2000_clicks_on_one_scan(
+    predictor: Predictor, volume: Volume, points: list[tuple[float, float, float]]
+) -> None:
+    """Around the network: it is one whose answer costs nothing."""
+    quick = threshold_model()
+    stages = quick.card.stages.items()
+    coarse = {name: replace(stage, spacing_mm=(8.0, 8.0, 8.0)) for name, stage in stages}
+    session = Session(Predictor(replace(quick, card=replace(quick.card, stages=coarse))), volume)
+    session.predict()
+    rounds = 20
+    parts = iter([points[at::rounds] for at in range(rounds)] * 2)
+    course = repeated(lambda: click_around(session, next(parts)), rounds, 4)
+    assert_nothing_left(course)
+
+
+def test_what_can_be_undone_is_not_more_and_more(predictor: Predictor, volume: Volume) -> None:
+    """Each step of the way back holds all the clicks that there were."""
+    from AttentionUNetSegmentLib.inference.session import UNDO_STEPS
+
+    session = Session(predictor, volume)
+    session.predict()
+    for _ in range(UNDO_STEPS + 10):
+        session.reset()
+    assert len(session._done) == UNDO_STEPS
+
+
+def test_200_segmentations_in_the_module(driver: Any, volume: Volume) -> None:
+    from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
+
+    options = SegmentationOptions(driver.model, "cpu")
+    logic = driver.widget.logic
+    course = repeated(
+        lambda: segment_with_logic(logic, volume, options), SEGMENTATIONS // 2, warm_up=10
+    )
+    assert_nothing_left(course)
+
+
+def test_a_day_at_the_panel(
+    driver: Any, volume: Volume, points: list[tuple[float, float, float]]
+) -> None:
+    def day() -> None:
+        driver.parameters.model = driver.model  # it is the scene's, which is closed each time
+        work_at_panel(driver, volume, points[:4])
+
+    assert_nothing_left(repeated(day, PANEL_ROUNDS, warm_up=3))
+
+
+def test_a_closed_scene_takes_its_parameters_along(driver: Any) -> None:
+    """Slicer keeps the node of a module's parameters, and all that observes it."""
+    from SlicerStandIn import driving
+
+    counts = set()
+    for _ in range(4):
+        driving.closeScene()
+        driver.pump()
+        counts.add(observer_count(driver.parameters.parameterNode))
+    assert len(counts) == 1
+    assert counts.pop() > 0
+
+
+def test_the_worker_thread_ends_when_the_module_does(driver: Any, volume: Volume) -> None:
+    from AttentionUNetSegmentLib import scene
+
+    driver.choose(scene.addVolumeNode(volume, "CT"))
+    driver.segment()
+    worker = driver.panel.hub.worker
+    thread = worker.thread
+    assert thread is not None
+    driver.widget.logic.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert worker.thread is None
+
+
+# What counts is itself counted
+
+
+def test_observers_are_counted_as_vtk_has_them() -> None:
+    vtk = pytest.importorskip("vtk", reason="VTK comes with slicer-core")
+    one = vtk.vtkObject()
+    assert observer_count(one) == 0
+    tags = [one.AddObserver("ModifiedEvent", lambda *_: None) for _ in range(3)]
+    assert observer_count(one) == 3
+    one.RemoveObserver(tags[0])
+    assert observer_count(one) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells the memory")
+def test_masks_that_stay_are_seen(predictor: Predictor, volume: Volume) -> None:
+    kept: list[np.ndarray] = []
+
+    def round_() -> None:
+        kept.append(predictor.predict(volume).mask + 1)
+
+    with pytest.raises(AssertionError):
+        assert_nothing_left(repeated(round_, 80, 5))
+
+
+def test_the_stand_in_for_slicer_leaves_no_folder(tmp_path: Path) -> None:
+    """Of its settings and its cache, when the process ends."""
+    code = (
+        "import SlicerStandIn; app = SlicerStandIn.start(); print(app.cachePath);"
+        "app.settings().setValue('one', 1)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(long_use.__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    cache = Path(process.stdout.strip())
+    assert str(cache).startswith(tempfile.gettempdir())  # which has to be empty in the end

@@ -1,0 +1,130 @@
+"""The module in the stand-in for Slicer, driven as a person does: for the tests of the panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from AttentionUNetSegmentLib.geometry.volume import Volume
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE_FILE = ROOT / "AttentionUNetSegment" / "AttentionUNetSegment.py"
+EFFECT_MODULE_FILE = ROOT / "AttentionUNetSegment" / "SegmentEditorAttentionUNet.py"
+LONG_S = 240.0
+
+
+def start_module() -> Any:
+    """The module, loaded once for the process, with that of the Segment Editor effect."""
+    import SlicerStandIn
+
+    SlicerStandIn.start()
+    import slicer
+
+    if not hasattr(slicer.modules, "attentionunetsegment"):
+        SlicerStandIn.loadModule(MODULE_FILE)
+        _, effect_module = SlicerStandIn.loadModule(EFFECT_MODULE_FILE)
+        effect_module.registerEffect()
+        # Before a test changes the environment that the panel speaks of.
+        slicer.modules.attentionunetsegment.widgetRepresentation()
+    return slicer.modules.attentionunetsegment
+
+
+def stop_module() -> None:
+    """Other tests of the process are not to find themselves inside Slicer."""
+    import SlicerStandIn
+
+    SlicerStandIn.stop()
+
+
+class Driver:
+    """Presses, waits and looks."""
+
+    def __init__(self, representation: Any) -> None:
+        self.representation = representation
+
+    @property
+    def widget(self) -> Any:
+        return self.representation.self()
+
+    @property
+    def panel(self) -> Any:
+        return self.widget.panel
+
+    @property
+    def ui(self) -> Any:
+        return self.panel.ui
+
+    @property
+    def parameters(self) -> Any:
+        return self.panel.parameters
+
+    @property
+    def message(self) -> str:
+        return self.ui.messageLabel.text
+
+    def pump(self, until: Any = None, timeout_s: float = LONG_S) -> bool:
+        """Run the event loop until something holds; without a condition, for a short while."""
+        from SlicerStandIn import driving
+
+        if until is None:
+            return driving.pump(timeout_s=0.15)
+        return driving.pump(until, timeout_s)
+
+    def wait_for_answer(self) -> None:
+        """To what was just done with the clicks, however quickly it comes."""
+        assert self.pump(lambda: self.panel.hub.idle), self.message
+        self.pump()
+
+    def press_segment(self) -> None:
+        """Press the large button, not as the second half of a double click."""
+        self.panel.segmentation._pressed = float("-inf")
+        self.ui.segmentButton.click()
+
+    def segment(self) -> None:
+        """Press the button and wait for the end."""
+        self.press_segment()
+        assert self.panel.busy, self.message
+        assert self.pump(lambda: not self.panel.busy)
+        self.pump()
+
+    def choose(self, volume_node: Any) -> None:
+        self.ui.inputVolumeSelector.setCurrentNode(volume_node)
+        self.pump()
+
+    def press_sample(self, category: str, name: str) -> None:
+        """In the Sample Data module, press the button of a sample."""
+        import qt
+        import slicer
+
+        samples = slicer.modules.sampledata.widgetRepresentation()
+        (group,) = [one for one in samples.findChildren(qt.QGroupBox) if one.title == category]
+        (button,) = [one for one in group.findChildren(qt.QToolButton) if one.text == name]
+        button.click()
+        self.pump()
+
+    def unfold(self, name: str) -> None:
+        getattr(self.ui, f"{name}CollapsibleButton").collapsed = False
+        self.pump(timeout_s=0.5, until=lambda: False)
+
+
+def bright_scan(
+    shape: tuple[int, int, int] = (24, 48, 56),
+    spacing_mm: tuple[float, float, float] = (4.0, 4.0, 6.0),
+    radius_mm: float = 24.0,
+) -> Volume:
+    """Soft tissue in air with a bright ball in the middle: what the threshold model finds."""
+    array = np.full(shape, -1000, np.int16)
+    array[2:-2, 4:-4, 4:-4] = 30
+    centre = (np.array(shape) - 1) / 2
+    steps = (np.indices(shape).T - centre).T * np.array(spacing_mm[::-1]).reshape(3, 1, 1, 1)
+    array[np.sqrt((steps**2).sum(axis=0)) < radius_mm] = 400
+    matrix = np.diag([-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0])
+    matrix[:3, 3] = (90, 100, -40)
+    return Volume(array, matrix)
+
+
+def node_count() -> int:
+    import slicer
+
+    return slicer.mrmlScene.GetNumberOfNodes()

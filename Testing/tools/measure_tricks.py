@@ -1,0 +1,151 @@
+"""What can be done to a model's answers without training it again, and what it gives.
+
+    python Testing/tools/measure_tricks.py DATA [--model NAME] [--run RUN] [--split train] [--bfloat16]
+
+A row for each trick: Dice without a click of every case, and the mean. RUN is the folder of the
+training run that the model came from: the weights before they were put into half precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from AttentionUNetSegmentLib.datasets.cases import LabelledCase
+from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_cases
+from AttentionUNetSegmentLib.evaluation.metrics import score
+from AttentionUNetSegmentLib.inference import Predictor, look, predictor, session
+from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
+from AttentionUNetSegmentLib.networks import NetworkOutput
+from AttentionUNetSegmentLib.networks.blocks import resize
+from torch import nn
+
+THRESHOLDS = (0.3, 0.4, 0.6, 0.7)
+
+
+class Mirrored(nn.Module):
+    """The mean of the answers to an image and to its mirror image, right for left."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.gates = getattr(network, "gates", ())
+
+    def forward(self, image: torch.Tensor, return_attention: bool = False) -> Any:
+        output = self.network(image, return_attention=True)
+        mirrored = self.network(image.flip(-1)).flip(-1)
+        mean = (output.logits.float().softmax(dim=1) + mirrored.float().softmax(dim=1)) / 2
+        return NetworkOutput(mean.clamp_min(1e-9).log(), output.attention, ())
+
+
+class Zoomed(nn.Module):
+    """The mean of the answers to an image, and to it at other sizes."""
+
+    def __init__(self, network: nn.Module, scales: Sequence[float] = (0.9, 1.1)) -> None:
+        super().__init__()
+        self.network = network
+        self.scales = scales
+        self.gates = getattr(network, "gates", ())
+
+    def forward(self, image: torch.Tensor, return_attention: bool = False) -> Any:
+        output = self.network(image, return_attention=True)
+        answers = [output.logits.float().softmax(dim=1)]
+        for scale in self.scales:
+            size = [round(length * scale) for length in image.shape[2:]]
+            logits = self.network(resize(image, tuple(size))).float()
+            answers.append(resize(logits.softmax(dim=1), image.shape[2:]))
+        mean = torch.stack(answers).mean(dim=0)
+        return NetworkOutput(mean.clamp_min(1e-9).log(), output.attention, ())
+
+
+@contextlib.contextmanager
+def threshold(value: float) -> Iterator[None]:
+    """A voxel belongs to the organ from another probability on."""
+    with contextlib.ExitStack() as patches:
+        for module in (look, predictor, session):
+            patches.enter_context(mock.patch.object(module, "THRESHOLD", value))
+        yield
+
+
+@contextlib.contextmanager
+def every_piece() -> Iterator[None]:
+    """Specks stay and holes are not filled."""
+
+    def kept_pieces(foreground: np.ndarray, *_: Any) -> tuple[np.ndarray, int]:
+        return foreground, 1
+
+    with contextlib.ExitStack() as patches:
+        for module in (predictor, session):
+            patches.enter_context(mock.patch.object(module, "kept_pieces", kept_pieces))
+        yield
+
+
+def before_halving(model: Model, run: Path) -> Model:
+    """The model with its run's weights in float32; a stage that did not learn keeps its own."""
+    for name, network in model.networks.items():
+        file = run / name / "checkpoint.pt"
+        if file.exists():
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+            network.load_state_dict(saved["average"])
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--bfloat16", action="store_true", help="slow where a CPU has none")
+    parser.add_argument("--split", choices=("validation", "train"), default="validation")
+    arguments = parser.parse_args()
+
+    folder = find_model(arguments.model)
+    usual = Predictor(load_model(folder), "cpu", "float32")
+    found = find_data_set(arguments.data).relabelled([one.name for one in usual.card.labels])
+    train, validation = find_cases(found)
+    chosen = validation if arguments.split == "validation" else train
+    cases = load_cases([one for one in chosen if one.kind == "scan"])
+    print(f"Model {usual.card.name} {usual.card.version}, {arguments.split} cases, CPU.\n")
+    print(f"| | {' | '.join(case.name for case in cases)} | mean Dice |")
+    print("|---" * (len(cases) + 2) + "|")
+
+    def row(title: str, asked: Predictor, trick: Any = contextlib.nullcontext) -> None:
+        with trick():
+            dice = [dice_of(asked, case) for case in cases]
+        cells = " | ".join(f"{one:.3f}" for one in dice)
+        print(f"| {title} | {cells} | {statistics.fmean(dice):.4f} |", flush=True)
+
+    row("as shipped, in float32", usual)
+    if arguments.bfloat16:
+        row("in bfloat16", Predictor(load_model(folder), "cpu", "bfloat16"))
+    if arguments.run is not None:
+        unhalved = before_halving(load_model(folder), arguments.run)
+        row(
+            "with the weights before half precision",
+            Predictor(unhalved, "cpu", "float32"),
+        )
+    for value in THRESHOLDS:
+        row(f"threshold {value}", usual, lambda value=value: threshold(value))
+    row("every piece and hole kept", usual, every_piece)
+    mirrored = load_model(folder)
+    mirrored.networks["refiner"] = Mirrored(mirrored.networks["refiner"])  # type: ignore[index]
+    row("mirrored too, and averaged", Predictor(mirrored, "cpu", "float32"))
+    zoomed = load_model(folder)
+    zoomed.networks["refiner"] = Zoomed(zoomed.networks["refiner"])  # type: ignore[index]
+    row("smaller and larger too, and averaged", Predictor(zoomed, "cpu", "float32"))
+
+
+def dice_of(asked: Predictor, case: LabelledCase) -> float:
+    truth = case.labels.array == asked.target_label
+    return score(asked.predict(case.ct).mask, truth, case.ct).dice
+
+
+if __name__ == "__main__":
+    main()
