@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["panel_fixtures"]
+for helper in ("command_line", "panel_driver", "scan_files", "scene_helpers", "threshold_model"):
+    pytest.register_assert_rewrite(helper)
+
 # A busy machine is slow, not wrong; and the same examples every time, so that a failure stays.
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("project")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -22,13 +21,12 @@ from AttentionUNetSegmentLib.app.batch import batching, worker
 from AttentionUNetSegmentLib.app.batch.rows import Row
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, doubts
-from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import InputError
-from batch_cases import hounsfield, results_of, save_model, write_scan, write_scans
+from batch_cases import batch, hounsfield, results_of, save_model, table, write_scan, write_scans
+from command_line import start
 from filelock import FileLock
 from PIL import Image
-from test_app import start
-from test_reading import AXIAL, SECRET, stack, write_slices
+from scan_files import AXIAL, SECRET, stack, write_slices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,15 +53,6 @@ def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
         Image.new("RGB", (36, 24), "gray").save(file)
 
     monkeypatch.setattr("AttentionUNetSegmentLib.app.overlay.render_overlay", draw)
-
-
-def batch(*arguments: object) -> int:
-    return main(["batch", *map(str, arguments)])
-
-
-def table(directory: Path, name: str = "results.csv") -> list[dict[str, str]]:
-    with (directory / name).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def dicom_tree(folder: Path) -> np.ndarray:

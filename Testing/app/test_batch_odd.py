@@ -22,10 +22,9 @@ from AttentionUNetSegmentLib.app.output_folder import SOURCES_FILE
 from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.io.reading import read_volume
-from batch_cases import hounsfield, save_model, write_scan
+from batch_cases import batch, hounsfield, save_model, table, write_scan
+from scan_files import stack, write_slices
 from scene_helpers import hand_made
-from test_batch import batch, quick_picture, table  # noqa: F401  a fixture
-from test_reading import stack, write_slices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 any_bytes = pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 here")

@@ -16,7 +16,7 @@ from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.scene import PANCREAS
 from batch_cases import hounsfield, save_model, write_scan
 from odd_inputs import FRAMES_WHOLE, OddSeries, write_frames
-from test_reading import AXIAL, stack, write_slices
+from scan_files import AXIAL, stack, write_slices
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed")

@@ -26,7 +26,7 @@ from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.region_of_interest import box_corners
 from AttentionUNetSegmentLib.scene import PANCREAS
-from test_app import (
+from command_line import (
     DIRECTION,
     LIBRARY,
     ORIGIN,
@@ -39,7 +39,7 @@ from test_app import (
     save_random_model,
     write_image,
 )
-from test_reading import AXIAL, stack, write_slices
+from scan_files import AXIAL, stack, write_slices
 from threshold_model import BRIGHT_HU, threshold_model
 
 LABEL_MAPS = ("mask.nii.gz", "mask.nii", "mask.nrrd", "mask.mha", "MASK.NII.GZ")

@@ -32,8 +32,7 @@ from AttentionUNetSegmentLib.models import (
     save_model,
 )
 from AttentionUNetSegmentLib.networks import build_network
-from test_module import add_ct, driver, model_folder, module  # noqa: F401
-from test_module_appearance import NARROW
+from panel_driver import NARROW, add_ct
 from threshold_model import threshold_model
 
 SPACING = (4.0, 4.0, 5.0)
@@ -220,7 +219,7 @@ def test_a_click_where_nothing_was_found_takes_that_doubt_away() -> None:
 
 
 @pytest.fixture
-def segment(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: F811
+def segment(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(segmenting, "load_model", lambda folder: threshold_model())
     monkeypatch.setattr(
         "AttentionUNetSegmentLib.app.overlay.render_overlay",
@@ -258,7 +257,7 @@ def test_the_page_of_a_batch_shows_what_the_reports_say(segment: Any) -> None:
 
 
 @each_doubt
-def test_the_panel_says_so(driver, words, made, usual):  # noqa: F811
+def test_the_panel_says_so(driver, words, made, usual):
     for scan, doubtful in ((made, True), (usual, False)):
         node = add_ct(driver, "CT", scan.volume)
         driver.segment()
@@ -270,7 +269,7 @@ def test_the_panel_says_so(driver, words, made, usual):  # noqa: F811
         driver.pump()
 
 
-def test_in_a_region_of_interest_its_edge_is_named(driver):  # noqa: F811
+def test_in_a_region_of_interest_its_edge_is_named(driver):
     import slicer
 
     node = add_ct(driver, "CT", USUAL_SCAN.volume)
@@ -287,7 +286,7 @@ def test_in_a_region_of_interest_its_edge_is_named(driver):  # noqa: F811
     assert "reaches the edge of the region of interest (feet)" in said
 
 
-def test_many_doubts_are_all_readable_in_a_narrow_panel(driver):  # noqa: F811
+def test_many_doubts_are_all_readable_in_a_narrow_panel(driver):
     """Set PANEL_PICTURE to a file name to look at it."""
     add_ct(driver, "CT", Made(balls=(*TWO, AT_THE_TOP), organ_hu=155, thickness_mm=7.5).volume)
     driver.segment()

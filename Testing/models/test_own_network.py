@@ -26,8 +26,13 @@ from AttentionUNetSegmentLib.models.importing import import_network
 from AttentionUNetSegmentLib.networks import build_network
 from data_set_makers import write_image
 from safetensors.torch import save_file
-from test_predictor import assert_organ_found, axial_scan
-from threshold_model import BRIGHT_HU, BrightIsOrgan, threshold_model
+from threshold_model import (
+    BRIGHT_HU,
+    BrightIsOrgan,
+    assert_organ_found,
+    axial_scan,
+    threshold_model,
+)
 
 CONFIG: dict[str, Any] = {
     "name": "AttentionUNet",

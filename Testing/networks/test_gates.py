@@ -7,6 +7,7 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.networks import GATES, build_gate, focus_ratio
 from monai.networks.nets.attentionunet import AttentionBlock
+from small_cards import biases_that_a_norm_takes_out
 from torch import nn
 
 F_G, F_L, F_INT = 12, 8, 4
@@ -32,20 +33,6 @@ def _randomise(module: nn.Module, seed: int = 0) -> None:
 def _gate(gate: str, dimensions: int, norm: str = "batch") -> nn.Module:
     torch.manual_seed(0)
     return build_gate(gate, dimensions, F_G, F_L, F_INT, norm, heads=2)
-
-
-def biases_that_a_norm_takes_out(module: nn.Module) -> set[str]:
-    """Names of the convolution biases that a batch norm follows.
-
-    The published sizes count them, and their gradient is zero by construction.
-    """
-    names = set()
-    for prefix, part in module.named_modules():
-        if isinstance(part, nn.Sequential):
-            for index, layer in enumerate(part):
-                if isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d)):
-                    names.add(f"{prefix}.{index - 1}.bias")
-    return names
 
 
 # --- an independent computation of the gate, in numpy -----------------------------------------

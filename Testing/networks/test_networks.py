@@ -24,7 +24,7 @@ from AttentionUNetSegmentLib.networks import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from test_gates import biases_that_a_norm_takes_out
+from small_cards import biases_that_a_norm_takes_out
 
 GATE_OPTIONS = list(product(GATES, GATED_LEVELS))
 COMBINATIONS = [

@@ -19,8 +19,8 @@ from AttentionUNetSegmentLib.inference import Click, Volume
 from AttentionUNetSegmentLib.notebook import segmenting
 from AttentionUNetSegmentLib.notebook.orientation import orientation_doubts
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
+from command_line import hounsfield, save_random_model
 from geometry import placed
-from test_app import hounsfield, save_random_model
 from threshold_model import BRIGHT_HU, threshold_model
 
 LIBRARY = Path(__file__).resolve().parents[2] / "AttentionUNetSegment"

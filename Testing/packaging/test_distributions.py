@@ -22,7 +22,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import __version__
 from AttentionUNetSegmentLib.models import MODELS_FOLDER
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
-from test_packages import MOST_BYTES
+from make_packages import MOST_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "AttentionUNetSegment"

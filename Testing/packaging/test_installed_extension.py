@@ -181,7 +181,9 @@ def job(installed, tmp_path_factory):
         pytest.skip("this checkout holds no trained model")
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "home").mkdir()
-    shutil.copytree(ROOT / "Testing" / "support" / "SlicerStandIn", folder / "stand-in" / "SlicerStandIn")
+    shutil.copytree(
+        ROOT / "Testing" / "support" / "SlicerStandIn", folder / "stand-in" / "SlicerStandIn"
+    )
     # -I: neither the current folder nor PYTHONPATH; -S: no .pth file that leads to the sources.
     packages = [
         str(folder / "stand-in"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import make_packages
 import pytest
+from make_packages import MOST_BYTES
 
-MOST_BYTES = 20_000_000
 NAME = re.compile(
     r"12345-(linux|macosx|win)-(amd64|arm64)-AttentionUNetSegment-git\w+-[\dNA-]+\.(tar\.gz|zip)"
 )

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import panel_driver
 import pytest
-from test_module import Gate, add_ct, ct, driver, model_folder, module, segment_mask  # noqa: F401
+from panel_driver import Gate
 
 EFFECT = "AttentionUNet"
 VIEWS = ("Red", "Green", "Yellow")
@@ -115,14 +115,14 @@ class Editor:
 
 
 @pytest.fixture
-def editor(driver, ct):  # noqa: F811
+def editor(driver, ct):
     driver.representation.exit()
     editor = Editor(ct)
     yield editor
     editor.close()
 
 
-def wait(driver, editor):  # noqa: F811
+def wait(driver, editor):
     """Until the clicks are answered."""
     hub = editor.effect._hub
     assert driver.pump(lambda: hub.idle), editor.text
@@ -134,7 +134,7 @@ def distance_mm(a, b):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_one_click_in_a_view_of_any_orientation_segments(driver, editor, view):  # noqa: F811
+def test_one_click_in_a_view_of_any_orientation_segments(driver, editor, view):
     editor.activate()
     editor.click(view, CENTRE)
     wait(driver, editor)
@@ -148,7 +148,7 @@ def test_one_click_in_a_view_of_any_orientation_segments(driver, editor, view): 
     assert "1 inside" in editor.text
 
 
-def test_with_ctrl_the_point_is_outside(driver, editor):  # noqa: F811
+def test_with_ctrl_the_point_is_outside(driver, editor):
     editor.activate()
     editor.click("Red", CENTRE)
     wait(driver, editor)
@@ -162,7 +162,7 @@ def test_with_ctrl_the_point_is_outside(driver, editor):  # noqa: F811
 
 
 @pytest.mark.parametrize("ctrl", [False, True])
-def test_a_double_click_does_not_fill_the_window_with_the_view(driver, editor, ctrl):  # noqa: F811
+def test_a_double_click_does_not_fill_the_window_with_the_view(driver, editor, ctrl):
     import slicer
     from SlicerStandIn import driving
 
@@ -180,7 +180,7 @@ def test_a_double_click_does_not_fill_the_window_with_the_view(driver, editor, c
 
 
 def test_an_editor_whose_source_is_one_of_our_volumes_is_told_to_choose_the_ct(
-    driver,  # noqa: F811
+    driver,
     editor,
 ):
     editor.activate()
@@ -196,7 +196,7 @@ def test_an_editor_whose_source_is_one_of_our_volumes_is_told_to_choose_the_ct(
     assert "Choose the CT" in editor.text
 
 
-def test_with_shift_the_view_has_the_mouse(driver, editor):  # noqa: F811
+def test_with_shift_the_view_has_the_mouse(driver, editor):
     editor.activate()
     view, (x, y) = editor.pixel("Red", CENTRE)
     view.interactor().SetEventInformation(x, y, 0, 1)
@@ -208,7 +208,7 @@ def test_with_shift_the_view_has_the_mouse(driver, editor):  # noqa: F811
 
 
 def test_a_point_can_be_dragged_and_the_mask_follows_when_it_is_let_go(
-    driver,  # noqa: F811
+    driver,
     editor,
     monkeypatch,
 ):
@@ -237,7 +237,7 @@ def test_a_point_can_be_dragged_and_the_mask_follows_when_it_is_let_go(
 
 
 def test_backspace_removes_the_point_under_the_mouse_else_the_last_one(
-    driver,  # noqa: F811
+    driver,
     editor,
 ):
     from SlicerStandIn import driving
@@ -268,7 +268,7 @@ def test_backspace_removes_the_point_under_the_mouse_else_the_last_one(
     assert editor.session.clicks == (first, third)
 
 
-def test_a_point_that_is_deleted_in_the_views_is_forgotten(driver, editor):  # noqa: F811
+def test_a_point_that_is_deleted_in_the_views_is_forgotten(driver, editor):
     editor.activate()
     editor.click("Red", CENTRE)
     wait(driver, editor)
@@ -278,7 +278,7 @@ def test_a_point_that_is_deleted_in_the_views_is_forgotten(driver, editor):  # n
     assert not editor.mask().any()
 
 
-def test_each_answer_is_one_undo_step_that_the_points_follow(driver, editor):  # noqa: F811
+def test_each_answer_is_one_undo_step_that_the_points_follow(driver, editor):
     editor.activate()
     editor.click("Red", CENTRE)
     wait(driver, editor)
@@ -304,7 +304,7 @@ def test_each_answer_is_one_undo_step_that_the_points_follow(driver, editor):  #
 
 
 def test_undo_in_an_editor_stops_the_answer_that_is_under_way(
-    driver,  # noqa: F811
+    driver,
     editor,
     monkeypatch,
 ):
@@ -327,7 +327,7 @@ def test_undo_in_an_editor_stops_the_answer_that_is_under_way(
 
 
 def test_clicks_while_it_computes_are_answered_all_at_once(
-    driver,  # noqa: F811
+    driver,
     editor,
     monkeypatch,
 ):
@@ -358,7 +358,7 @@ def test_clicks_while_it_computes_are_answered_all_at_once(
         assert not editor.mask()[editor.voxel((i, 23, 11))]
 
 
-def test_the_selected_segment_is_drawn_in_and_no_other_one(driver, editor):  # noqa: F811
+def test_the_selected_segment_is_drawn_in_and_no_other_one(driver, editor):
     import slicer
 
     editor.node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
@@ -383,7 +383,7 @@ def test_the_selected_segment_is_drawn_in_and_no_other_one(driver, editor):  # n
     assert editor.mask(other).sum() < truth.sum()
 
 
-def test_masking_of_the_editor_is_obeyed(driver, editor):  # noqa: F811
+def test_masking_of_the_editor_is_obeyed(driver, editor):
     editor.add_segment()
     editor.node.SourceVolumeIntensityMaskOn()
     editor.node.SetSourceVolumeIntensityMaskRange(-2000, 0)
@@ -393,7 +393,7 @@ def test_masking_of_the_editor_is_obeyed(driver, editor):  # noqa: F811
     assert not editor.mask().any()  # all that is bright is out of the range
 
 
-def test_each_segment_has_its_own_clicks(driver, editor):  # noqa: F811
+def test_each_segment_has_its_own_clicks(driver, editor):
     first = editor.add_segment("first")
     editor.activate()
     editor.click("Red", CENTRE)
@@ -408,7 +408,7 @@ def test_each_segment_has_its_own_clicks(driver, editor):  # noqa: F811
     assert not editor.effect._hub.busy
 
 
-def test_panel_and_effect_share_clicks_and_segment(driver, editor):  # noqa: F811
+def test_panel_and_effect_share_clicks_and_segment(driver, editor):
     editor.activate()
     editor.click("Red", CENTRE)
     wait(driver, editor)
@@ -428,7 +428,7 @@ def test_panel_and_effect_share_clicks_and_segment(driver, editor):  # noqa: F81
     assert editor.session.clicks == clicks
 
 
-def test_the_panel_goes_on_with_the_segment_that_the_user_chose(driver, editor):  # noqa: F811
+def test_the_panel_goes_on_with_the_segment_that_the_user_chose(driver, editor):
     from AttentionUNetSegmentLib.scene import segments
 
     mine = editor.add_segment("mine")
@@ -446,7 +446,7 @@ def test_the_panel_goes_on_with_the_segment_that_the_user_chose(driver, editor):
     assert editor.segmentation_node.GetSegmentation().GetNumberOfSegments() == 1
 
 
-def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):  # noqa: F811
+def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):
     from AttentionUNetSegmentLib import scene
 
     editor.activate()
@@ -463,7 +463,7 @@ def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):  # noqa: F
 
 
 def test_a_click_in_3d_is_on_the_surface_and_turning_the_view_is_none(
-    driver,  # noqa: F811
+    driver,
     editor,
 ):
     import slicer
@@ -492,8 +492,8 @@ def test_a_click_in_3d_is_on_the_surface_and_turning_the_view_is_none(
 
 
 def test_a_volume_under_a_transform_and_another_geometry_of_the_segmentation(
-    driver,  # noqa: F811
-    ct,  # noqa: F811
+    driver,
+    ct,
 ):
     import slicer
     import vtk
@@ -538,7 +538,7 @@ def shortcuts():
     return sorted(one.key.toString() for one in window.findChildren(qt.QShortcut))
 
 
-def test_keys_are_there_only_while_the_effect_is_active(driver, editor):  # noqa: F811
+def test_keys_are_there_only_while_the_effect_is_active(driver, editor):
     import SlicerStandIn
 
     window = SlicerStandIn.showMainWindow()
@@ -550,7 +550,7 @@ def test_keys_are_there_only_while_the_effect_is_active(driver, editor):  # noqa
     window.hide()
 
 
-def test_after_deactivation_clicks_are_the_views(driver, editor):  # noqa: F811
+def test_after_deactivation_clicks_are_the_views(driver, editor):
     editor.activate()
     editor.widget.setActiveEffect(None)
     editor.click("Red", CENTRE)
@@ -564,7 +564,7 @@ def assert_one_sentence(text):
     assert "Traceback" not in text
 
 
-def test_without_the_packages_it_says_what_to_do(driver, editor, monkeypatch):  # noqa: F811
+def test_without_the_packages_it_says_what_to_do(driver, editor, monkeypatch):
     from AttentionUNetSegmentLib.panel import installation
 
     monkeypatch.setattr(installation, "installed", lambda package: False)
@@ -576,7 +576,7 @@ def test_without_the_packages_it_says_what_to_do(driver, editor, monkeypatch):  
     assert "not installed yet: open the module" in editor.text
 
 
-def test_a_model_that_is_missing(driver, editor):  # noqa: F811
+def test_a_model_that_is_missing(driver, editor):
     driver.parameters.model = "/nowhere/model"
     editor.activate()
     editor.click("Red", CENTRE)
@@ -584,14 +584,14 @@ def test_a_model_that_is_missing(driver, editor):  # noqa: F811
     assert "no model" in editor.text
 
 
-def test_a_click_beside_the_scan_is_no_click(driver, editor):  # noqa: F811
+def test_a_click_beside_the_scan_is_no_click(driver, editor):
     editor.activate()
     editor.effect.click((1000.0, 0.0, 0.0), True)
     assert editor.session.clicks == ()
     assert "outside" in editor.text
 
 
-def test_a_click_outside_alone_segments_nothing(driver, editor):  # noqa: F811
+def test_a_click_outside_alone_segments_nothing(driver, editor):
     editor.activate()
     editor.click("Red", CENTRE, ctrl=True)
     driver.pump()
@@ -602,7 +602,7 @@ def test_a_click_outside_alone_segments_nothing(driver, editor):  # noqa: F811
     assert not editor.mask()[editor.voxel(CENTRE)]
 
 
-def test_a_completed_segment_is_refused_in_one_sentence(driver, editor):  # noqa: F811
+def test_a_completed_segment_is_refused_in_one_sentence(driver, editor):
     import slicer
 
     segment_id = editor.add_segment()
@@ -617,14 +617,14 @@ def test_a_completed_segment_is_refused_in_one_sentence(driver, editor):  # noqa
     assert not editor.mask().any()
 
 
-def test_without_a_volume_it_says_so(driver, editor):  # noqa: F811
+def test_without_a_volume_it_says_so(driver, editor):
     editor.activate()
     editor.node.SetAndObserveSourceVolumeNode(None)
     editor.effect.click((0.0, 0.0, 0.0), True)
     assert "source volume" in editor.text
 
 
-def test_closing_the_scene_forgets_the_scans(driver, editor, monkeypatch):  # noqa: F811
+def test_closing_the_scene_forgets_the_scans(driver, editor, monkeypatch):
     from SlicerStandIn import driving
 
     editor.activate()
@@ -637,7 +637,7 @@ def test_closing_the_scene_forgets_the_scans(driver, editor, monkeypatch):  # no
     assert not hub._sessions
 
 
-def test_the_module_is_hidden_and_registers_the_effect_when_slicer_has_started(module):  # noqa: F811
+def test_the_module_is_hidden_and_registers_the_effect_when_slicer_has_started(module):
     import slicer
 
     representation = slicer.modules.segmenteditorattentionunet
@@ -651,7 +651,7 @@ def test_the_module_is_hidden_and_registers_the_effect_when_slicer_has_started(m
     assert names.count(EFFECT) == 1
 
 
-def test_it_has_an_icon_and_explains_itself(driver, editor):  # noqa: F811
+def test_it_has_an_icon_and_explains_itself(driver, editor):
     from PySide6.QtGui import QIcon
 
     icon = editor.effect.icon()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from test_module import driver, model_folder, module  # noqa: F401
-
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_panel_says_what_stays_and_where(driver):  # noqa: F811
+def test_the_panel_says_what_stays_and_where(driver):
     import slicer
     from AttentionUNetSegmentLib.models.installed import user_models_folder
 
@@ -22,7 +20,7 @@ def test_the_panel_says_what_stays_and_where(driver):  # noqa: F811
     driver.ui.advancedCollapsibleButton.collapsed = True
 
 
-def test_the_readme_gives_the_same_commands(driver):  # noqa: F811
+def test_the_readme_gives_the_same_commands(driver):
     commands = re.findall(r"<code>(slicer\.util\.[^<]+)</code>", driver.ui.keptFilesLabel.text)
     assert commands
     section = README.partition("\n## Uninstall\n")[2].partition("\n## ")[0]

@@ -6,9 +6,7 @@ be reached quickly; the main job with a trained network is in test_module_main_j
 
 from __future__ import annotations
 
-import importlib.machinery
 import sys
-import threading
 import types
 
 import numpy as np
@@ -16,108 +14,7 @@ import panel_driver
 import pytest
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import predictor_cache
-from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.models import save_model
-from AttentionUNetSegmentLib.networks import build_network
-from threshold_model import threshold_model
-
-STAGES = (
-    "Checking the scan",
-    "Looking for the pancreas",
-    "Segmenting the pancreas",
-    "Bringing the result",
-    "Bringing the attention",
-)
-
-
-@pytest.fixture(scope="module")
-def module():
-    yield panel_driver.start_module()
-    panel_driver.stop_module()
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    """A model that can be found; what is run in its place is the threshold model."""
-    card = threshold_model().card
-    folder = tmp_path_factory.mktemp("models") / "bright"
-    networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
-    save_model(folder, card, networks)
-    return folder
-
-
-@pytest.fixture
-def driver(module, model_folder, monkeypatch):
-    import slicer
-    from SlicerStandIn import driving
-
-    monkeypatch.setattr(
-        predictor_cache,
-        "_load",
-        lambda options: Predictor(
-            threshold_model(), options.device, options.precision, options.tile_voxels
-        ),
-    )
-    driving.closeScene()
-    driver = panel_driver.Driver(module.widgetRepresentation())
-    driver.representation.enter()
-    driver.parameters.model = str(model_folder)
-    yield driver
-    driver.panel.cancel(silently=True)
-    driver.representation.exit()
-    driving.closeScene()
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
-
-
-@pytest.fixture
-def ct(driver):
-    return add_ct(driver)
-
-
-def add_ct(driver, name="CT", volume: Volume | None = None):
-    from AttentionUNetSegmentLib import scene
-
-    node = scene.addVolumeNode(volume or panel_driver.bright_scan(), name)
-    driver.choose(node)
-    return node
-
-
-def dice(mask, truth):
-    return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
-
-
-def segment_mask(driver, volume_node):
-    import slicer.util
-
-    found = driver.panel.found
-    return (
-        slicer.util.arrayFromSegmentBinaryLabelmap(
-            found.segmentationNode, found.segmentId, volume_node
-        )
-        > 0
-    )
-
-
-class Gate:
-    """Holds the work at a stage until it is opened."""
-
-    def __init__(self, monkeypatch, stage):
-        from AttentionUNetSegmentLib.scene.tasks import SegmentationTask
-
-        self.reached, self.opened = threading.Event(), threading.Event()
-        compute = SegmentationTask.compute
-
-        def held(task, cache, progress, cancel):
-            def stopping(fraction, text):
-                progress(fraction, text)
-                if text.startswith(stage):
-                    self.reached.set()
-                    self.opened.wait(30)
-
-            return compute(task, cache, stopping, cancel)
-
-        monkeypatch.setattr(SegmentationTask, "compute", held)
-
+from panel_driver import STAGES, Gate, add_ct, dice, fake_extension, segment_mask
 
 # Main job
 
@@ -467,35 +364,6 @@ def test_a_folder_with_a_model_can_be_chosen(driver, ct, model_folder, monkeypat
 
 
 # PyTorch
-
-
-@pytest.fixture
-def without_torch(driver, monkeypatch):
-    from AttentionUNetSegmentLib.panel import installation
-
-    there = {"torch": False, "PyTorchUtils": False}
-    installed = installation.installed
-    monkeypatch.setattr(
-        installation, "installed", lambda name: there[name] if name in there else installed(name)
-    )
-    driver.panel.update()
-    return there
-
-
-def fake_extension(monkeypatch, there, answer):
-    asked = []
-    there["PyTorchUtils"] = True
-
-    class PyTorchUtilsLogic:
-        def installTorch(self, askConfirmation=False, torchVersionRequirement=None):  # noqa: N802, N803
-            asked.append(askConfirmation)
-            return answer()
-
-    extension = types.ModuleType("PyTorchUtils")
-    extension.__spec__ = importlib.machinery.ModuleSpec("PyTorchUtils", None)
-    extension.PyTorchUtilsLogic = PyTorchUtilsLogic
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
-    return asked
 
 
 def test_the_panel_is_built_without_torch(module, monkeypatch):

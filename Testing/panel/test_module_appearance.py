@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_module import add_ct, ct, driver, model_folder, module  # noqa: F401
+from panel_driver import NARROW, add_ct
 
 SECTIONS = ("input", "segment", "clicks", "attention", "result", "correction", "advanced")
-NARROW = 350
 LARGE_PT = 14
 MENUS_OF_SLICER = "EFHV"
 """Alt with these letters opens a menu of Slicer's main window."""
@@ -51,7 +50,7 @@ DARK = {
 
 
 @pytest.fixture
-def shown(driver):  # noqa: F811
+def shown(driver):
     """The whole panel, unfolded, after a run and with a message, as narrow as it has to work."""
     from PySide6 import QtWidgets
 
@@ -74,7 +73,7 @@ def shown(driver):  # noqa: F811
     driver.representation.hide()
 
 
-def dress(driver, colors, size_pt=LARGE_PT):  # noqa: F811
+def dress(driver, colors, size_pt=LARGE_PT):
     from PySide6 import QtGui, QtWidgets
 
     app = QtWidgets.QApplication.instance()
@@ -118,7 +117,7 @@ def grey_levels(widget):
 # Narrow, large, dark
 
 
-def test_nothing_is_cut_off_at_350_pixels_with_large_letters(driver, shown):  # noqa: F811
+def test_nothing_is_cut_off_at_350_pixels_with_large_letters(driver, shown):
     from PySide6.QtWidgets import QAbstractButton, QLabel, QWidget
 
     dress(driver, LIGHT)
@@ -135,7 +134,7 @@ def test_nothing_is_cut_off_at_350_pixels_with_large_letters(driver, shown):  # 
         assert label.height >= label.heightForWidth(label.width), label.text
 
 
-def test_the_rows_of_the_input_wrap_when_letters_are_large(driver, shown):  # noqa: F811
+def test_the_rows_of_the_input_wrap_when_letters_are_large(driver, shown):
     ui = driver.ui
     dress(driver, LIGHT, 9)
     assert place(ui.inputVolumeSelector, shown)[0] > place(ui.inputVolumeLabel, shown)[2]
@@ -151,7 +150,7 @@ def test_the_rows_of_the_input_wrap_when_letters_are_large(driver, shown):  # no
 
 
 @pytest.mark.parametrize("colors", [LIGHT, DARK], ids=["light", "dark"])
-def test_texts_are_readable_in_light_and_dark(driver, shown, colors):  # noqa: F811
+def test_texts_are_readable_in_light_and_dark(driver, shown, colors):
     from PySide6.QtWidgets import QCheckBox, QLabel, QTextEdit
 
     dress(driver, colors)
@@ -169,7 +168,7 @@ def test_texts_are_readable_in_light_and_dark(driver, shown, colors):  # noqa: F
 # Keyboard
 
 
-def tab_stops(driver):  # noqa: F811
+def tab_stops(driver):
     """What gets the keyboard's focus when Tab is pressed again and again, until it comes round."""
     from PySide6.QtCore import Qt
     from PySide6.QtTest import QTest
@@ -206,7 +205,7 @@ def interactive(panel):
     ]
 
 
-def enable_all(driver):  # noqa: F811
+def enable_all(driver):
     """Tab passes by what is disabled: let there be two clicks, one of them taken back."""
     import vtk
 
@@ -219,7 +218,7 @@ def enable_all(driver):  # noqa: F811
     driver.pump()
 
 
-def test_tab_reaches_every_control_in_the_order_in_which_one_reads(driver, shown):  # noqa: F811
+def test_tab_reaches_every_control_in_the_order_in_which_one_reads(driver, shown):
     dress(driver, LIGHT, 9)
     enable_all(driver)
     stops = tab_stops(driver)
@@ -249,7 +248,7 @@ def mnemonics(panel):
     return found
 
 
-def test_letters_with_alt_are_there_and_unambiguous(driver, shown):  # noqa: F811
+def test_letters_with_alt_are_there_and_unambiguous(driver, shown):
     dress(driver, LIGHT, 9)
     found = mnemonics(shown)
     for name in WITH_A_LETTER:
@@ -259,7 +258,7 @@ def test_letters_with_alt_are_there_and_unambiguous(driver, shown):  # noqa: F81
     assert not [letter for letter in used if letter[-1] in MENUS_OF_SLICER]
 
 
-def test_the_letters_of_labels_lead_to_their_controls(driver, shown):  # noqa: F811
+def test_the_letters_of_labels_lead_to_their_controls(driver, shown):
     ui = driver.ui
     for label, control in (
         (ui.inputVolumeLabel, ui.inputVolumeSelector),
@@ -274,7 +273,7 @@ def test_the_letters_of_labels_lead_to_their_controls(driver, shown):  # noqa: F
         assert label.buddy() is control
 
 
-def test_every_control_explains_itself(driver, shown):  # noqa: F811
+def test_every_control_explains_itself(driver, shown):
     dress(driver, LIGHT, 9)
     editor = driver.panel.correction.editor
     for widget in interactive(shown):

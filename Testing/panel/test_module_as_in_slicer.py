@@ -10,7 +10,7 @@ import numpy as np
 import panel_driver
 import pytest
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from test_module import add_ct, ct, driver, model_folder, module, segment_mask  # noqa: F401
+from panel_driver import add_ct, segment_mask
 
 
 def composites():
@@ -33,7 +33,7 @@ def plain_volume(name):
 # The input
 
 
-def test_removing_the_ct_leaves_none_chosen(driver, ct):  # noqa: F811
+def test_removing_the_ct_leaves_none_chosen(driver, ct):
     import slicer
 
     other = plain_volume("Another CT")
@@ -49,7 +49,7 @@ def test_removing_the_ct_leaves_none_chosen(driver, ct):  # noqa: F811
     assert all(one.GetForegroundVolumeID() is None for one in composites())
 
 
-def test_our_own_volumes_are_not_offered(driver, ct):  # noqa: F811
+def test_our_own_volumes_are_not_offered(driver, ct):
     driver.ui.keepProbabilityCheckBox.checked = True
     driver.segment()
     driver.pump()
@@ -58,7 +58,7 @@ def test_our_own_volumes_are_not_offered(driver, ct):  # noqa: F811
     assert offered == [ct]
 
 
-def test_a_ct_that_is_loaded_while_none_is_chosen_is_chosen(driver):  # noqa: F811
+def test_a_ct_that_is_loaded_while_none_is_chosen_is_chosen(driver):
     assert driver.parameters.inputVolume is None
     first = plain_volume("First")
     driver.pump()
@@ -68,7 +68,7 @@ def test_a_ct_that_is_loaded_while_none_is_chosen_is_chosen(driver):  # noqa: F8
     assert driver.ui.inputVolumeSelector.currentNode() is first
 
 
-def test_a_ct_that_is_loaded_while_the_module_is_left_is_not_chosen(driver):  # noqa: F811
+def test_a_ct_that_is_loaded_while_the_module_is_left_is_not_chosen(driver):
     driver.representation.exit()
     plain_volume("CT")
     driver.pump()
@@ -78,7 +78,7 @@ def test_a_ct_that_is_loaded_while_the_module_is_left_is_not_chosen(driver):  # 
 # Corrections
 
 
-def test_corrections_are_shown_over_the_segment(driver, ct):  # noqa: F811
+def test_corrections_are_shown_over_the_segment(driver, ct):
     import slicer
     import slicer.util
     from AttentionUNetSegmentLib.scene.corrections import CORRECTIONS_ROLE
@@ -109,7 +109,7 @@ def test_corrections_are_shown_over_the_segment(driver, ct):  # noqa: F811
     driver.ui.correctionCollapsibleButton.collapsed = True
 
 
-def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):  # noqa: F811
+def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):
     import slicer.util
 
     driver.segment()
@@ -132,7 +132,7 @@ def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):  
 # Views and surfaces stay the user's
 
 
-def test_a_run_leaves_other_volumes_in_the_views(driver, ct):  # noqa: F811
+def test_a_run_leaves_other_volumes_in_the_views(driver, ct):
     other = plain_volume("MR")
     red, *_ = composites()
     for composite in composites():
@@ -142,7 +142,7 @@ def test_a_run_leaves_other_volumes_in_the_views(driver, ct):  # noqa: F811
     assert red.GetBackgroundVolumeID() == other.GetID()
 
 
-def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):  # noqa: F811
+def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):
     overlay = plain_volume("PET")
     red, *others = composites()
     for composite in composites():
@@ -163,7 +163,7 @@ def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):  # noqa: F81
     assert [one.GetForegroundVolumeID() for one in others] == [None, None]
 
 
-def test_the_attention_is_shown_where_the_ct_is(driver, ct):  # noqa: F811
+def test_the_attention_is_shown_where_the_ct_is(driver, ct):
     other = plain_volume("MR")
     red, green, yellow = composites()
     for composite in (red, green):
@@ -177,7 +177,7 @@ def test_the_attention_is_shown_where_the_ct_is(driver, ct):  # noqa: F811
     assert red.GetForegroundVolumeID() == driver.panel.found.attentionNodes[1].GetID()
 
 
-def test_smoothing_that_the_user_switched_off_stays_off(driver, ct):  # noqa: F811
+def test_smoothing_that_the_user_switched_off_stays_off(driver, ct):
     """The menu of "Show 3D" writes a negative factor."""
     driver.segment()
     segmentation = driver.panel.found.segmentationNode.GetSegmentation()
@@ -195,7 +195,7 @@ def test_smoothing_that_the_user_switched_off_stays_off(driver, ct):  # noqa: F8
 # Points
 
 
-def test_an_outside_point_is_red_from_the_moment_it_is_placed(driver, ct):  # noqa: F811
+def test_an_outside_point_is_red_from_the_moment_it_is_placed(driver, ct):
     import vtk
     from AttentionUNetSegmentLib.panel.click_points import INSIDE_COLOR, OUTSIDE_COLOR
 
@@ -217,7 +217,7 @@ def test_an_outside_point_is_red_from_the_moment_it_is_placed(driver, ct):  # no
     assert display.GetActiveColor() == pytest.approx(INSIDE_COLOR)
 
 
-def test_while_there_are_no_clicks_the_panel_says_what_to_do(driver, ct):  # noqa: F811
+def test_while_there_are_no_clicks_the_panel_says_what_to_do(driver, ct):
     import vtk
 
     section = driver.ui.clicksCollapsibleButton
@@ -234,7 +234,7 @@ def test_while_there_are_no_clicks_the_panel_says_what_to_do(driver, ct):  # noq
 # Results
 
 
-def test_an_empty_result_shows_no_attention(driver):  # noqa: F811
+def test_an_empty_result_shows_no_attention(driver):
     scan = panel_driver.bright_scan()
     add_ct(driver, "No ball", Volume(np.minimum(scan.array, 30), scan.ijk_to_ras))
     driver.segment()
@@ -243,7 +243,7 @@ def test_an_empty_result_shows_no_attention(driver):  # noqa: F811
     assert "Nothing was found" in driver.ui.attentionSentenceLabel.text
 
 
-def test_a_file_of_another_kind_is_exported_after_the_first(driver, ct, tmp_path, monkeypatch):  # noqa: F811
+def test_a_file_of_another_kind_is_exported_after_the_first(driver, ct, tmp_path, monkeypatch):
     """``slicer.util.exportNode`` remembers the format of the file before."""
     import qt
 
@@ -265,7 +265,7 @@ def test_a_file_of_another_kind_is_exported_after_the_first(driver, ct, tmp_path
 # The panel
 
 
-def test_that_it_is_for_research_is_seen_without_unfolding_anything(driver):  # noqa: F811
+def test_that_it_is_for_research_is_seen_without_unfolding_anything(driver):
     for name in ("input", "segment", "clicks", "attention", "result", "correction", "advanced"):
         getattr(driver.ui, f"{name}CollapsibleButton").collapsed = True
     label = driver.ui.researchLabel
@@ -275,7 +275,7 @@ def test_that_it_is_for_research_is_seen_without_unfolding_anything(driver):  # 
         getattr(driver.ui, f"{name}CollapsibleButton").collapsed = False
 
 
-def test_folded_sections_lie_close_together(driver):  # noqa: F811
+def test_folded_sections_lie_close_together(driver):
     button = driver.ui.advancedCollapsibleButton
     button.collapsed = True
     assert button.collapsedHeight == 0

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_module import ct, driver, model_folder, module  # noqa: F401
 
 
 @pytest.fixture
-def placing(driver, ct):  # noqa: F811
+def placing(driver, ct):
     """The user pressed "Inside", and clicks at a place of the CT from now on."""
     import vtk
 
@@ -28,11 +27,11 @@ def placing(driver, ct):  # noqa: F811
     return place
 
 
-def shown(driver):  # noqa: F811
+def shown(driver):
     return [driver.ui.clickList.item(row).text() for row in range(driver.ui.clickList.count)]
 
 
-def test_points_are_inside_or_outside_as_the_button_says(driver, placing):  # noqa: F811
+def test_points_are_inside_or_outside_as_the_button_says(driver, placing):
     assert driver.ui.insideButton.checked
     placing(28, 24, 12)
     driver.ui.outsideButton.click()
@@ -47,7 +46,7 @@ def test_points_are_inside_or_outside_as_the_button_says(driver, placing):  # no
     assert "outside" in shown(driver)[1]
 
 
-def test_undo_redo_remove_and_clear(driver, placing):  # noqa: F811
+def test_undo_redo_remove_and_clear(driver, placing):
     for i in (20, 25, 30):
         placing(i, 24, 12)
     three = shown(driver)
@@ -64,21 +63,21 @@ def test_undo_redo_remove_and_clear(driver, placing):  # noqa: F811
     assert not driver.ui.undoClickButton.enabled
 
 
-def test_a_new_click_ends_what_can_be_redone(driver, placing):  # noqa: F811
+def test_a_new_click_ends_what_can_be_redone(driver, placing):
     placing(20, 24, 12)
     driver.ui.undoClickButton.click()
     placing(25, 24, 12)
     assert not driver.ui.redoClickButton.enabled
 
 
-def test_a_click_segments_again_where_that_is_wanted(driver, placing):  # noqa: F811
+def test_a_click_segments_again_where_that_is_wanted(driver, placing):
     driver.ui.updateAfterClickCheckBox.checked = True
     placing(28, 24, 12)
     assert driver.pump(lambda: driver.panel.hasSegment and not driver.panel.busy)
 
 
-def test_clicks_belong_to_their_volume(driver, ct, placing):  # noqa: F811
-    from test_module import add_ct
+def test_clicks_belong_to_their_volume(driver, ct, placing):
+    from panel_driver import add_ct
 
     placing(28, 24, 12)
     add_ct(driver, "other")
@@ -87,14 +86,14 @@ def test_clicks_belong_to_their_volume(driver, ct, placing):  # noqa: F811
     assert len(shown(driver)) == 1
 
 
-def test_leaving_the_module_ends_placing(driver, placing):  # noqa: F811
+def test_leaving_the_module_ends_placing(driver, placing):
     driver.representation.exit()
     assert not driver.ui.placeWidget.placeModeEnabled
     assert not driver.ui.insideButton.checked
     driver.representation.enter()
 
 
-def test_the_scans_are_in_sample_data(driver, monkeypatch):  # noqa: F811
+def test_the_scans_are_in_sample_data(driver, monkeypatch):
     import slicer
     from AttentionUNetSegmentLib import synthetic
 
@@ -107,7 +106,7 @@ def test_the_scans_are_in_sample_data(driver, monkeypatch):  # noqa: F811
     assert made.GetName() == "Synthetic abdomen (not a patient)"
 
 
-def test_the_public_scan_comes_from_the_cache_when_it_is_the_right_one(driver, monkeypatch):  # noqa: F811
+def test_the_public_scan_comes_from_the_cache_when_it_is_the_right_one(driver, monkeypatch):
     import SimpleITK as sitk
     import slicer
     import slicer.util

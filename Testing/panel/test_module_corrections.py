@@ -7,25 +7,13 @@ import json
 import numpy as np
 import panel_driver
 import pytest
-from test_module import (  # noqa: F401
-    Gate,
-    add_ct,
-    ct,
-    driver,
-    model_folder,
-    module,
-    segment_mask,
-)
+from panel_driver import ERASED, PAINTED, Gate, click, holds, paint, segment_mask, wait
 
 VOXEL_ML = 4 * 4 * 6 / 1000
-PAINTED = (slice(3, 6), slice(6, 10), slice(6, 10))
-"""k, j, i: far from the bright ball."""
-ERASED = (slice(11, 13), slice(22, 25), slice(26, 29))
-"""In the middle of it."""
 
 
 @pytest.fixture
-def corrected(driver, ct):  # noqa: F811
+def corrected(driver, ct):
     """The pancreas was found; the user painted and erased."""
     driver.segment()
     driver.unfold("correction")
@@ -37,43 +25,7 @@ def corrected(driver, ct):  # noqa: F811
     driver.ui.correctionCollapsibleButton.collapsed = True
 
 
-def paint(driver, volume_node, region, inside):  # noqa: F811
-    """As the Paint effect does: one step of the editor's undo."""
-    import slicer.util
-
-    found = driver.panel.found
-    mask = segment_mask(driver, volume_node).astype(np.uint8)
-    mask[region] = inside
-    driver.panel.correction.editor.saveStateForUndo()
-    slicer.util.updateSegmentBinaryLabelmapFromArray(
-        mask, found.segmentationNode, found.segmentId, volume_node
-    )
-    driver.pump()
-
-
-def click(driver, volume_node, ijk, inside=True):  # noqa: F811
-    """With the panel's buttons; until it is answered."""
-    import vtk
-    from AttentionUNetSegmentLib import scene
-
-    button = driver.ui.insideButton if inside else driver.ui.outsideButton
-    if not button.checked:
-        button.click()
-    point = (scene.volumeFromNode(volume_node).ijk_to_ras @ (*ijk, 1))[:3]
-    driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(*point))
-    wait(driver)
-
-
-def wait(driver):  # noqa: F811
-    driver.wait_for_answer()
-
-
-def holds(driver, volume_node):  # noqa: F811
-    mask = segment_mask(driver, volume_node)
-    return bool(mask[PAINTED].all()) and not mask[ERASED].any()
-
-
-def test_one_click_alone_segments(driver, ct):  # noqa: F811
+def test_one_click_alone_segments(driver, ct):
     click(driver, ct, (27, 23, 11))
     truth = panel_driver.bright_scan().array > 200
     mask = segment_mask(driver, ct)
@@ -83,7 +35,7 @@ def test_one_click_alone_segments(driver, ct):  # noqa: F811
     assert not segment_mask(driver, ct).any()  # it was made of the click only
 
 
-def test_clicks_go_on_from_the_automatic_result(driver, ct):  # noqa: F811
+def test_clicks_go_on_from_the_automatic_result(driver, ct):
     driver.segment()
     automatic = segment_mask(driver, ct)
     click(driver, ct, (33, 23, 11), inside=False)
@@ -93,7 +45,7 @@ def test_clicks_go_on_from_the_automatic_result(driver, ct):  # noqa: F811
     np.testing.assert_array_equal(segment_mask(driver, ct), automatic)
 
 
-def test_corrections_are_counted(driver, corrected):  # noqa: F811
+def test_corrections_are_counted(driver, corrected):
     painted, erased = 48 * VOXEL_ML, 18 * VOXEL_ML
     expected = f"By hand: {painted:.1f} mL painted, {erased:.1f} mL erased."
     assert driver.ui.correctionsLabel.text == expected
@@ -101,9 +53,9 @@ def test_corrections_are_counted(driver, corrected):  # noqa: F811
 
 
 def test_corrections_outlast_a_click_a_run_and_another_model(
-    driver,  # noqa: F811
+    driver,
     corrected,
-    model_folder,  # noqa: F811
+    model_folder,
     tmp_path,
 ):
     import shutil
@@ -119,7 +71,7 @@ def test_corrections_outlast_a_click_a_run_and_another_model(
     assert holds(driver, corrected)
 
 
-def test_corrections_are_shown_and_hidden(driver, corrected):  # noqa: F811
+def test_corrections_are_shown_and_hidden(driver, corrected):
     import slicer
 
     nodes = panel_driver.node_count()
@@ -137,7 +89,7 @@ def test_corrections_are_shown_and_hidden(driver, corrected):  # noqa: F811
     assert mask.sum() == 48
 
 
-def test_forgetting_corrections_can_be_undone(driver, corrected):  # noqa: F811
+def test_forgetting_corrections_can_be_undone(driver, corrected):
     mask, before = segment_mask(driver, corrected), driver.ui.correctionsLabel.text
     driver.ui.clearCorrectionsButton.click()
     driver.pump()
@@ -154,7 +106,7 @@ def test_forgetting_corrections_can_be_undone(driver, corrected):  # noqa: F811
     assert segment_mask(driver, corrected)[ERASED].all()
 
 
-def test_an_answer_is_one_step_of_the_editors_undo(driver, corrected):  # noqa: F811
+def test_an_answer_is_one_step_of_the_editors_undo(driver, corrected):
     before = segment_mask(driver, corrected)
     click(driver, corrected, (33, 23, 11), inside=False)
     after = segment_mask(driver, corrected)
@@ -173,7 +125,7 @@ def test_an_answer_is_one_step_of_the_editors_undo(driver, corrected):  # noqa: 
     assert not driver.panel.busy
 
 
-def test_no_state_is_saved_twice(driver, ct, monkeypatch):  # noqa: F811
+def test_no_state_is_saved_twice(driver, ct, monkeypatch):
     driver.segment()
     editor = driver.panel.correction.editor
     saved = []
@@ -185,7 +137,7 @@ def test_no_state_is_saved_twice(driver, ct, monkeypatch):  # noqa: F811
     assert saved == [True]
 
 
-def test_painting_leaves_clicks_alone_that_were_not_used_yet(driver, corrected):  # noqa: F811
+def test_painting_leaves_clicks_alone_that_were_not_used_yet(driver, corrected):
     import vtk
 
     driver.ui.updateAfterClickCheckBox.checked = False
@@ -196,7 +148,7 @@ def test_painting_leaves_clicks_alone_that_were_not_used_yet(driver, corrected):
     assert driver.ui.clickList.count == 1
 
 
-def test_the_network_leaves_other_segments_alone_unless_told(driver, ct):  # noqa: F811
+def test_the_network_leaves_other_segments_alone_unless_told(driver, ct):
     import slicer.util
 
     driver.segment()
@@ -212,7 +164,7 @@ def test_the_network_leaves_other_segments_alone_unless_told(driver, ct):  # noq
 
 
 def test_a_completed_segment_is_refused_before_anything_is_computed(
-    driver,  # noqa: F811
+    driver,
     corrected,
 ):
     import slicer
@@ -229,13 +181,13 @@ def test_a_completed_segment_is_refused_before_anything_is_computed(
     np.testing.assert_array_equal(segment_mask(driver, corrected), mask)
 
 
-def test_the_section_says_that_completed_segments_are_safe(driver, corrected):  # noqa: F811
+def test_the_section_says_that_completed_segments_are_safe(driver, corrected):
     assert "Completed is never changed" in driver.ui.correctionLabel.text
     assert "replace" not in driver.ui.correctionLabel.text
 
 
 def test_corrections_and_clicks_are_saved_with_the_scene(
-    driver,  # noqa: F811
+    driver,
     corrected,
     tmp_path,
 ):
@@ -259,7 +211,7 @@ def test_corrections_and_clicks_are_saved_with_the_scene(
 
 
 def test_the_scan_is_added_to_a_data_set_whose_folder_is_asked_for_once(
-    driver,  # noqa: F811
+    driver,
     corrected,
     tmp_path,
     monkeypatch,
@@ -287,7 +239,7 @@ def test_the_scan_is_added_to_a_data_set_whose_folder_is_asked_for_once(
     qt.QSettings().remove("AttentionUNetSegment/DataSetFolder")
 
 
-def test_no_folder_no_data_set(driver, corrected, monkeypatch):  # noqa: F811
+def test_no_folder_no_data_set(driver, corrected, monkeypatch):
     import qt
 
     qt.QSettings().remove("AttentionUNetSegment/DataSetFolder")
@@ -300,7 +252,7 @@ def test_no_folder_no_data_set(driver, corrected, monkeypatch):  # noqa: F811
 
 
 def test_a_folder_of_somebody_else_is_refused(
-    driver,  # noqa: F811
+    driver,
     corrected,
     tmp_path,
     monkeypatch,
@@ -333,7 +285,7 @@ def tasks(monkeypatch):
     return computed
 
 
-def test_attention_comes_after_the_answer_to_a_click(driver, ct, tasks):  # noqa: F811
+def test_attention_comes_after_the_answer_to_a_click(driver, ct, tasks):
     driver.segment()
     click(driver, ct, (27, 20, 11))
     assert tasks == [(0, True), (1, False), (1, True)]
@@ -341,8 +293,8 @@ def test_attention_comes_after_the_answer_to_a_click(driver, ct, tasks):  # noqa
 
 
 def test_a_click_does_not_wait_for_the_attention_of_the_one_before(
-    driver,  # noqa: F811
-    ct,  # noqa: F811
+    driver,
+    ct,
     tasks,
     monkeypatch,
 ):

@@ -15,16 +15,7 @@ import numpy as np
 import panel_driver
 import pytest
 from AttentionUNetSegmentLib.inference.worker import Worker
-from test_module import (  # noqa: F401
-    Gate,
-    add_ct,
-    ct,
-    dice,
-    driver,
-    model_folder,
-    module,
-    segment_mask,
-)
+from panel_driver import Gate, add_ct, dice, segment_mask
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="the C++ event loop is called by its Linux name"
@@ -35,7 +26,7 @@ HANDOFFS = 300
 
 
 @pytest.fixture(autouse=True)
-def held(module):  # noqa: F811
+def held(module):
     from SlicerStandIn import driving
 
     with driving.gilHeld():
@@ -51,7 +42,7 @@ def handing_off(_progress, cancel):
     return "done"
 
 
-def test_a_thread_that_nobody_gives_time_stands_still(module):  # noqa: F811
+def test_a_thread_that_nobody_gives_time_stands_still(module):
     """The mode is what it says: nothing but the loop's own look at the condition helps."""
     from SlicerStandIn import driving
 
@@ -61,7 +52,7 @@ def test_a_thread_that_nobody_gives_time_stands_still(module):  # noqa: F811
     assert worker.stop(wait_s=panel_driver.LONG_S)
 
 
-def test_the_worker_gets_many_turns_a_poll(module):  # noqa: F811
+def test_the_worker_gets_many_turns_a_poll(module):
     from AttentionUNetSegmentLib.panel.worker_polling import WorkerPolling
     from SlicerStandIn import driving
 
@@ -77,12 +68,12 @@ def test_the_worker_gets_many_turns_a_poll(module):  # noqa: F811
     assert worker.stop(wait_s=panel_driver.LONG_S)
 
 
-def test_the_main_job(driver, ct):  # noqa: F811
+def test_the_main_job(driver, ct):
     driver.segment()
     assert dice(segment_mask(driver, ct), panel_driver.bright_scan().array > 200) > 0.85
 
 
-def test_a_click_is_answered(driver, ct):  # noqa: F811
+def test_a_click_is_answered(driver, ct):
     import vtk
     from AttentionUNetSegmentLib.scene.corrections import stateClicks
 
@@ -96,7 +87,7 @@ def test_a_click_is_answered(driver, ct):  # noqa: F811
     assert len(answered) == 1
 
 
-def test_cancel_is_immediate_and_the_worker_comes_to_its_end(driver, ct, monkeypatch):  # noqa: F811
+def test_cancel_is_immediate_and_the_worker_comes_to_its_end(driver, ct, monkeypatch):
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
     assert driver.pump(gate.reached.is_set)
@@ -109,7 +100,7 @@ def test_cancel_is_immediate_and_the_worker_comes_to_its_end(driver, ct, monkeyp
     assert driver.pump(lambda: driver.panel.hub.worker.idle)
 
 
-def test_a_cancelled_job_lets_go_of_the_scan(driver, ct, monkeypatch):  # noqa: F811
+def test_a_cancelled_job_lets_go_of_the_scan(driver, ct, monkeypatch):
     gate = Gate(monkeypatch, "Segmenting")
     driver.press_segment()
     assert driver.pump(gate.reached.is_set)
@@ -126,14 +117,14 @@ def test_a_cancelled_job_lets_go_of_the_scan(driver, ct, monkeypatch):  # noqa: 
         gc.enable()
 
 
-def test_the_devices_are_listed(driver):  # noqa: F811
+def test_the_devices_are_listed(driver):
     driver.ui.deviceLabel.text = ""
     driver.unfold("advanced")
     assert driver.pump(lambda: driver.ui.deviceLabel.text != "")
     driver.ui.advancedCollapsibleButton.collapsed = True
 
 
-def test_the_scene_is_closed_and_the_scans_are_forgotten(driver, ct, monkeypatch):  # noqa: F811
+def test_the_scene_is_closed_and_the_scans_are_forgotten(driver, ct, monkeypatch):
     from SlicerStandIn import driving
 
     driver.segment()
@@ -149,7 +140,7 @@ def test_the_scene_is_closed_and_the_scans_are_forgotten(driver, ct, monkeypatch
     assert not driver.panel.busy
 
 
-def test_reloading_the_module_while_it_works(driver, ct, monkeypatch):  # noqa: F811
+def test_reloading_the_module_while_it_works(driver, ct, monkeypatch):
     import slicer.util
 
     gate = Gate(monkeypatch, "Segmenting")
@@ -165,7 +156,7 @@ def test_reloading_the_module_while_it_works(driver, ct, monkeypatch):  # noqa: 
     assert driver.panel.hasSegment
 
 
-def test_quitting_while_it_works_leaves_no_thread_behind(driver, ct, monkeypatch):  # noqa: F811
+def test_quitting_while_it_works_leaves_no_thread_behind(driver, ct, monkeypatch):
     from SlicerStandIn import driving
 
     gate = Gate(monkeypatch, "Segmenting")
@@ -179,7 +170,7 @@ def test_quitting_while_it_works_leaves_no_thread_behind(driver, ct, monkeypatch
     assert driver.panel.hasSegment
 
 
-def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):  # noqa: F811
+def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):
     """PyTorch and the model come in the worker as soon as there is a CT, before any press."""
     from AttentionUNetSegmentLib.inference import predictor_cache
 
@@ -196,7 +187,7 @@ def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):  # noqa: F
     assert np.any(segment_mask(driver, node))
 
 
-def test_without_torch_nothing_is_loaded_beforehand(driver, monkeypatch):  # noqa: F811
+def test_without_torch_nothing_is_loaded_beforehand(driver, monkeypatch):
     from AttentionUNetSegmentLib.panel import installation
 
     monkeypatch.setattr(installation, "installed", lambda name: name != "torch")

@@ -6,18 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from test_module import (  # noqa: F401
-    ct,
-    driver,
-    fake_extension,
-    model_folder,
-    module,
-    without_torch,
-)
+from panel_driver import fake_extension
 
 
 @pytest.fixture
-def there(driver, monkeypatch):  # noqa: F811
+def there(driver, monkeypatch):
     """safetensors is missing; PyTorch is there."""
     from AttentionUNetSegmentLib.panel import installation
 
@@ -64,7 +57,7 @@ def answers(there, request, monkeypatch):
     return answers
 
 
-def test_safetensors_is_installed_after_a_question(driver, ct, answers):  # noqa: F811
+def test_safetensors_is_installed_after_a_question(driver, ct, answers):
     driver.segment()
     assert len(answers.questions) == 1
     assert "safetensors" in answers.questions[0]
@@ -72,13 +65,13 @@ def test_safetensors_is_installed_after_a_question(driver, ct, answers):  # noqa
     assert driver.panel.hasSegment
 
 
-def test_nobody_is_asked_where_nothing_is_missing(driver, ct, there, answers):  # noqa: F811
+def test_nobody_is_asked_where_nothing_is_missing(driver, ct, there, answers):
     there["safetensors"] = True
     driver.segment()
     assert answers.questions == []
 
 
-def test_a_refusal_is_respected(driver, ct, answers):  # noqa: F811
+def test_a_refusal_is_respected(driver, ct, answers):
     answers.yes = False
     driver.press_segment()
     assert not driver.panel.busy
@@ -97,7 +90,7 @@ def test_a_refusal_is_respected(driver, ct, answers):  # noqa: F811
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_failure_of_pip_is_one_sentence(driver, ct, answers, error, error_log):  # noqa: F811
+def test_a_failure_of_pip_is_one_sentence(driver, ct, answers, error, error_log):
     answers.error = error
     driver.press_segment()
     assert not driver.panel.busy
@@ -106,14 +99,14 @@ def test_a_failure_of_pip_is_one_sentence(driver, ct, answers, error, error_log)
     assert str(error) in error_log.take("The installation of .* failed")
 
 
-def test_an_installation_that_brings_nothing_is_said(driver, ct, answers):  # noqa: F811
+def test_an_installation_that_brings_nothing_is_said(driver, ct, answers):
     answers.arrives = False
     driver.press_segment()
     assert not driver.panel.busy
     assert "safetensors could not be installed" in driver.message
 
 
-def test_a_click_never_asks(driver, ct, answers):  # noqa: F811
+def test_a_click_never_asks(driver, ct, answers):
     import vtk
 
     driver.ui.insideButton.click()
@@ -124,7 +117,7 @@ def test_a_click_never_asks(driver, ct, answers):  # noqa: F811
     assert "not installed yet: open the module" in driver.message
 
 
-def test_the_button_and_the_state_say_what_is_missing(driver, ct, without_torch):  # noqa: F811
+def test_the_button_and_the_state_say_what_is_missing(driver, ct, without_torch):
     driver.unfold("advanced")
     assert driver.ui.segmentButton.text == "Open the Extensions Manager..."
     assert "Extensions Manager" in driver.ui.missingLabel.text
@@ -141,10 +134,10 @@ def test_the_button_and_the_state_say_what_is_missing(driver, ct, without_torch)
 
 
 def test_both_are_installed_one_after_the_other(
-    driver,  # noqa: F811
-    ct,  # noqa: F811
+    driver,
+    ct,
     there,
-    without_torch,  # noqa: F811
+    without_torch,
     answers,
     monkeypatch,
 ):

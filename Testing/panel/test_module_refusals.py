@@ -13,13 +13,13 @@ from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import predictor as predictor_module
 from AttentionUNetSegmentLib.inference import predictor_cache
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from test_module import add_ct, ct, driver, model_folder, module  # noqa: F401
+from panel_driver import add_ct
 from threshold_model import threshold_model
 
 load = predictor_cache._load
 
 
-def assert_one_sentence(driver):  # noqa: F811
+def assert_one_sentence(driver):
     """In the panel and its log: a sentence to a person, no stack trace."""
     message = driver.message
     assert message.endswith("."), message
@@ -31,7 +31,7 @@ def assert_one_sentence(driver):  # noqa: F811
 
 
 @pytest.fixture
-def refused(driver, monkeypatch):  # noqa: F811
+def refused(driver, monkeypatch):
     """Press the button, and be refused with a sentence that has certain words in it."""
 
     def press(words):
@@ -54,7 +54,7 @@ def refused(driver, monkeypatch):  # noqa: F811
 class SmallGPU:
     """A GPU that fails to allocate for more than so many voxels: the CPU, but for its name."""
 
-    def __init__(self, driver, monkeypatch, most_voxels):  # noqa: F811
+    def __init__(self, driver, monkeypatch, most_voxels):
         driver.widget.logic._cache.clear()
         self.most_voxels = most_voxels
         self.failures = 0
@@ -74,7 +74,7 @@ class SmallGPU:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5.00 GiB")
 
 
-def test_too_little_gpu_memory_for_anything(driver, ct, refused, monkeypatch, caplog):  # noqa: F811
+def test_too_little_gpu_memory_for_anything(driver, ct, refused, monkeypatch, caplog):
     gpu = SmallGPU(driver, monkeypatch, 0)
     caplog.set_level("DEBUG", "AttentionUNetSegment")
     driver.ui.deviceComboBox.currentIndex = 1
@@ -88,8 +88,8 @@ def test_too_little_gpu_memory_for_anything(driver, ct, refused, monkeypatch, ca
 
 
 def test_too_little_gpu_memory_for_one_pass_is_said_with_the_result(
-    driver,  # noqa: F811
-    ct,  # noqa: F811
+    driver,
+    ct,
     monkeypatch,
 ):
     gpu = SmallGPU(driver, monkeypatch, 48 * 64 * 64)
@@ -104,19 +104,19 @@ def test_too_little_gpu_memory_for_one_pass_is_said_with_the_result(
 # The scan
 
 
-def test_an_mr_is_not_taken_for_a_ct(driver, refused):  # noqa: F811
+def test_an_mr_is_not_taken_for_a_ct(driver, refused):
     rng = np.random.default_rng(0)
     scan = panel_driver.bright_scan()
     add_ct(driver, "MR", Volume(rng.integers(100, 900, scan.array.shape), scan.ijk_to_ras))
     refused("no CT")
 
 
-def test_no_volume_at_all(driver, refused):  # noqa: F811
+def test_no_volume_at_all(driver, refused):
     assert driver.ui.inputVolumeSelector.currentNode() is None
     refused("no volume to segment")
 
 
-def test_a_volume_without_voxels(driver, refused):  # noqa: F811
+def test_a_volume_without_voxels(driver, refused):
     import slicer
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
@@ -124,7 +124,7 @@ def test_a_volume_without_voxels(driver, refused):  # noqa: F811
     refused("nothing")
 
 
-def test_a_scan_after_the_refused_one_is_segmented(driver, refused):  # noqa: F811
+def test_a_scan_after_the_refused_one_is_segmented(driver, refused):
     refused("no volume to segment")
     add_ct(driver)
     driver.segment()
@@ -136,7 +136,7 @@ def test_a_scan_after_the_refused_one_is_segmented(driver, refused):  # noqa: F8
 
 
 @pytest.fixture
-def own_model(driver, ct, model_folder, tmp_path, monkeypatch):  # noqa: F811
+def own_model(driver, ct, model_folder, tmp_path, monkeypatch):
     """A copy of a model to be broken; it is really loaded."""
     monkeypatch.setattr(predictor_cache, "_load", load)
     folder = tmp_path / "mine"
@@ -152,17 +152,17 @@ def change_card(folder, change):
     path.write_text(json.dumps(card))
 
 
-def test_a_card_that_is_no_json(driver, own_model, refused):  # noqa: F811
+def test_a_card_that_is_no_json(driver, own_model, refused):
     (own_model / "model.json").write_text("{")
     refused("model.json")
 
 
-def test_a_card_without_stages(driver, own_model, refused):  # noqa: F811
+def test_a_card_without_stages(driver, own_model, refused):
     change_card(own_model, lambda card: card.pop("stages"))
     refused("stages")
 
 
-def test_weights_that_are_not_those_of_the_card(driver, own_model, refused):  # noqa: F811
+def test_weights_that_are_not_those_of_the_card(driver, own_model, refused):
     weights = own_model / "weights.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
@@ -170,12 +170,12 @@ def test_weights_that_are_not_those_of_the_card(driver, own_model, refused):  # 
     refused("weights.safetensors")
 
 
-def test_weights_that_are_gone(driver, own_model, refused):  # noqa: F811
+def test_weights_that_are_gone(driver, own_model, refused):
     (own_model / "weights.safetensors").unlink()
     refused("weights.safetensors")
 
 
-def test_weights_of_another_network(driver, own_model, refused):  # noqa: F811
+def test_weights_of_another_network(driver, own_model, refused):
     change_card(
         own_model,
         lambda card: card["stages"]["refiner"]["network"].update(channels=[8, 8, 8, 8, 8]),

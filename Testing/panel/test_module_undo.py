@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from test_module import add_ct, ct, driver, model_folder, module  # noqa: F401
+from panel_driver import add_ct
 
 
 @pytest.fixture
-def undo(driver):  # noqa: F811
+def undo(driver):
     """As an application that has undo switched on for the nodes that may be undone."""
     import slicer
 
@@ -35,7 +35,7 @@ def undo(driver):  # noqa: F811
     driver.parameters.parameterNode.SetUndoEnabled(False)
 
 
-def assert_sane(driver):  # noqa: F811
+def assert_sane(driver):
     """The panel shows what is in the scene, and no node that is not."""
     import slicer
 
@@ -53,7 +53,7 @@ def assert_sane(driver):  # noqa: F811
     assert not panel.busy
 
 
-def test_undo_and_redo_of_a_run(driver, undo):  # noqa: F811
+def test_undo_and_redo_of_a_run(driver, undo):
     volume = add_ct(driver)
     undo.SaveStateForUndo()
     driver.segment()
@@ -72,7 +72,7 @@ def test_undo_and_redo_of_a_run(driver, undo):  # noqa: F811
     assert_sane(driver)
 
 
-def test_undo_of_the_loading_of_the_volume(driver, undo):  # noqa: F811
+def test_undo_of_the_loading_of_the_volume(driver, undo):
     undo.SaveStateForUndo()
     add_ct(driver)
     undo.Undo()
@@ -83,8 +83,8 @@ def test_undo_of_the_loading_of_the_volume(driver, undo):  # noqa: F811
     assert "no volume to segment" in driver.message
 
 
-def test_undo_while_it_works(driver, undo, monkeypatch):  # noqa: F811
-    from test_module import Gate
+def test_undo_while_it_works(driver, undo, monkeypatch):
+    from panel_driver import Gate
 
     undo.SaveStateForUndo()
     add_ct(driver)

@@ -28,8 +28,8 @@ from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import load_model
 from AttentionUNetSegmentLib.scene import PANCREAS
 from fault_points import Scenario, files_of
+from panel_driver import STAGES, Gate, add_ct
 from scene_helpers import add_block, add_segmentation, snapshot
-from test_module import STAGES, Gate, add_ct, driver, model_folder, module  # noqa: F401
 from threshold_model import threshold_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,12 +142,12 @@ class Collect(Scenario):
 
     def _add(self, root: Path, seed: int) -> None:
         import AttentionUNetSegmentLib.scene as scene_package
-        import test_collection
+        import block_scene
         from AttentionUNetSegmentLib.scene.collection import addToDataSet
 
         with scene_package.headlessScene() as scene:
-            ct = test_collection.add_ct(seed=seed)
-            segmentation = test_collection.with_block(scene, ct)
+            ct = block_scene.add_ct(seed=seed)
+            segmentation = block_scene.with_block(scene, ct)
             addToDataSet(root / "set", ct, segmentation, "block")
 
     def content(self, root: Path) -> dict[str, Any]:
@@ -440,7 +440,7 @@ SCENE_FAULTS = {
         if EVERY_POINT or (first + second) % 2 == 0
     ],
 )
-def test_whatever_leaves_the_scene_at_whatever_stage(driver, monkeypatch, fault, stage):  # noqa: F811
+def test_whatever_leaves_the_scene_at_whatever_stage(driver, monkeypatch, fault, stage):
     import slicer
 
     mrml = slicer.mrmlScene

@@ -230,7 +230,7 @@ def test_the_stand_in_for_slicer_leaves_no_folder(tmp_path: Path) -> None:
     )
     process = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(Path(long_use.__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(panel_driver.__file__).parent)},
         capture_output=True,
         text=True,
         check=True,

@@ -21,6 +21,7 @@ from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.scene import volumes
+from command_line import RESULTS, assert_one_line, run, save_random_model
 from geometry import SCANNER, centre_ras
 from hypothesis import strategies as st
 from nibabel.filebasedimages import ImageFileError
@@ -50,7 +51,6 @@ from odd_inputs import (
 )
 from scene_helpers import TURN, add_transform
 from scene_helpers import assert_same_place as assert_segment_in_place
-from test_app import RESULTS, assert_one_line, run, save_random_model
 from threshold_model import threshold_model
 
 CASES = {

@@ -6,24 +6,20 @@ in ``README.md`` of this folder.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, read_volume
+from AttentionUNetSegmentLib.inference import Click, Volume, read_volume
 from AttentionUNetSegmentLib.inference.device import computes_bfloat16
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.inference.session import Session
-from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
-from AttentionUNetSegmentLib.synthetic import ORGAN_LABELS, synthetic_abdomen
-from moved_scans import cropped
+from same_output import Difference, difference, fingerprint, made_up_scan, predictor_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCAN = "case0031"
@@ -32,7 +28,7 @@ OTHER_PROCESS = f"""
 import sys
 sys.path[:0] = [{str(ROOT / "AttentionUNetSegment")!r}, {str(ROOT / "Testing" / "support")!r}]
 import torch
-import test_same_output as same
+import same_output as same
 torch.set_num_threads(1)
 print(same.fingerprint(same.predictor_of("float32").predict(same.made_up_scan())))
 """
@@ -46,61 +42,10 @@ in_bfloat16 = pytest.mark.skipif(
 )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Of two predictions on a scan.
-
-    Args:
-        dice: of the masks.
-        mean: of the probability's absolute difference where either is above 0.01.
-        most: of any voxel.
-    """
-
-    dice: float
-    mean: float
-    most: float
-
-
 THREADS = Difference(dice=0.9999, mean=0.0001, most=0.005)
 BFLOAT16 = Difference(dice=0.99, mean=0.005, most=0.1)
 TILES = Difference(dice=0.9, mean=0.08, most=1.0)
 """What may come between float32 in one pass and other settings."""
-
-
-def difference(one: Prediction, other: Prediction) -> Difference:
-    masks = one.mask != 0, other.mask != 0
-    dice = 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum())
-    probabilities = one.probability(), other.probability()
-    apart = np.abs(probabilities[0] - probabilities[1])
-    somewhere = np.maximum(*probabilities) > 0.01
-    return Difference(float(dice), float(apart[somewhere].mean()), float(apart.max()))
-
-
-def fingerprint(prediction: Prediction) -> str:
-    """Of every bit of the mask, the probability and the attention."""
-    digest = hashlib.sha256()
-    for array in (
-        prediction.mask,
-        prediction.probability(),
-        *(prediction.attention(level) for level in range(1, prediction.levels + 1)),
-    ):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def made_up_scan() -> Volume:
-    """The surroundings of the organ in a synthetic abdomen, which there is everywhere."""
-    abdomen = synthetic_abdomen(7, (2.5, 2.5, 4.0))
-    organ = abdomen.labels.array == ORGAN_LABELS["pancreas"]
-    return cropped(abdomen.ct, organ, (60, 60, 60)).volume
-
-
-def shipped_model() -> Model:
-    return load_model(find_model(DEFAULT_MODEL))
-
-
-def predictor_of(precision: str, device: str = "cpu", tile_voxels: int | None = None) -> Predictor:
-    return Predictor(shipped_model(), device, precision, tile_voxels)
 
 
 @pytest.fixture(scope="module", autouse=True)

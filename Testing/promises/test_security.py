@@ -22,9 +22,9 @@ import pydicom
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.io.reading import read_volume
+from command_line import run, save_random_model
 from odd_inputs import Odd, OddFile, OddSeries, write_frames
-from test_app import run, save_random_model
-from test_reading import METAIMAGE, NRRD, hounsfield, stack, write_slices
+from scan_files import METAIMAGE, NRRD, hounsfield, stack, write_slices
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "AttentionUNetSegment"

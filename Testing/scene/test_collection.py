@@ -20,24 +20,22 @@ import slicer
 from AttentionUNetSegmentLib.datasets.checker import check_data
 from AttentionUNetSegmentLib.datasets.loading import find_data_set, load_case
 from AttentionUNetSegmentLib.errors import InputError, OutputError
-from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.models import Label
 from AttentionUNetSegmentLib.scene import collection, segments
 from AttentionUNetSegmentLib.scene.collection import addToDataSet, maskOnVolume
+from block_scene import SHAPE, add_ct, with_block
 from scene_helpers import (
     PLACES,
     SHIFT,
     TURN,
     add_block,
-    add_segmentation,
     add_transform,
     node_ids,
     voxels,
     world_points,
 )
 
-SHAPE = (24, 26, 30)  # k, j, i
 BLOCK = (slice(3, 7), slice(3, 7), slice(3, 7))  # what add_block makes
 
 
@@ -45,22 +43,6 @@ BLOCK = (slice(3, 7), slice(3, 7), slice(3, 7))  # what add_block makes
 def scene() -> Iterator[Any]:
     with scene_package.headlessScene() as scene:
         yield scene
-
-
-def add_ct(place: np.ndarray = PLACES["plain"], seed: int = 0) -> Any:
-    """Noise that passes for a CT: fat and soft tissue."""
-    rng = np.random.default_rng(seed)
-    array = np.where(rng.random(SHAPE) < 0.5, -100, 40) + rng.integers(-20, 20, SHAPE)
-    return scene_package.addVolumeNode(
-        Volume(array.astype(np.int16), place @ np.diag([4.0, 4, 4, 1])), "Doe^Jane 1970"
-    )
-
-
-def with_block(scene: Any, ct: Any, place: np.ndarray | None = None, start: int = 3) -> Any:
-    node = add_segmentation(scene, ct)
-    matrix = scene_package.volumes.ijkToRas(ct) if place is None else place
-    add_block(node, "block", matrix, start)
-    return node
 
 
 @pytest.fixture
@@ -316,20 +298,21 @@ sys.path[:0] = {[path for path in sys.path if path]!r}
 from pathlib import Path
 import AttentionUNetSegmentLib.scene as scene_package
 from AttentionUNetSegmentLib.errors import OutputError
-import test_collection as here
+from block_scene import add_ct, with_block
+from AttentionUNetSegmentLib.scene.collection import addToDataSet
 folder = Path({str(tmp_path / "set")!r})
 with scene_package.headlessScene() as scene:
-    ct = here.add_ct()
-    here.addToDataSet(folder, ct, here.with_block(scene, ct), "block")
-    other = here.add_ct(seed=1)
-    segmentation = here.with_block(scene, other)
+    ct = add_ct()
+    addToDataSet(folder, ct, with_block(scene, ct), "block")
+    other = add_ct(seed=1)
+    segmentation = with_block(scene, other)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     for limit in (100, 10_000, 30_000):
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         for target in (folder, folder.with_name("another")):
             try:
-                here.addToDataSet(target, other, segmentation, "block")
+                addToDataSet(target, other, segmentation, "block")
             except OutputError as error:
                 print(error)
             else:
@@ -409,11 +392,12 @@ import sys
 sys.path[:0] = {[path for path in sys.path if path]!r}
 from pathlib import Path
 import AttentionUNetSegmentLib.scene as scene_package
-import test_collection as here
+from block_scene import add_ct, with_block
+from AttentionUNetSegmentLib.scene.collection import addToDataSet
 with scene_package.headlessScene() as scene:
     for seed in range(5):
-        ct = here.add_ct(seed=int(sys.argv[1]) + seed)
-        here.addToDataSet({str(tmp_path / "set")!r}, ct, here.with_block(scene, ct), "block")
+        ct = add_ct(seed=int(sys.argv[1]) + seed)
+        addToDataSet({str(tmp_path / "set")!r}, ct, with_block(scene, ct), "block")
 """
     processes = [
         subprocess.Popen([sys.executable, "-c", script, str(first)]) for first in (100, 200)

@@ -24,10 +24,10 @@ from AttentionUNetSegmentLib.scene import segments
 from AttentionUNetSegmentLib.scene.corrections import CorrectionTracker, stateClicks
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions, SegmentationTask
+from editing_history import History
 from geometry import placed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_editing_properties import History
 from threshold_model import threshold_model
 
 SHAPE = (20, 32, 36)  # k, j, i

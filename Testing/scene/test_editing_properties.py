@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from AttentionUNetSegmentLib.scene.corrections import (
     stateClicks,
 )
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
+from editing_history import History, Model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -58,48 +59,6 @@ def near(voxel: tuple[int, int, int]) -> np.ndarray:
     """Which voxels are closer to one than the radius of a click's ball."""
     apart = np.stack(np.indices(SHAPE), axis=-1) - np.array(voxel)
     return 3.0 * np.linalg.norm(apart, axis=-1) < BALL_MM
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """All that undo brings back."""
-
-    ours: np.ndarray
-    user: np.ndarray
-    others: dict[str, np.ndarray]
-    clicks: tuple[tuple[tuple[int, int, int], bool], ...] = ()
-    completed: frozenset[str] = frozenset()
-
-
-@dataclass
-class History:
-    """What ``vtkSegmentationHistory`` holds: states, and how many of them are in the past."""
-
-    states: list[Model] = field(default_factory=list)
-    last: int = 0
-
-    def touch(self) -> None:
-        """The segmentation changed: there is no redo any more."""
-        del self.states[self.last + 1 :]
-        self.last = len(self.states)
-
-    def save(self, model: Model) -> None:
-        del self.states[self.last + 1 :]
-        self.states.append(model)
-
-    def undo(self, model: Model) -> Model:
-        if self.last < 1:
-            return model
-        if self.last == len(self.states):
-            self.save(model)
-        self.last -= 1
-        return self.states[self.last]
-
-    def redo(self, model: Model) -> Model:
-        if self.last + 1 >= len(self.states):
-            return model
-        self.last += 1
-        return self.states[self.last]
 
 
 class Editing(RuleBasedStateMachine):

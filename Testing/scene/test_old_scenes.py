@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 from AttentionUNetSegmentLib import __version__
 from make_old_scene import NAME, OLD_SCENES, shown
-from test_module import driver, model_folder, module, segment_mask  # noqa: F401
-from test_module_corrections import click, holds
+from panel_driver import click, holds, segment_mask
 
 SCENES = sorted(OLD_SCENES.iterdir())
 
 
 @pytest.fixture(params=SCENES, ids=lambda folder: folder.name)
-def opened(driver, request):  # noqa: F811
+def opened(driver, request):
     """The CT of an older scene, and what the panel showed when it was saved."""
     import slicer
     from SlicerStandIn import driving
@@ -30,7 +29,7 @@ def opened(driver, request):  # noqa: F811
     return slicer.mrmlScene.GetFirstNodeByName(NAME), expected
 
 
-def test_the_panel_shows_what_it_showed(driver, opened):  # noqa: F811
+def test_the_panel_shows_what_it_showed(driver, opened):
     node, expected = opened
     now = shown(driver)
     assert now.pop("clicks") == [pytest.approx(click) for click in expected.pop("clicks")]
@@ -42,7 +41,7 @@ def test_the_panel_shows_what_it_showed(driver, opened):  # noqa: F811
     assert painted, driver.ui.correctionsLabel.text
 
 
-def test_a_click_and_a_run_go_on_and_keep_the_corrections(driver, opened, model_folder):  # noqa: F811
+def test_a_click_and_a_run_go_on_and_keep_the_corrections(driver, opened, model_folder):
     node, _ = opened
     driver.parameters.model = str(model_folder)  # whose answer is known
     driver.ui.updateAfterClickCheckBox.checked = True

@@ -15,6 +15,7 @@ import AttentionUNetSegmentLib.scene as scene_package
 import nibabel
 import numpy as np
 import pytest
+import scene_helpers
 import SimpleITK
 import slicer
 from AttentionUNetSegmentLib.errors import OutputError
@@ -43,6 +44,8 @@ NAMES = (
     "attention-level-3.nrrd",
     "attention-level-4.nrrd",
 )
+
+PATHS = [str(Path(scene_helpers.__file__).parent), str(Path(files.__file__).parents[2])]
 
 
 @pytest.fixture
@@ -322,7 +325,7 @@ def test_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:
     code = f"""
         import resource, signal, sys
         import numpy as np
-        sys.path[:0] = {[str(Path(scene_helpers.__file__).parent), str(Path(files.__file__).parents[2])]!r}
+        sys.path[:0] = {PATHS!r}
         from AttentionUNetSegmentLib import scene
         from AttentionUNetSegmentLib.errors import OutputError
         from scene_helpers import *

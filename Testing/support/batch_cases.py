@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -15,6 +16,7 @@ from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app.batch.rows import Answer
 from AttentionUNetSegmentLib.app.batch.sources import Study
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
+from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.inference.progress import ProgressCallback, ignore_progress
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.scene import PANCREAS
@@ -133,3 +135,12 @@ class TroubledNodeWorker(BatchWorker):
             return super().run(study)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def batch(*arguments: object) -> int:
+    return main(["batch", *map(str, arguments)])
+
+
+def table(directory: Path, name: str = "results.csv") -> list[dict[str, str]]:
+    with (directory / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import sys
+import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +132,120 @@ def node_count() -> int:
     import slicer
 
     return slicer.mrmlScene.GetNumberOfNodes()
+
+
+STAGES = (
+    "Checking the scan",
+    "Looking for the pancreas",
+    "Segmenting the pancreas",
+    "Bringing the result",
+    "Bringing the attention",
+)
+
+
+def add_ct(driver, name="CT", volume: Volume | None = None):
+    from AttentionUNetSegmentLib import scene
+
+    node = scene.addVolumeNode(volume or bright_scan(), name)
+    driver.choose(node)
+    return node
+
+
+def dice(mask, truth):
+    return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+
+
+def segment_mask(driver, volume_node):
+    import slicer.util
+
+    found = driver.panel.found
+    return (
+        slicer.util.arrayFromSegmentBinaryLabelmap(
+            found.segmentationNode, found.segmentId, volume_node
+        )
+        > 0
+    )
+
+
+class Gate:
+    """Holds the work at a stage until it is opened."""
+
+    def __init__(self, monkeypatch, stage):
+        from AttentionUNetSegmentLib.scene.tasks import SegmentationTask
+
+        self.reached, self.opened = threading.Event(), threading.Event()
+        compute = SegmentationTask.compute
+
+        def held(task, cache, progress, cancel):
+            def stopping(fraction, text):
+                progress(fraction, text)
+                if text.startswith(stage):
+                    self.reached.set()
+                    self.opened.wait(30)
+
+            return compute(task, cache, stopping, cancel)
+
+        monkeypatch.setattr(SegmentationTask, "compute", held)
+
+
+def fake_extension(monkeypatch, there, answer):
+    asked = []
+    there["PyTorchUtils"] = True
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, askConfirmation=False, torchVersionRequirement=None):  # noqa: N802, N803
+            asked.append(askConfirmation)
+            return answer()
+
+    extension = types.ModuleType("PyTorchUtils")
+    extension.__spec__ = importlib.machinery.ModuleSpec("PyTorchUtils", None)
+    extension.PyTorchUtilsLogic = PyTorchUtilsLogic
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+    return asked
+
+
+PAINTED = (slice(3, 6), slice(6, 10), slice(6, 10))
+"""k, j, i: far from the bright ball."""
+
+
+ERASED = (slice(11, 13), slice(22, 25), slice(26, 29))
+"""In the middle of it."""
+
+
+def paint(driver, volume_node, region, inside):
+    """As the Paint effect does: one step of the editor's undo."""
+    import slicer.util
+
+    found = driver.panel.found
+    mask = segment_mask(driver, volume_node).astype(np.uint8)
+    mask[region] = inside
+    driver.panel.correction.editor.saveStateForUndo()
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask, found.segmentationNode, found.segmentId, volume_node
+    )
+    driver.pump()
+
+
+def click(driver, volume_node, ijk, inside=True):
+    """With the panel's buttons; until it is answered."""
+    import vtk
+    from AttentionUNetSegmentLib import scene
+
+    button = driver.ui.insideButton if inside else driver.ui.outsideButton
+    if not button.checked:
+        button.click()
+    point = (scene.volumeFromNode(volume_node).ijk_to_ras @ (*ijk, 1))[:3]
+    driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(*point))
+    wait(driver)
+
+
+def wait(driver):
+    driver.wait_for_answer()
+
+
+def holds(driver, volume_node):
+    mask = segment_mask(driver, volume_node)
+    return bool(mask[PAINTED].all()) and not mask[ERASED].any()
+
+
+NARROW = 350

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from AttentionUNetSegmentLib.models import Label, ModelCard, Stage
+from torch import nn
 
 
 def card_of(**networks: dict[str, Any]) -> ModelCard:
@@ -22,3 +23,17 @@ def card_of(**networks: dict[str, Any]) -> ModelCard:
         target="pancreas",
         stages={name: Stage(config, (2.0, 2.0, 3.0)) for name, config in networks.items()},
     )
+
+
+def biases_that_a_norm_takes_out(module: nn.Module) -> set[str]:
+    """Names of the convolution biases that a batch norm follows.
+
+    The published sizes count them, and their gradient is zero by construction.
+    """
+    names = set()
+    for prefix, part in module.named_modules():
+        if isinstance(part, nn.Sequential):
+            for index, layer in enumerate(part):
+                if isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d)):
+                    names.add(f"{prefix}.{index - 1}.bias")
+    return names

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
 from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.training.patches import PatchOptions
+from AttentionUNetSegmentLib.training.recipes import refiner_options
+from AttentionUNetSegmentLib.training.schedule import Budget
+from AttentionUNetSegmentLib.training.trainer import StageOptions
 from geometry import placed
 
 
@@ -35,3 +40,17 @@ def write_case(folder: Path, name: str, case: LabelledCase, suffix: str = "_orga
         image.SetOrigin(lps[:3, 3])
         image.SetDirection((lps[:3, :3] / volume.spacing_mm).ravel())
         sitk.WriteImage(image, str(folder / f"{name}{ending}.nii.gz"))
+
+
+PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
+
+
+def tiny_options(steps: int) -> StageOptions:
+    options = refiner_options(Budget(steps=steps))
+    return dataclasses.replace(
+        options,
+        network={**options.network, "channels": [4, 4, 4, 4, 4]},
+        patch=PATCH,
+        kind_weights={"scan": 0.5, "region": 0.5},
+        checkpoint_every_s=0.0,
+    )

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from AttentionUNetSegmentLib.inference import Volume
 from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Usual
 from AttentionUNetSegmentLib.networks import NetworkOutput
+from geometry import centre_ras, placed
 from torch import nn
 from torch.nn import functional as F
 
@@ -80,3 +84,39 @@ def threshold_model(label: int = 1) -> Model:
     )
     networks = {"locator": BrightIsOrgan(0, label), "refiner": BrightIsOrgan(4, label)}
     return Model(card, networks, Path())
+
+
+ORGAN_AXES_MM = np.array([45.0, 22.0, 18.0])
+
+
+def scan_with_organ(
+    matrix: np.ndarray,
+    shape: tuple[int, int, int],
+    organ_ras: np.ndarray,
+    dtype: type = np.int16,
+) -> Volume:
+    """A body of 40 HU with an ellipsoid of a known size at a known place, in air."""
+    k, j, i = np.indices(shape)
+    points = np.stack([i.ravel(), j.ravel(), k.ravel(), np.ones(i.size)])
+    ras = (matrix @ points)[:3].T
+    body = (((ras - (matrix @ [*(np.array(shape[::-1]) / 2), 1])[:3]) / 130) ** 2).sum(1) < 1
+    organ = (((ras - organ_ras) / ORGAN_AXES_MM) ** 2).sum(1) < 1
+    hu = np.where(organ, BRIGHT_HU, np.where(body, 40, -1000)).reshape(shape)
+    return Volume(hu.astype(dtype), matrix)
+
+
+def axial_scan(spacing: tuple[float, float, float] = (2.0, 2.0, 3.0)) -> tuple[Volume, np.ndarray]:
+    """A usual scan and where its organ is."""
+    shape = tuple(int(size) for size in np.array([240, 260, 280]) / np.array(spacing[::-1]))
+    matrix = placed(spacing, (140.0, 130.0, -900.0))
+    organ = (matrix @ [*(np.array(shape[::-1]) * [0.55, 0.45, 0.5]), 1.0])[:3]
+    return scan_with_organ(matrix, shape, organ), organ
+
+
+def assert_organ_found(prediction, volume: Volume, organ_ras: np.ndarray, within_mm: float) -> None:
+    truth = volume.array == BRIGHT_HU
+    mask = prediction.mask.astype(bool)
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
+    assert np.linalg.norm(centre_ras(mask, volume.ijk_to_ras) - organ_ras) < within_mm
+    true_ml = 4 / 3 * np.pi * ORGAN_AXES_MM.prod() / 1000
+    assert prediction.volume_ml == pytest.approx(true_ml, rel=0.08)

@@ -1,6 +1,8 @@
 """Show every augmentation at its two ends, in 3D and in 2D, as PNG.
 
-``python Testing/tools/make_augmentation_pictures.py SCAN LABELS FOLDER``: a scan with BTCV's labels.
+    python Testing/tools/make_augmentation_pictures.py SCAN LABELS FOLDER
+
+for a scan with BTCV's labels.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python Testing/tools/make_old_scene.py
 
-writes ``Testing/support/old_scenes/version-X.Y.Z/``: a synthetic scan that was segmented, clicked on and
-corrected by hand in the panel, as ``scene.mrb``, and in ``expected.json`` what the panel showed.
+writes ``Testing/support/old_scenes/version-X.Y.Z/``: a synthetic scan that was segmented, clicked
+on and corrected by hand in the panel, as ``scene.mrb``, and in ``expected.json`` what the panel
+showed.
 Run it once when a version is released, never again for that version.
 """
 
@@ -30,7 +31,7 @@ NAME = "Synthetic CT"
 
 def corrected_scene(driver: panel_driver.Driver) -> None:
     """Segment, click, paint and erase, and change what the panel shows."""
-    from test_module_corrections import ERASED, PAINTED, click, paint
+    from panel_driver import ERASED, PAINTED, click, paint
 
     node = scene.addVolumeNode(panel_driver.bright_scan(), NAME)
     driver.choose(node)
@@ -46,7 +47,7 @@ def corrected_scene(driver: panel_driver.Driver) -> None:
 
 def shown(driver: panel_driver.Driver) -> dict[str, Any]:
     """What must be the same when the scene is opened again."""
-    from test_module import segment_mask
+    from panel_driver import segment_mask
 
     ui, panel = driver.ui, driver.panel
     clicks = [[*map(float, one.position_ras), one.inside] for one in panel.clicks.clicks]

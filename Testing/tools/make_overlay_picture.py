@@ -1,4 +1,6 @@
-"""Make the overlay picture of the README: ``python Testing/tools/make_overlay_picture.py SCAN PICTURE``.
+"""Make the overlay picture of the README.
+
+    python Testing/tools/make_overlay_picture.py SCAN PICTURE
 
 The same picture as ``segment`` writes, with 256 colours, which halves its size in the repository.
 """

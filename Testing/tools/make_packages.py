@@ -1,4 +1,6 @@
-"""Make the packages that the Extensions Manager installs: ``python Testing/tools/make_packages.py``.
+"""Make the packages that the Extensions Manager installs.
+
+    python Testing/tools/make_packages.py
 
 One for each system, ``.tar.gz`` for Linux and macOS and ``.zip`` for Windows, by CMake and CPack
 against the stand-in for Slicer's CMake package; nothing is compiled, so any system makes them all.
@@ -113,3 +115,6 @@ if __name__ == "__main__":
         main()
     except RuntimeError as error:
         sys.exit(str(error))
+
+
+MOST_BYTES = 20_000_000

@@ -1,6 +1,6 @@
 """How much of the error a click mends, and how much one could mend at most.
 
-    python Testing/tools/measure_click_limit.py DATA [--model NAME] [--clicks 3] [--split validation]
+    python Testing/tools/measure_click_limit.py DATA [--model NAME] [--clicks 3] [--split S]
 
 Clicks go where ``evaluate`` puts them, in the middle of the largest error. Beside what the model
 makes of them stands what ideal ones would give, from the same answer without a click: such as make

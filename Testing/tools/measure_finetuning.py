@@ -1,4 +1,6 @@
-"""Do five corrected cases improve a sixth? ``python Testing/tools/measure_finetuning.py DATA OUTPUT``
+"""Do five corrected cases improve a sixth?
+
+    python Testing/tools/measure_finetuning.py DATA OUTPUT
 
 The kind is one that no shipped model has seen: slices of Pancreas-CT, which somebody exported as
 pictures of 8 bit. A patient's slices are put at their places along the body, each standing for the

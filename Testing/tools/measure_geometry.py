@@ -1,6 +1,6 @@
 """How far the result moves against the organ: every transformation, on every real scan.
 
-    python Testing/tools/measure_geometry.py DATA/btcv/train [--cases case0010,case0027] [--routes MRML]
+    python Testing/tools/measure_geometry.py DATA/btcv/train [--cases CASE,CASE] [--routes MRML]
     python Testing/tools/measure_geometry.py DATA/btcv/train --cases case0010 --regions
 
 Without ``--routes``, the scan goes to the predictor as an array: what is measured is the network

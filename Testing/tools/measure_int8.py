@@ -81,7 +81,7 @@ def main() -> None:
     from AttentionUNetSegmentLib.app.segmenting import dice
     from AttentionUNetSegmentLib.datasets.loading import PANCREAS
     from AttentionUNetSegmentLib.inference import read_volume
-    from test_same_output import predictor_of
+    from same_output import predictor_of
 
     torch.set_num_threads(options.threads)
     predictors = {name: predictor_of(name) for name in ("float32", "bfloat16")}

@@ -30,7 +30,7 @@ def main() -> None:
     from AttentionUNetSegmentLib.app.segmenting import dice
     from AttentionUNetSegmentLib.datasets.loading import PANCREAS
     from AttentionUNetSegmentLib.inference import Predictor, read_volume, tiling
-    from test_same_output import Difference, difference, fingerprint, predictor_of
+    from same_output import Difference, difference, fingerprint, predictor_of
 
     if options.smallest_tile:
         tiling.SMALLEST_TILE = options.smallest_tile

@@ -11,11 +11,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import panel_driver
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "AttentionUNetSegment"), str(ROOT / "Testing" / "support")]
+
+import panel_driver  # noqa: E402
 
 
 def main() -> None:

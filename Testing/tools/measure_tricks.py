@@ -1,6 +1,6 @@
 """What can be done to a model's answers without training it again, and what it gives.
 
-    python Testing/tools/measure_tricks.py DATA [--model NAME] [--run RUN] [--split train] [--bfloat16]
+    python Testing/tools/measure_tricks.py DATA [--model NAME] [--run RUN] [--split S] [--bfloat16]
 
 A row for each trick: Dice without a click of every case, and the mean. RUN is the folder of the
 training run that the model came from: the weights before they were put into half precision.

@@ -9,8 +9,7 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.training.shallow import never_two_deep
 from AttentionUNetSegmentLib.training.trainer import StageTrainer
-from small_cases import small_case
-from test_training import tiny_options
+from small_cases import small_case, tiny_options
 from torch import nn
 
 

@@ -39,7 +39,6 @@ from AttentionUNetSegmentLib.training.naming import next_version
 from AttentionUNetSegmentLib.training.patches import (
     AugmentationOptions,
     IntensityAugmentation,
-    PatchOptions,
     PatchSource,
     crop_view,
     hide_organ,
@@ -51,11 +50,10 @@ from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
 from geometry import placed, rotation
 from scipy import ndimage
-from small_cases import small_case, write_case
+from small_cases import PATCH, small_case, tiny_options, write_case
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 WINDOW = (-125.0, 275.0)
-PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
 
 
 def source(kind: str = "scan", matrix: np.ndarray | None = None) -> PatchSource:
@@ -382,17 +380,6 @@ def test_a_budget_is_in_steps_or_in_minutes() -> None:
     for wrong in ({}, {"steps": 1, "minutes": 1.0}):
         with pytest.raises(ValueError, match="steps or in minutes"):
             Budget(**wrong)
-
-
-def tiny_options(steps: int) -> StageOptions:
-    options = refiner_options(Budget(steps=steps))
-    return dataclasses.replace(
-        options,
-        network={**options.network, "channels": [4, 4, 4, 4, 4]},
-        patch=PATCH,
-        kind_weights={"scan": 0.5, "region": 0.5},
-        checkpoint_every_s=0.0,
-    )
 
 
 def trainer(folder: Path, steps: int = 4) -> StageTrainer:

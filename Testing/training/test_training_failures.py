@@ -13,8 +13,8 @@ import torch
 from AttentionUNetSegmentLib.errors import TrainingError
 from AttentionUNetSegmentLib.training import trainer as trainer_module
 from AttentionUNetSegmentLib.training.trainer import StageTrainer, dice_of, findings
+from slice_training import slices, trainer
 from small_cases import small_case
-from test_training_slices import slices, trainer
 
 
 def after_two_steps(folder: Path) -> tuple[StageTrainer, bytes]:

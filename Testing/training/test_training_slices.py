@@ -10,38 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS
 from AttentionUNetSegmentLib.datasets.splits import load_splits
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.models import load_model
-from AttentionUNetSegmentLib.training.patches import AugmentationOptions, PatchOptions, PatchSource
+from AttentionUNetSegmentLib.training.patches import AugmentationOptions, PatchSource
 from AttentionUNetSegmentLib.training.pipeline import train_model
 from AttentionUNetSegmentLib.training.recipes import (
     Choices,
     locator_options,
     refiner_options,
-    slice_options,
 )
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
+from slice_training import CHANNELS, FLAT, slices, trainer
 from small_cases import small_case, write_case
-
-FLAT = PatchOptions((32, 32, 1), (4.0, 4.0, 3.0), (8.0, 8.0, 0.0), 0.0, around="scan")
-CHANNELS = (4, 4, 4, 4, 4)
-
-
-def slices(steps: int = 4, **changes: object) -> StageOptions:
-    options = slice_options(Budget(steps=steps), FLAT.spacing_mm)
-    network = {**options.network, "channels": list(CHANNELS), "out_channels": 9}
-    return dataclasses.replace(
-        options, **{"network": network, "patch": FLAT, "checkpoint_every_s": 0.0, **changes}
-    )
-
-
-def trainer(folder: Path, case: LabelledCase | None = None, **changes: object) -> StageTrainer:
-    case = case or small_case()
-    return StageTrainer(slices(**changes), [case], [case], folder)
 
 
 def log(folder: Path) -> list[dict[str, object]]:
