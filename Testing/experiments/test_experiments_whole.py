@@ -10,15 +10,15 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.experiments import whole
-from AttentionUNetSegmentLib.experiments.shown import (
+from AttentionUNetSegmentLib.experiments import full_volume as whole
+from AttentionUNetSegmentLib.experiments.example_slices import (
     SHOWN_FILE,
     cases_to_show,
     load_shown,
     save_shown,
     shown_slice,
 )
-from AttentionUNetSegmentLib.experiments.whole import WholePrediction, predict_whole
+from AttentionUNetSegmentLib.experiments.full_volume import WholePrediction, predict_whole
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
 from geometry import placed, rotation

@@ -11,7 +11,8 @@ import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
 from AttentionUNetSegmentLib.geometry.resampling import subgrid
 from AttentionUNetSegmentLib.geometry.volume import reordered
-from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume, look
+from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
+from AttentionUNetSegmentLib.inference import refinement as look
 from AttentionUNetSegmentLib.inference.click_update import window_around
 from geometry import centre_ras, placed, rotation
 from hypothesis import given, settings

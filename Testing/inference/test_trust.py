@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import ModelError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import Predictor, read_volume
-from AttentionUNetSegmentLib.inference.doubts import PANCREAS_ML, scan_doubts, usual_for
+from AttentionUNetSegmentLib.inference.quality import PANCREAS_ML, scan_doubts, usual_for
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import (
     ModelCard,

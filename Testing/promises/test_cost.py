@@ -15,7 +15,8 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.geometry import resampling
 from AttentionUNetSegmentLib.geometry.resampling import Grid
-from AttentionUNetSegmentLib.inference import Predictor, Volume, look
+from AttentionUNetSegmentLib.inference import Predictor, Volume
+from AttentionUNetSegmentLib.inference import refinement as look
 from AttentionUNetSegmentLib.inference.click_update import LARGEST_WINDOW
 from AttentionUNetSegmentLib.inference.prediction import Region
 from AttentionUNetSegmentLib.inference.session import Session

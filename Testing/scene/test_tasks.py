@@ -15,13 +15,13 @@ from AttentionUNetSegmentLib.inference import predictor as predictor_module
 from AttentionUNetSegmentLib.inference import predictor_cache, region_of_interest
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.prepared import prepare
+from AttentionUNetSegmentLib.inference.prepared_volumes import prepare
 from AttentionUNetSegmentLib.inference.progress import CancelToken
 from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM, Box
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.statistics import mask_statistics
 from AttentionUNetSegmentLib.scene import tasks
-from AttentionUNetSegmentLib.scene.found import findResult, isResult, resultNodes
+from AttentionUNetSegmentLib.scene.find_result import findResult, isResult, resultNodes
 from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
 from AttentionUNetSegmentLib.scene.tasks import newSegmentation, roiCorners
 from threshold_model import threshold_model

@@ -27,8 +27,8 @@ from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, 
 from AttentionUNetSegmentLib.evaluation.evaluate import click_on_largest_error
 from AttentionUNetSegmentLib.inference import Click, Predictor, click_update, session
 from AttentionUNetSegmentLib.inference.click_update import changed_by_click
-from AttentionUNetSegmentLib.inference.look import Look
 from AttentionUNetSegmentLib.inference.prediction import Region
+from AttentionUNetSegmentLib.inference.refinement import Look
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 from measure_finetuning import scans

@@ -1,4 +1,4 @@
-"""Measure what the limits of ``inference/doubts.py`` rest on: usual scans, and scans made wrong.
+"""Measure what the limits of ``inference/quality.py`` rest on: usual scans, and scans made wrong.
 
     python Testing/tools/measure_doubts.py DATA [--model MODEL]
 

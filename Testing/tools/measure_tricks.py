@@ -21,7 +21,8 @@ import torch
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_cases
 from AttentionUNetSegmentLib.evaluation.metrics import score
-from AttentionUNetSegmentLib.inference import Predictor, look, predictor, session
+from AttentionUNetSegmentLib.inference import Predictor, predictor, session
+from AttentionUNetSegmentLib.inference import refinement as look
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
 from AttentionUNetSegmentLib.networks import NetworkOutput
 from AttentionUNetSegmentLib.networks.blocks import resize

@@ -23,7 +23,7 @@ from AttentionUNetSegmentLib.panel.error_text import inOneSentence
 from AttentionUNetSegmentLib.panel.parameter_node import parametersInScene
 from AttentionUNetSegmentLib.panel.session_hub import Client, Finished, Request, sessionHub
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
-from AttentionUNetSegmentLib.scene.found import isResult
+from AttentionUNetSegmentLib.scene.find_result import isResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
 from AttentionUNetSegmentLib.scene.volumes import clicksInPlace, volumeFromNode
 

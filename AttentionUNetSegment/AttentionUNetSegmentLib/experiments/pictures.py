@@ -11,8 +11,8 @@ import numpy as np
 
 from ..evaluation.attention_figures import LEVEL_COLOURS, PREDICTED, TRUTH, save_picture, smooth
 from ..evaluation.attention_statistics import read_log
+from .example_slices import ShownSlice, load_shown
 from .results import RunResult
-from .shown import ShownSlice, load_shown
 from .variants import VARIANTS
 
 if TYPE_CHECKING:

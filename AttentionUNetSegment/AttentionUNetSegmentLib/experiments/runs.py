@@ -24,10 +24,10 @@ from ..training.patches import AugmentationOptions, PatchOptions
 from ..training.precision import in_bfloat16, precision_named
 from ..training.schedule import Budget, LearningRate
 from ..training.trainer import StageOptions, StageTrainer
+from .example_slices import cases_to_show, save_shown, shown_slice
+from .full_volume import WholePrediction, predict_whole
 from .results import MEASURES, CaseScore, Run, RunResult
-from .shown import cases_to_show, save_shown, shown_slice
 from .variants import VARIANTS
-from .whole import WholePrediction, predict_whole
 
 WINDOW_HU, WINDOW_PICTURE = (-125.0, 275.0), (0.0, 255.0)
 PATCH_SPACING_MM = 4.0

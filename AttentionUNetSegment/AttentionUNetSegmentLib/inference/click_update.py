@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from ..geometry.resampling import Grid
 from .clicks import Click
-from .look import Look
 from .prediction import Region
+from .refinement import Look
 
 LARGEST_WINDOW = (64, 96, 112)
 """Voxels (k, j, i) that the network looks at again after a click, at most. Most organs' regions are

@@ -31,9 +31,9 @@ from ..models import load_model
 from .click_maps import click_channels
 from .clicks import Click
 from .device import choose_device, computes_bfloat16
-from .look import Look
 from .prediction import THRESHOLD, Prediction, Region
 from .progress import CancelToken, ProgressCallback
+from .refinement import Look
 from .regions import (
     LARGEST_BOX_MM,
     LEAST_SIDE_MM,

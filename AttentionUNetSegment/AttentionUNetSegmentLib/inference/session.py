@@ -37,11 +37,11 @@ from .click_update import (
 )
 from .clicks import Click, satisfy_clicks
 from .device import describe_device, is_lost_device, is_out_of_memory
-from .doubts import result_doubts, scan_doubts
-from .look import Look, mask_on_scan, region_on_scan
 from .prediction import THRESHOLD, Prediction, Region
 from .predictor import Predictor, Steps, check_extent
 from .progress import CancelToken, ProgressCallback, ignore_progress
+from .quality import result_doubts, scan_doubts
+from .refinement import Look, mask_on_scan, region_on_scan
 from .regions import Box, connected_components, kept_pieces
 from .validation import check_clicks
 

@@ -12,7 +12,7 @@ from ..scene.removal import removeNode
 from .section import Section, clicked, tabAfter
 
 if TYPE_CHECKING:
-    from ..scene.found import FoundResult
+    from ..scene.find_result import FoundResult
     from .panel import Panel
 
 OPEN, SHUT = 0.95, 0.001

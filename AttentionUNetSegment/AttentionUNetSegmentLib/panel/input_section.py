@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from ..errors import ModelError
 from ..models import installed_models, read_card
-from ..scene.found import isResult
+from ..scene.find_result import isResult
 from .section import Section
 
 if TYPE_CHECKING:

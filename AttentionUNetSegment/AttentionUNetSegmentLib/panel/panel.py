@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
-from ..scene.found import FoundResult, findResult
+from ..scene.find_result import FoundResult, findResult
 from ..scene.segments import PANCREAS
 from ..scene.statistics import segmentVolumeMl
 from ..scene.volumes import ijkToRas

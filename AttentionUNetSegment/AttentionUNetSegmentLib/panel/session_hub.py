@@ -20,7 +20,7 @@ from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.worker import Worker
 from ..scene import segments
 from ..scene.editing import SegmentEditing, requireWritable
-from ..scene.found import findResult
+from ..scene.find_result import findResult
 from ..scene.tasks import (
     SegmentationOptions,
     SegmentationTask,

@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-from ..scene.found import isResult
+from ..scene.find_result import isResult
 
 
 class SliceViews:

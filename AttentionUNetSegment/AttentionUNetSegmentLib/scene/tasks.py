@@ -17,10 +17,10 @@ import numpy as np
 from ..errors import InputError
 from ..inference import region_of_interest
 from ..inference.clicks import Click
-from ..inference.doubts import scan_doubts
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
-from ..inference.prepared import prepare
+from ..inference.prepared_volumes import prepare
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
+from ..inference.quality import scan_doubts
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .removal import removeNode

@@ -31,6 +31,7 @@ from ..errors import TrainingError
 from ..files import replace_text
 from ..networks import SegmentationNetwork, build_network, focus_ratio
 from ..wording import counted, duration
+from .bfloat16_workaround import never_two_deep
 from .clicks import draw_dispute, patch_grid, simulate_clicks
 from .distributed import Processes
 from .losses import LossWeights, OrganLoss, gate_loss
@@ -43,7 +44,6 @@ from .patches import (
     batch_of,
 )
 from .schedule import Budget, LearningRate
-from .shallow import never_two_deep
 
 CHECKPOINT_FORMAT = 1
 OPEN, SHUT = 0.99, 0.001

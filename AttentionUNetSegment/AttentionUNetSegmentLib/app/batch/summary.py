@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...inference.doubts import PANCREAS_ML
+from ...inference.quality import PANCREAS_ML
 from ..output_folder import explained
 from ..report import INTENDED_USE
 from ..segmenting import OVERLAY_FILE

@@ -12,7 +12,7 @@ import numpy as np
 from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
 from ..geometry.volume import Volume
-from .whole import WholePrediction
+from .full_volume import WholePrediction
 
 SHOWN_FILE = "shown.npz"
 MOST_SHOWN = 4

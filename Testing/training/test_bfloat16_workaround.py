@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from AttentionUNetSegmentLib.training.shallow import never_two_deep
+from AttentionUNetSegmentLib.training.bfloat16_workaround import never_two_deep
 from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from small_cases import small_case, tiny_options
 from torch import nn
