@@ -79,7 +79,7 @@ class AttentionUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = AttentionUNetSegmentLogic()
-        self.panel = Panel(self.ui, self.logic, self.resourcePath)
+        self.panel = Panel(self.ui, self.logic, self.logic.hub, self.resourcePath)
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
         for name in ("Close", "Import", "Restore"):
             self.addObserver(scene, getattr(events, f"Start{name}Event"), self.onSceneChangeStarts)
@@ -145,7 +145,7 @@ class AttentionUNetSegmentLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self._cache = sessionHub().cache
+        self.hub = sessionHub()
         self._parameters: AttentionUNetSegmentParameterNode | None = None
 
     def getParameterNode(self) -> AttentionUNetSegmentParameterNode:
@@ -190,19 +190,18 @@ class AttentionUNetSegmentLogic(ScriptedLoadableModuleLogic):
                 the scene is as it was.
         """
         task = SegmentationTask(volumeNode, clicks, segmentationNode, roiNode, options)
-        return task.write(task.compute(self._cache, progress, cancel))
+        return task.write(task.compute(self.hub.cache, progress, cancel))
 
     def describeDevices(self) -> Job[list[str]]:
         """The devices and their free memory, found out in the worker thread."""
         from AttentionUNetSegmentLib.inference.device_report import device_report
 
-        return sessionHub().polling.run(lambda progress, cancel: device_report())
+        return self.hub.polling.run(lambda progress, cancel: device_report())
 
     def stop(self) -> None:
         """Cancel what is running; the worker thread ends when it has noticed."""
-        hub = sessionHub()
-        hub.worker.stop()
-        hub.polling.giveTime()
+        self.hub.worker.stop()
+        self.hub.polling.giveTime()
 
 
 class AttentionUNetSegmentTest(ScriptedLoadableModuleTest):

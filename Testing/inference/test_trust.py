@@ -262,7 +262,7 @@ def test_the_panel_says_so(driver, words, made, usual):
         node = add_ct(driver, "CT", scan.volume)
         driver.segment()
         assert (words in driver.message) == doubtful, driver.message
-        table = driver.panel.found.tableNode.GetTable()
+        table = driver.panel.resultNodes.tableNode.GetTable()
         cells = [table.GetValue(row, 1).ToString() for row in range(table.GetNumberOfRows())]
         assert any(words in cell for cell in cells) == doubtful
         node.GetScene().RemoveNode(node)

@@ -188,7 +188,7 @@ def test_an_editor_whose_source_is_one_of_our_volumes_is_told_to_choose_the_ct(
     wait(driver, editor)
     driver.representation.enter()
     driver.segment()
-    attention = driver.panel.found.attentionNodes[1]
+    attention = driver.panel.resultNodes.attentionNodes[1]
     driver.representation.exit()
     editor.widget.setSourceVolumeNode(attention)
     editor.activate()
@@ -418,7 +418,7 @@ def test_panel_and_effect_share_clicks_and_segment(driver, editor):
     driver.pump()
     assert driver.panel.clicks.clicks == clicks
     assert driver.panel.hasSegment
-    assert driver.panel.found.segmentationNode is editor.segmentation_node
+    assert driver.panel.resultNodes.segmentationNode is editor.segmentation_node
     assert driver.ui.clickList.count == 1
     driver.ui.undoClickButton.click()
     driver.ui.redoClickButton.click()
@@ -440,9 +440,9 @@ def test_the_panel_goes_on_with_the_segment_that_the_user_chose(driver, editor):
     editor.widget.setActiveEffect(None)
     driver.representation.enter()
     driver.pump()
-    assert driver.panel.found.segmentId == mine
+    assert driver.panel.resultNodes.segmentId == mine
     driver.segment()
-    assert driver.panel.found.segmentId == mine
+    assert driver.panel.resultNodes.segmentId == mine
     assert editor.segmentation_node.GetSegmentation().GetNumberOfSegments() == 1
 
 

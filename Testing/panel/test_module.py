@@ -33,9 +33,9 @@ def test_pressing_the_button_segments_the_volume(driver, ct):
     assert dice(segment_mask(driver, ct), panel_driver.bright_scan().array > 200) > 0.85
     assert "mL" in driver.ui.resultLabel.text
     assert driver.ui.segmentButton.text == "&Segment pancreas"
-    assert driver.parameters.segmentation is driver.panel.found.segmentationNode
+    assert driver.parameters.segmentation is driver.panel.resultNodes.segmentationNode
     assert sorted(driver.panel.attention.eyes) == [1, 2, 3, 4]
-    assert driver.panel.found.probabilityNode is None
+    assert driver.panel.resultNodes.probabilityNode is None
 
 
 def test_the_button_is_cancel_while_it_works_and_shows_the_stage(driver, ct, monkeypatch):
@@ -50,11 +50,11 @@ def test_the_button_is_cancel_while_it_works_and_shows_the_stage(driver, ct, mon
 
 def test_a_second_run_uses_the_same_segment_and_leaves_others(driver, ct):
     driver.segment()
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     segmentation = found.segmentationNode.GetSegmentation()
     other = segmentation.AddEmptySegment("mine", "mine")
     driver.segment()
-    assert driver.panel.found.segmentId == found.segmentId
+    assert driver.panel.resultNodes.segmentId == found.segmentId
     assert segmentation.GetSegment(other) is not None
     assert segmentation.GetNumberOfSegments() == 2
 
@@ -72,21 +72,21 @@ def test_a_new_segmentation_is_made_where_it_is_asked_for(driver, ct):
 def test_the_probability_is_kept_where_it_is_asked_for(driver, ct):
     driver.ui.keepProbabilityCheckBox.checked = True
     driver.segment()
-    assert driver.panel.found.probabilityNode is not None
+    assert driver.panel.resultNodes.probabilityNode is not None
 
 
 def test_a_second_volume_of_another_geometry_has_its_own_result(driver, ct):
     driver.segment()
-    first = driver.panel.found.segmentationNode
+    first = driver.panel.resultNodes.segmentationNode
     second = add_ct(driver, "other", panel_driver.bright_scan((20, 40, 64), (5, 5, 5), 30))
     assert driver.parameters.segmentation is None
     assert driver.ui.resultLabel.text == ""
     driver.segment()
     truth = panel_driver.bright_scan((20, 40, 64), (5, 5, 5), 30).array > 200
     assert dice(segment_mask(driver, second), truth) > 0.85
-    assert driver.panel.found.segmentationNode is not first
+    assert driver.panel.resultNodes.segmentationNode is not first
     driver.choose(ct)
-    assert driver.panel.found.segmentationNode is first
+    assert driver.panel.resultNodes.segmentationNode is first
 
 
 def test_a_volume_under_a_transform_is_segmented_in_its_place(driver, ct):
@@ -99,7 +99,7 @@ def test_a_volume_under_a_transform_is_segmented_in_its_place(driver, ct):
     transform.SetMatrixTransformToParent(matrix)
     ct.SetAndObserveTransformNodeID(transform.GetID())
     driver.segment()
-    node = driver.panel.found.segmentationNode
+    node = driver.panel.resultNodes.segmentationNode
     assert node.GetTransformNodeID() == transform.GetID()
     assert dice(segment_mask(driver, ct), panel_driver.bright_scan().array > 200) > 0.85
 
@@ -195,7 +195,7 @@ def test_the_segmentation_is_deleted_by_the_user(driver, ct):
     import slicer
 
     driver.segment()
-    slicer.mrmlScene.RemoveNode(driver.panel.found.segmentationNode)
+    slicer.mrmlScene.RemoveNode(driver.panel.resultNodes.segmentationNode)
     driver.pump()
     assert not driver.panel.hasSegment
     driver.segment()
@@ -370,6 +370,11 @@ def test_the_panel_is_built_without_torch(module, monkeypatch):
     # None makes any import of it fail.
     for name in ("torch", "safetensors", "SimpleITK"):
         monkeypatch.setitem(sys.modules, name, None)
+    import slicer
+
+    # The newest one is what a reload finds.
+    shown = slicer.modules.AttentionUNetSegmentWidget
+    monkeypatch.setattr(slicer.modules, "AttentionUNetSegmentWidget", shown)
     representation = module.createNewWidgetRepresentation()
     widget = representation.self()
     for _ in range(2):
@@ -447,7 +452,7 @@ def test_an_eye_shows_its_level_over_the_ct_in_all_slice_views(driver, ct):
     driver.segment()
     driver.panel.attention.eyes[3].click()
     driver.pump()
-    node = driver.panel.found.attentionNodes[3]
+    node = driver.panel.resultNodes.attentionNodes[3]
     manager = slicer.app.layoutManager()
     for name in manager.sliceViewNames():
         composite = manager.sliceWidget(name).mrmlSliceCompositeNode()
@@ -491,7 +496,7 @@ def test_measures_are_shown_when_the_section_is_unfolded(driver, ct):
 
 def test_the_smoothing_reaches_the_surface(driver, ct):
     driver.segment()
-    node = driver.panel.found.segmentationNode
+    node = driver.panel.resultNodes.segmentationNode
     node.CreateClosedSurfaceRepresentation()
     driver.ui.smoothingSlider.value = 0.0
     assert driver.pump(
@@ -542,9 +547,9 @@ def test_the_editor_is_made_when_it_is_unfolded_and_edits_our_segment(driver, ct
     driver.segment()
     driver.unfold("correction")
     editor = driver.panel.correction.editor
-    assert editor.segmentationNode() is driver.panel.found.segmentationNode
+    assert editor.segmentationNode() is driver.panel.resultNodes.segmentationNode
     assert editor.sourceVolumeNode() is ct
-    assert editor.currentSegmentID() == driver.panel.found.segmentId
+    assert editor.currentSegmentID() == driver.panel.resultNodes.segmentId
     driver.ui.correctionCollapsibleButton.collapsed = True
 
 

@@ -58,6 +58,26 @@ def test_our_own_volumes_are_not_offered(driver, ct):
     assert offered == [ct]
 
 
+def test_the_segment_editor_would_begin_with_the_ct_and_never_with_ours(driver, ct):
+    """It takes the background of the first slice view that has one, else a foreground."""
+    import slicer
+
+    def source():
+        backgrounds = [one.GetBackgroundVolumeID() for one in composites()]
+        foregrounds = [one.GetForegroundVolumeID() for one in composites()]
+        return next((shown for shown in (*backgrounds, *foregrounds) if shown), None)
+
+    driver.segment()
+    for level in (1, 4):
+        driver.panel.attention.eyes[level].click()
+        driver.pump()
+        assert composites()[0].GetForegroundVolumeID() is not None
+        assert source() == ct.GetID()
+    slicer.mrmlScene.RemoveNode(ct)
+    driver.pump()
+    assert source() is None
+
+
 def test_a_ct_that_is_loaded_while_none_is_chosen_is_chosen(driver):
     assert driver.parameters.inputVolume is None
     first = plain_volume("First")
@@ -87,7 +107,7 @@ def test_corrections_are_shown_over_the_segment(driver, ct):
     driver.unfold("correction")
     mask = segment_mask(driver, ct)
     mask[:, :20] = False
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         mask.astype(np.uint8), found.segmentationNode, found.segmentId, ct
     )
@@ -117,7 +137,7 @@ def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):
     assert " s on " in before
     mask = segment_mask(driver, ct)
     mask[: len(mask) // 2] = False
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         mask.astype(np.uint8), found.segmentationNode, found.segmentId, ct
     )
@@ -154,7 +174,7 @@ def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):
     driver.pump()
     driver.panel.attention.eyes[2].click()
     driver.pump()
-    attention = driver.panel.found.attentionNodes[2].GetID()
+    attention = driver.panel.resultNodes.attentionNodes[2].GetID()
     assert [one.GetForegroundVolumeID() for one in composites()] == [attention] * 3
     driver.panel.attention.eyes[2].click()
     driver.pump()
@@ -174,13 +194,13 @@ def test_the_attention_is_shown_where_the_ct_is(driver, ct):
     driver.pump()
     assert yellow.GetBackgroundVolumeID() == other.GetID()
     assert yellow.GetForegroundVolumeID() is None
-    assert red.GetForegroundVolumeID() == driver.panel.found.attentionNodes[1].GetID()
+    assert red.GetForegroundVolumeID() == driver.panel.resultNodes.attentionNodes[1].GetID()
 
 
 def test_smoothing_that_the_user_switched_off_stays_off(driver, ct):
     """The menu of "Show 3D" writes a negative factor."""
     driver.segment()
-    segmentation = driver.panel.found.segmentationNode.GetSegmentation()
+    segmentation = driver.panel.resultNodes.segmentationNode.GetSegmentation()
     segmentation.SetConversionParameter("Smoothing factor", "-0.5")
     driver.unfold("result")
     driver.segment()

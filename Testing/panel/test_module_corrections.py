@@ -152,7 +152,7 @@ def test_the_network_leaves_other_segments_alone_unless_told(driver, ct):
     import slicer.util
 
     driver.segment()
-    node = driver.panel.found.segmentationNode
+    node = driver.panel.resultNodes.segmentationNode
     other = node.GetSegmentation().AddEmptySegment("other", "other")
     ball = (panel_driver.bright_scan().array > 200).astype(np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(ball, node, other, ct)
@@ -169,7 +169,7 @@ def test_a_completed_segment_is_refused_before_anything_is_computed(
 ):
     import slicer
 
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     segment = found.segmentationNode.GetSegmentation().GetSegment(found.segmentId)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetSegmentStatus(segment, logic.Completed)

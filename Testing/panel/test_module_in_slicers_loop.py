@@ -75,14 +75,14 @@ def test_the_main_job(driver, ct):
 
 def test_a_click_is_answered(driver, ct):
     import vtk
-    from AttentionUNetSegmentLib.scene.corrections import stateClicks
+    from AttentionUNetSegmentLib.scene.corrections import readClicks
 
     driver.segment()
     driver.ui.insideButton.click()
     driver.parameters.clicks.AddControlPointWorld(vtk.vtkVector3d(0, 0, -40 + 6 * 12))
     driver.wait_for_answer()
-    found = driver.panel.found
-    answered = stateClicks(found.segmentationNode, found.segmentId)
+    found = driver.panel.resultNodes
+    answered = readClicks(found.segmentationNode, found.segmentId)
     assert answered == driver.panel.clicks.clicks
     assert len(answered) == 1
 

@@ -52,7 +52,7 @@ def driver(model, abdomen):
 def test_the_pancreas_is_found_where_it_was_drawn(driver, abdomen):
     import slicer.util
 
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(
         found.segmentationNode, found.segmentId, driver.panel.volumeNode
     )
@@ -66,7 +66,7 @@ def test_the_panel_says_volume_time_and_device(driver):
 
 
 def test_deeper_levels_look_at_less(driver):
-    ratios = driver.panel.found.focusRatios
+    ratios = driver.panel.resultNodes.focusRatios
     assert sorted(ratios) == [1, 2, 3, 4]
     assert ratios[4] < ratios[1]
 
@@ -79,4 +79,4 @@ def test_the_logic_works_from_the_console_in_three_lines(driver, model):
     logic = AttentionUNetSegmentLogic()
     result = logic.segment(driver.panel.volumeNode, options=SegmentationOptions(model=model))
     assert result.prediction.found
-    assert result.segmentationNode is driver.panel.found.segmentationNode
+    assert result.segmentationNode is driver.panel.resultNodes.segmentationNode

@@ -55,7 +55,7 @@ class SmallGPU:
     """A GPU that fails to allocate for more than so many voxels: the CPU, but for its name."""
 
     def __init__(self, driver, monkeypatch, most_voxels):
-        driver.widget.logic._cache.clear()
+        driver.widget.logic.hub.cache.clear()
         self.most_voxels = most_voxels
         self.failures = 0
         monkeypatch.setattr(predictor_module, "choose_device", lambda _name: torch.device("cpu"))

@@ -48,8 +48,8 @@ def assert_sane(driver):
         assert one is None or one.GetScene() is slicer.mrmlScene
     assert driver.ui.inputVolumeSelector.currentNode() is parameters.inputVolume
     assert driver.ui.segmentationSelector.currentNode() is parameters.segmentation
-    if panel.found is not None and panel.found.segmentationNode is not None:
-        assert panel.found.segmentationNode.GetScene() is slicer.mrmlScene
+    if panel.resultNodes is not None and panel.resultNodes.segmentationNode is not None:
+        assert panel.resultNodes.segmentationNode.GetScene() is slicer.mrmlScene
     assert not panel.busy
 
 

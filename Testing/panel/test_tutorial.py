@@ -59,7 +59,9 @@ def test_the_steps_follow_one_another(tutorial, tmp_path):
     tutorial.segment()
     found, truth = tutorial.mask(), tutorial.truth()
     assert dice(found, truth) > 0.5
-    assert panel.found.segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface")
+    assert panel.resultNodes.segmentationNode.GetSegmentation().ContainsRepresentation(
+        "Closed surface"
+    )
 
     tutorial.attention()
     assert tutorial.eye(3).checked
@@ -75,7 +77,7 @@ def test_the_steps_follow_one_another(tutorial, tmp_path):
     assert dice(clicked, truth) > 0.5
 
     tutorial.correct()
-    assert panel.correction.editor.currentSegmentID() == panel.found.segmentId
+    assert panel.correction.editor.currentSegmentID() == panel.resultNodes.segmentId
     corrected = tutorial.mask()
     assert (corrected < clicked).any()
 

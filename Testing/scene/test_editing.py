@@ -21,12 +21,12 @@ from AttentionUNetSegmentLib.scene.corrections import (
     CorrectionTracker,
     clearCorrections,
     corrections,
+    readClicks,
     showCorrections,
-    stateClicks,
 )
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
 from AttentionUNetSegmentLib.scene.labelmaps import segmentVoxels
-from AttentionUNetSegmentLib.scene.tasks import SegmentationTask, begunAutomatically
+from AttentionUNetSegmentLib.scene.tasks import SegmentationTask, isAutomatic
 from scene_helpers import (
     PLACES,
     SHAPE,
@@ -127,7 +127,7 @@ def test_what_is_erased_in_an_imported_mask_stays_out(node: Any, ct: Any) -> Non
     add_block(node, "imported", PLACE)
     tracker = CorrectionTracker(node, "imported")
     draw(node, "imported", only((4, 4, 4)), "Remove")
-    tracker.settle()
+    tracker.recordCorrections()
     SegmentEditing().write(node, "imported", ct, np.ones(SHAPE, np.uint8))
     after = held(node, "imported", ct)
     assert not after[4, 4, 4]
@@ -141,7 +141,7 @@ def test_last_action_on_a_voxel_wins(node: Any, ours: str, ct: Any, last: str) -
     tracker = CorrectionTracker(node, ours)
     for mode in ("Remove", "Add") if last == "Add" else ("Add", "Remove"):
         draw(node, ours, only(IN, OUT), mode)
-        tracker.settle()
+        tracker.recordCorrections()
     editing.write(node, ours, ct, 1 - mask)  # the opposite
     after = held(node, ours, ct)
     assert after[IN] == after[OUT] == (last == "Add")
@@ -179,7 +179,7 @@ def test_undo_restores_voxels_clicks_and_corrections(node: Any, ours: str, ct: A
     written = whole(node, ours)
     editing.undo()
     np.testing.assert_array_equal(held(node, ours, ct), mask.astype(bool) | only(OUT))
-    assert stateClicks(node, ours) == (click(IN, True),)
+    assert readClicks(node, ours) == (click(IN, True),)
     assert corrections(node, ours).painted.sum() == 1
     editing.redo()
     assert whole(node, ours) == written
@@ -367,5 +367,5 @@ def test_segment_remembers_how_it_began(
     assert storage.WriteData(node)
     loaded = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     assert storage.ReadData(loaded)
-    assert begunAutomatically(node, result.segmentId) == automatic
-    assert begunAutomatically(loaded, result.segmentId) == automatic
+    assert isAutomatic(node, result.segmentId) == automatic
+    assert isAutomatic(loaded, result.segmentId) == automatic

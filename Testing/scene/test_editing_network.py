@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.inference.predictor_cache import PredictorCache
 from AttentionUNetSegmentLib.models import save_model
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.scene import segments
-from AttentionUNetSegmentLib.scene.corrections import CorrectionTracker, stateClicks
+from AttentionUNetSegmentLib.scene.corrections import CorrectionTracker, readClicks
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions, SegmentationTask
 from editing_history import History
@@ -164,7 +164,7 @@ class User:
         mode = self.logic.ModificationModeAdd if inside else self.logic.ModificationModeRemove
         stroke = image(np.s_[k : k + 2, j : j + 2, i : i + 2])
         self.logic.ModifySegmentByLabelmap(self.node, self.ours, stroke, mode, False, False)
-        self.tracker.settle()  # as the panel does when the application is idle
+        self.tracker.recordCorrections()  # as the panel does when the application is idle
         changed = before != self.read(self.ours)
         for k, j, i in np.argwhere(changed):
             self.hand[int(k), int(j), int(i)] = inside
@@ -178,7 +178,7 @@ class User:
 
     def recalled(self, expected: State, act: Callable[[], None]) -> None:
         act()
-        self.clicks = stateClicks(self.node, self.ours)  # as the panel does
+        self.clicks = readClicks(self.node, self.ours)  # as the panel does
         self.hand = dict(expected.hand)
         assert self.state == expected
 
@@ -190,7 +190,7 @@ class User:
         last = {voxel_of(one, PLACE, SHAPE): one.inside for one in self.clicks}
         for voxel, inside in last.items():
             assert voxel in self.hand or mask[voxel] == inside, "clicks are satisfied"
-        assert stateClicks(self.node, self.ours) == self.clicks or not mask.any()
+        assert readClicks(self.node, self.ours) == self.clicks or not mask.any()
 
 
 def world(voxel: Voxel) -> np.ndarray:

@@ -23,7 +23,7 @@ from AttentionUNetSegmentLib.scene.corrections import (
     CorrectionTracker,
     clearCorrections,
     corrections,
-    stateClicks,
+    readClicks,
 )
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
 from editing_history import History, Model
@@ -276,7 +276,7 @@ class Editing(RuleBasedStateMachine):
             False,
         )
         # Whatever Slicer made of it, is the user's.
-        self.tracker.settle()  # as the panel does when the application is idle
+        self.tracker.recordCorrections()  # as the panel does when the application is idle
         if self.events:
             self.history.touch()
         before, after = self.model, self.read(self.ours)
@@ -392,7 +392,7 @@ class Editing(RuleBasedStateMachine):
         np.testing.assert_array_equal(painted, self.model.user & self.model.ours)
         np.testing.assert_array_equal(erased, self.model.user & ~self.model.ours)
         expected = tuple(Click(world(voxel), inside) for voxel, inside in self.model.clicks)
-        assert stateClicks(self.node, self.ours) == expected
+        assert readClicks(self.node, self.ours) == expected
         assert self.logic.CanUndo() == (self.history.last >= 1)
         assert self.logic.CanRedo() == (self.history.last + 1 < len(self.history.states))
 

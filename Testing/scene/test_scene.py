@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.models import Label
 from AttentionUNetSegmentLib.scene import collection, results, segments, volumes
-from AttentionUNetSegmentLib.scene.corrections import corrections, stateClicks
+from AttentionUNetSegmentLib.scene.corrections import corrections, readClicks
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
 from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
 from scene_helpers import (
@@ -140,7 +140,7 @@ def test_results_lie_under_the_same_transform_and_are_brought_up_to_date(
     again = scene_package.writePrediction(prediction_on(bent, clicks=(inside,)), bent)
     assert again.segmentationNode is node
     assert collection.maskOnVolume(bent, node, first.segmentId)[5:7, 5:7, 5:7].all()
-    assert stateClicks(node, first.segmentId) == (inside,)
+    assert readClicks(node, first.segmentId) == (inside,)
     files = scene_package.saveResult(again, tmp_path)
     assert all(file.is_file() for file in files)
     measured = segmentStatistics(node, first.segmentId, bent)

@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM, Box
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.statistics import mask_statistics
 from AttentionUNetSegmentLib.scene import tasks
-from AttentionUNetSegmentLib.scene.find_result import findResult, isResult, resultNodes
+from AttentionUNetSegmentLib.scene.find_result import findResult, isResult, predictionNodes
 from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
 from AttentionUNetSegmentLib.scene.tasks import newSegmentation, roiCorners
 from threshold_model import threshold_model
@@ -197,7 +197,7 @@ class TestFound:
         volume = helpers.add_ct("ct")
         result = scene.writePrediction(helpers.prediction_on(volume), volume)
         assert not isResult(volume)
-        assert len(resultNodes(volume)) == 6
+        assert len(predictionNodes(volume)) == 6
         assert all(isResult(node) for node in result.attentionNodes)
 
     def test_a_table_that_the_user_edited_does_no_harm(self, mrml):

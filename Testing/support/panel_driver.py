@@ -158,7 +158,7 @@ def dice(mask, truth):
 def segment_mask(driver, volume_node):
     import slicer.util
 
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     return (
         slicer.util.arrayFromSegmentBinaryLabelmap(
             found.segmentationNode, found.segmentId, volume_node
@@ -216,7 +216,7 @@ def paint(driver, volume_node, region, inside):
     """As the Paint effect does: one step of the editor's undo."""
     import slicer.util
 
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     mask = segment_mask(driver, volume_node).astype(np.uint8)
     mask[region] = inside
     driver.panel.correction.editor.saveStateForUndo()

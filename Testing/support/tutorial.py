@@ -50,7 +50,7 @@ class Tutorial:
         import slicer.util
 
         self.driver.segment()
-        self.driver.panel.found.segmentationNode.CreateClosedSurfaceRepresentation()
+        self.driver.panel.resultNodes.segmentationNode.CreateClosedSurfaceRepresentation()
         slicer.util.resetThreeDViews()
         self.look_at(self.mask())
 
@@ -89,7 +89,7 @@ class Tutorial:
         spacing = np.array(self.volumeNode.GetSpacing())[::-1]
         distance = np.sqrt((((np.indices(mask.shape).T - end) * spacing) ** 2).sum(axis=-1)).T
         mask[distance < ERASED_MM] = False
-        node = self.driver.panel.found
+        node = self.driver.panel.resultNodes
         slicer.util.updateSegmentBinaryLabelmapFromArray(
             mask.astype(np.uint8), node.segmentationNode, node.segmentId, self.volumeNode
         )
@@ -114,7 +114,7 @@ class Tutorial:
         """The segment as it is now: boolean (k, j, i) on the scan's grid."""
         import slicer.util
 
-        found = self.driver.panel.found
+        found = self.driver.panel.resultNodes
         labels = slicer.util.arrayFromSegmentBinaryLabelmap(
             found.segmentationNode, found.segmentId, self.volumeNode
         )

@@ -72,7 +72,7 @@ def click_to_mask(driver: panel_driver.Driver) -> float:
     import vtk
     from AttentionUNetSegmentLib.scene.statistics import segmentVolumeMl
 
-    found = driver.panel.found
+    found = driver.panel.resultNodes
     assert segmentVolumeMl(found.segmentationNode, found.segmentId) > 0
     middle = found.segmentationNode.GetSegmentCenterRAS(found.segmentId)
     if not driver.ui.insideButton.checked:
@@ -87,17 +87,17 @@ def click_to_mask(driver: panel_driver.Driver) -> float:
 def _until_written(driver: panel_driver.Driver, began: float) -> float:
     """The seconds until the hub has written the answer, told by itself."""
     ended: list[float] = []
-    finished = driver.panel.finished
+    finished = driver.panel.segmentationFinished
 
     def noted(result: Any) -> None:
         finished(result)
         ended.append(time.monotonic())
 
-    driver.panel.finished = noted
+    driver.panel.segmentationFinished = noted
     try:
         assert driver.pump(lambda: bool(ended)), driver.message
     finally:
-        del driver.panel.finished
+        del driver.panel.segmentationFinished
     return ended[0] - began
 
 

@@ -21,7 +21,12 @@ from AttentionUNetSegmentLib.inference.validation import check_clicks
 from AttentionUNetSegmentLib.panel import installation
 from AttentionUNetSegmentLib.panel.error_text import inOneSentence
 from AttentionUNetSegmentLib.panel.parameter_node import parametersInScene
-from AttentionUNetSegmentLib.panel.session_hub import Client, Finished, Request, sessionHub
+from AttentionUNetSegmentLib.panel.session_hub import (
+    FinishedSegmentation,
+    HubListener,
+    Request,
+    sessionHub,
+)
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
 from AttentionUNetSegmentLib.scene.find_result import isResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
@@ -33,7 +38,7 @@ MOVED_PIXELS = 3
 PICK_TOLERANCE = 0.005
 
 
-class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
+class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     """Clicks in the views of an editor; the hub answers them, as it does those of the panel.
 
     The clicks are about the editor's selected segment; without one, about ours of the volume.
@@ -109,9 +114,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
         editorNode = self.scriptedEffect.parameterSetNode()
         tag = editorNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onEditorModified)
         self._observed = (editorNode, tag)
-        self._hub.addClient(self)
+        self._hub.addListener(self)
         self._keys.install()
-        self._aim()
+        self._updateTarget()
         self._update()
 
     def deactivate(self) -> None:
@@ -122,7 +127,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
             node.RemoveObserver(tag)
             self._observed = None
         if self._hub is not None:
-            self._hub.removeClient(self)
+            self._hub.removeListener(self)
 
     def cleanup(self) -> None:
         self.deactivate()
@@ -170,18 +175,18 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
         """The user points at a place of the world; what cannot be done is said in the options."""
         self._problem = ""
         try:
-            volumeNode = self.volumeInHand()
+            volumeNode = self.clickedVolume()
             if volumeNode is None:
                 raise InputError(_("Choose the CT as the editor's source volume, then click."))
             installation.requirePackages()
             clicks = clicksInPlace(volumeNode, [Click(position_ras, inside)])
             check_clicks(volumeFromNode(volumeNode), clicks)
         except AttentionUNetSegmentError as error:
-            self.failed(error)
+            self.segmentationFailed(error)
             return
         if not self.scriptedEffect.confirmCurrentSegmentVisible():
             return
-        self._aim()
+        self._updateTarget()
         self._hub.session(volumeNode).newPoints().add(position_ras, inside)
 
     def takeBack(self) -> None:
@@ -204,14 +209,14 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
 
     # What the hub asks for and tells
 
-    def volumeInHand(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+    def clickedVolume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         editorNode = self.scriptedEffect.parameterSetNode()
         node = editorNode.GetSourceVolumeNode() if editorNode is not None else None
         # An editor may choose any volume of the scene, also one of ours.
         return None if node is None or isResult(node) else node
 
     def requestAfterClick(self) -> Request | None:
-        volumeNode, editorNode = self.volumeInHand(), self.scriptedEffect.parameterSetNode()
+        volumeNode, editorNode = self.clickedVolume(), self.scriptedEffect.parameterSetNode()
         if volumeNode is None or self.segmentationNode() is None:
             return None
         parameters = parametersInScene()
@@ -242,14 +247,14 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
         self._stage = text
         self._update()
 
-    def finished(self, finished: Finished) -> None:
+    def segmentationFinished(self, finished: FinishedSegmentation) -> None:
         if finished.request.afterwards:
             return
         self._problem = "\n".join(finished.result.prediction.warnings)
         if finished.result.segmentationNode is self.segmentationNode() and not self._segmentId:
             self.scriptedEffect.parameterSetNode().SetSelectedSegmentID(finished.result.segmentId)
 
-    def failed(self, error: BaseException) -> None:
+    def segmentationFailed(self, error: BaseException) -> None:
         self._problem = inOneSentence(error)
         self._update()
 
@@ -260,7 +265,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
 
     @property
     def _session(self) -> VolumeSession | None:
-        volumeNode = self.volumeInHand()
+        volumeNode = self.clickedVolume()
         return self._hub.session(volumeNode) if volumeNode is not None else None
 
     @property
@@ -275,10 +280,10 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
         points = self._session.points if self._session is not None else None
         return points is not None and points.hovered is not None
 
-    def _aim(self) -> None:
+    def _updateTarget(self) -> None:
         session, node, segmentId = self._session, self.segmentationNode(), self._segmentId
         if session is not None and node is not None and segmentId is not None:
-            session.aimAt(node, segmentId)
+            session.setTarget(node, segmentId)
 
     def _pick(self, x: int, y: int, viewWidget: Any) -> tuple[float, float, float] | None:
         """The place on a surface that is seen at these pixels."""
@@ -289,7 +294,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, Client):
         return picker.GetPickPosition()
 
     def _onEditorModified(self, *_arguments: Any) -> None:
-        self._aim()
+        self._updateTarget()
         self._update()
 
     def _update(self) -> None:

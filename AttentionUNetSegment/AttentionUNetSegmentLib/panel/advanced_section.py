@@ -74,7 +74,7 @@ class AdvancedSection(Section):
             self.ui.deviceLabel.text = "\n".join(job.result())
         # A broken installation of PyTorch fails in ways of its own.
         except Exception as error:
-            self.panel.complain(error)
+            self.panel.showError(error)
         self.update()
 
     def _showCard(self) -> None:

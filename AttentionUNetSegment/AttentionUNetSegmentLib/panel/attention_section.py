@@ -12,7 +12,7 @@ from ..scene.removal import removeNode
 from .section import Section, clicked, tabAfter
 
 if TYPE_CHECKING:
-    from ..scene.find_result import FoundResult
+    from ..scene.find_result import ResultNodes
     from .panel import Panel
 
 OPEN, SHUT = 0.95, 0.001
@@ -34,15 +34,15 @@ class AttentionSection(Section):
         clicked(self.ui.removeAttentionButton, self._onRemove)
 
     def update(self) -> None:
-        found = self.panel.found
-        nothing = found is not None and found.nothingFound
+        nodes = self.panel.resultNodes
+        nothing = nodes is not None and nodes.isEmpty
         if nothing:
-            found = None  # it looked somewhere, but to show where would explain nothing
+            nodes = None  # it looked somewhere, but to show where would explain nothing
         ratios: dict[int, float | None] = {}
-        if found is not None:
-            ratios = {level: found.focusRatios.get(level) for level in found.attentionNodes}
+        if nodes is not None:
+            ratios = {level: nodes.focusRatios.get(level) for level in nodes.attentionNodes}
         self._makeRows(ratios)
-        level = self._shownLevel(found)
+        level = self._shownLevel(nodes)
         for number, eye in self.eyes.items():
             eye.checked = number == level
             eye.setIcon(self._icons[number == level])
@@ -52,17 +52,17 @@ class AttentionSection(Section):
             if nothing
             else _sentence(ratios, level)
         )
-        self._apply(found, level)
+        self._apply(nodes, level)
 
     def parametersChanged(self) -> None:
         self._applied = None
 
-    def _shownLevel(self, found: FoundResult | None) -> int:
+    def _shownLevel(self, nodes: ResultNodes | None) -> int:
         parameters = self.panel.parameters
-        if parameters is None or found is None:
+        if parameters is None or nodes is None:
             return 0
         level = parameters.attentionLevel
-        return level if level in found.attentionNodes else 0
+        return level if level in nodes.attentionNodes else 0
 
     def _makeRows(self, ratios: dict[int, float | None]) -> None:
         if ratios == self._rows:
@@ -98,22 +98,22 @@ class AttentionSection(Section):
             self.panel.parameters.attentionLevel = level if checked else 0
 
     def _onRemove(self) -> None:
-        found, parameters = self.panel.found, self.panel.parameters
-        if found is None or parameters is None:
+        nodes, parameters = self.panel.resultNodes, self.panel.parameters
+        if nodes is None or parameters is None:
             return
         parameters.attentionLevel = 0
         self.panel.views.hideResults()
-        for node in found.attentionNodes.values():
+        for node in nodes.attentionNodes.values():
             removeNode(node)
         self.panel.update()
 
-    def _apply(self, found: FoundResult | None, level: int) -> None:
+    def _apply(self, nodes: ResultNodes | None, level: int) -> None:
         """Bring the views in line with the parameters, but only after a change of ours: the user
         may have put something else into the views since."""
         parameters, volumeNode = self.panel.parameters, self.panel.volumeNode
         if parameters is None or self.panel.busy:
             return
-        node = found.attentionNodes.get(level) if found is not None else None
+        node = nodes.attentionNodes.get(level) if nodes is not None else None
         wanted = (
             volumeNode.GetID() if volumeNode is not None else None,
             node.GetID() if node is not None else None,
@@ -123,8 +123,8 @@ class AttentionSection(Section):
         if wanted == self._applied:
             return
         first, self._applied = self._applied is None, wanted
-        if found is not None:
-            for other in found.attentionNodes.values():
+        if nodes is not None:
+            for other in nodes.attentionNodes.values():
                 _color(other, parameters.attentionColors.value)
         if node is not None and volumeNode is not None:
             self.panel.views.showOver(volumeNode, node, parameters.attentionOpacity)

@@ -110,10 +110,10 @@ class CorrectionSection(Section):
 
     @property
     def _target(self) -> Target | None:
-        found = self.panel.found
-        if found is None or found.segmentationNode is None or found.segmentId is None:
+        nodes = self.panel.resultNodes
+        if nodes is None or nodes.segmentationNode is None or nodes.segmentId is None:
             return None
-        return found.segmentationNode, found.segmentId
+        return nodes.segmentationNode, nodes.segmentId
 
     def _onFolded(self) -> None:
         self.update()
@@ -135,19 +135,19 @@ class CorrectionSection(Section):
             self.panel.hub.addEditor(editor)
 
     def _show(self) -> None:
-        found, volumeNode = self.panel.found, self.panel.volumeNode
-        if found is None:
+        nodes, volumeNode = self.panel.resultNodes, self.panel.volumeNode
+        if nodes is None:
             return
         if self.editor is None:
             self._make()
-        wanted = (found.segmentationNode, found.segmentId, volumeNode)
+        wanted = (nodes.segmentationNode, nodes.segmentId, volumeNode)
         if wanted == self._editing:
             return
         self._editing = wanted
         self.editor.setMRMLSegmentEditorNode(_editorNode())
-        self.editor.setSegmentationNode(found.segmentationNode)
+        self.editor.setSegmentationNode(nodes.segmentationNode)
         self.editor.setSourceVolumeNode(volumeNode)
-        self.editor.setCurrentSegmentID(found.segmentId)
+        self.editor.setCurrentSegmentID(nodes.segmentId)
 
     def _release(self) -> None:
         """Let go of the nodes: they are about to be removed."""
@@ -178,15 +178,15 @@ class CorrectionSection(Section):
 
     def _measure(self) -> None:
         target, ui = self._target, self.ui
-        found: Corrections | None = None
+        made: Corrections | None = None
         problem = ""
         if target is not None and self._unfolded:
             try:
-                found = corrections(*target)
+                made = corrections(*target)
             except AttentionUNetSegmentError as error:
                 problem = str(error)
-        ui.correctionsLabel.text = problem or _inWords(found)
-        ui.clearCorrectionsButton.enabled = bool(problem) or (found is not None and found.any)
+        ui.correctionsLabel.text = problem or _inWords(made)
+        ui.clearCorrectionsButton.enabled = bool(problem) or (made is not None and made.any)
         if not problem:
             self._showCorrections(target)
 
@@ -210,7 +210,7 @@ class CorrectionSection(Section):
         try:
             clearCorrections(*target)
         except AttentionUNetSegmentError as error:
-            self.panel.complain(error)
+            self.panel.showError(error)
             return
         self.panel.say(
             _("The segment stays as it is; the next answer of the network may change all of it.")
@@ -236,7 +236,7 @@ class CorrectionSection(Section):
                     folder, volumeNode, *target, label=card.target_label, model=model
                 )
         except AttentionUNetSegmentError as error:
-            self.panel.complain(error)
+            self.panel.showError(error)
             return
         text = (
             _("Brought up to date: {name} in {folder}. Scans in the data set: {number}.")
@@ -257,11 +257,11 @@ class CorrectionSection(Section):
         return str(folder or "")
 
 
-def _inWords(found: Corrections | None) -> str:
-    if found is None or not found.any:
+def _inWords(made: Corrections | None) -> str:
+    if made is None or not made.any:
         return _("Nothing was corrected by hand.")
     return _("By hand: {painted:.1f} mL painted, {erased:.1f} mL erased.").format(
-        painted=found.painted_ml, erased=found.erased_ml
+        painted=made.painted_ml, erased=made.erased_ml
     )
 
 

@@ -95,7 +95,7 @@ class InputSection(Section):
         try:
             read_card(folder)
         except ModelError as error:
-            self.panel.complain(error)
+            self.panel.showError(error)
             return ""
         return str(folder)
 

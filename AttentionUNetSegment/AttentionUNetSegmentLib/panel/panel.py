@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
-from ..scene.find_result import FoundResult, findResult
+from ..scene.find_result import ResultNodes, findResult
 from ..scene.segments import PANCREAS
 from ..scene.statistics import segmentVolumeMl
 from ..scene.volumes import ijkToRas
@@ -28,7 +28,7 @@ from .error_text import inOneSentence, logError
 from .input_section import InputSection
 from .result_section import ResultSection
 from .segment_section import SegmentSection
-from .session_hub import Client, Finished, Request, sessionHub
+from .session_hub import FinishedSegmentation, HubListener, Request, SessionHub
 from .slice_views import SliceViews
 from .volume_session import VolumeSession
 
@@ -46,23 +46,26 @@ ABOUT_TO_BE_REMOVED_PRIORITY = 10.0
 """Before the selectors, which would choose another volume in place of one that goes."""
 
 
-class Panel(Client):
+class Panel(HubListener):
     """Ties the sections to one parameter node and to the scene, and has the hub segment.
 
     Args:
         ui: the controls of the .ui file by name.
         logic: finds out about the devices (``describeDevices``).
+        hub: shared with the Segment Editor effect.
         resourcePath: path of a file in the module's Resources folder.
     """
 
-    def __init__(self, ui: Any, logic: Any, resourcePath: Callable[[str], str]) -> None:
+    def __init__(
+        self, ui: Any, logic: Any, hub: SessionHub, resourcePath: Callable[[str], str]
+    ) -> None:
         self.ui = ui
         self.logic = logic
         self.resourcePath = resourcePath
         self.parameters: AttentionUNetSegmentParameterNode | None = None
-        self.found: FoundResult | None = None
+        self.resultNodes: ResultNodes | None = None
         self.views = SliceViews()
-        self.hub = sessionHub()
+        self.hub = hub
         self._observed: list[tuple[Any, int]] = []
         self._volumeId: str | None = None
         self._updating = False
@@ -93,7 +96,7 @@ class Panel(Client):
         self._volumeTimer.setSingleShot(True)
         self._volumeTimer.setInterval(MEASURE_MS)
         self._volumeTimer.timeout.connect(self._measureVolume)
-        self.hub.addClient(self)
+        self.hub.addListener(self)
 
     # State
 
@@ -121,7 +124,7 @@ class Panel(Client):
 
     @property
     def hasSegment(self) -> bool:
-        return self.found is not None and self.found.segmentId is not None
+        return self.resultNodes is not None and self.resultNodes.segmentId is not None
 
     # Life
 
@@ -134,7 +137,7 @@ class Panel(Client):
         self._loaded.clear()
         self._volume_ml = None
         self.parameters = parameters
-        self.found = None
+        self.resultNodes = None
         for section in self.sections:
             section.parametersChanged()
         if parameters is None:
@@ -175,7 +178,7 @@ class Panel(Client):
     def cleanup(self) -> None:
         """Stop all that is running and let go of the scene."""
         self.setParameters(None)
-        self.hub.removeClient(self)
+        self.hub.removeListener(self)
         self._updateTimer.stop()
         self._volumeTimer.stop()
         for section in self.sections:
@@ -188,10 +191,10 @@ class Panel(Client):
         self._updating = True
         try:
             volumeNode = self.volumeNode
-            self.found = None
+            self.resultNodes = None
             if volumeNode is not None and self.parameters is not None:
-                self.found = findResult(volumeNode, PANCREAS, self.parameters.segmentation)
-                self._aim(volumeNode, self.found)
+                self.resultNodes = findResult(volumeNode, PANCREAS, self.parameters.segmentation)
+                self._updateTarget(volumeNode, self.resultNodes)
             for section in self.sections:
                 section.update()
         finally:
@@ -206,7 +209,7 @@ class Panel(Client):
             installation.ensurePackages(self.resourcePath("requirements.txt"))
             self.hub.request(self._request(whole=True))
         except AttentionUNetSegmentError as error:
-            self.complain(error)
+            self.showError(error)
 
     def cancel(self, silently: bool = False) -> None:
         """Stop the running segmentation; the scene stays as it was."""
@@ -235,7 +238,7 @@ class Panel(Client):
         try:
             installation.ensurePackages(self.resourcePath("requirements.txt"))
         except AttentionUNetSegmentError as error:
-            self.complain(error)
+            self.showError(error)
         else:
             self.say(_("PyTorch is ready."))
         finally:
@@ -247,7 +250,7 @@ class Panel(Client):
         self.segmentation.showMessage(text, kind)
         self.advanced.log(text)
 
-    def complain(self, error: BaseException) -> None:
+    def showError(self, error: BaseException) -> None:
         """Show an error as one sentence; the details go to the application's error log."""
         if isinstance(error, Cancelled):
             self.say(_("Cancelled; nothing was changed."))
@@ -265,8 +268,8 @@ class Panel(Client):
                 )
             )
         segmentId = None
-        if parameters.segmentation is not None and self.found is not None:
-            segmentId = self.found.segmentId
+        if parameters.segmentation is not None and self.resultNodes is not None:
+            segmentId = self.resultNodes.segmentId
         return Request(
             volumeNode,
             parameters.segmentation,
@@ -277,16 +280,16 @@ class Panel(Client):
             whole,
         )
 
-    def _aim(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, found: FoundResult) -> None:
+    def _updateTarget(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, nodes: ResultNodes) -> None:
         """The clicks are about our segment, unless an effect is being used, perhaps on another."""
-        if self.hub.answering(volumeNode) is not self:
+        if self.hub.listenerFor(volumeNode) is not self:
             return
-        if found.segmentationNode is not None and found.segmentId is not None:
-            self.hub.session(volumeNode).aimAt(found.segmentationNode, found.segmentId)
+        if nodes.segmentationNode is not None and nodes.segmentId is not None:
+            self.hub.session(volumeNode).setTarget(nodes.segmentationNode, nodes.segmentId)
 
     # What the hub tells
 
-    def volumeInHand(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+    def clickedVolume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         return self.volumeNode
 
     def requestAfterClick(self) -> Request | None:
@@ -302,8 +305,8 @@ class Panel(Client):
     def progressed(self, fraction: float, text: str, left_s: float | None) -> None:
         self.segmentation.showProgress(fraction, text, left_s)
 
-    def failed(self, error: BaseException) -> None:
-        self.complain(error)
+    def segmentationFailed(self, error: BaseException) -> None:
+        self.showError(error)
 
     def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         if volumeNode is self.volumeNode:
@@ -314,7 +317,7 @@ class Panel(Client):
             self.correction.segmentChanged()
             self._volumeTimer.start()
 
-    def finished(self, finished: Finished) -> None:
+    def segmentationFinished(self, finished: FinishedSegmentation) -> None:
         parameters, result = self.parameters, finished.result
         if parameters is None or result.volumeNode is not self.volumeNode:
             return
@@ -382,20 +385,20 @@ class Panel(Client):
 
     def _measureVolume(self) -> None:
         """After the segment was changed by hand: the line below the button tells of it as it is."""
-        parameters, found = self.parameters, self.found
+        parameters, nodes = self.parameters, self.resultNodes
         if self.busy:
             self._volumeTimer.start()
             return
-        if parameters is None or found is None:
+        if parameters is None or nodes is None:
             return
-        node, segmentId = found.segmentationNode, found.segmentId
+        node, segmentId = nodes.segmentationNode, nodes.segmentId
         if node is None or segmentId is None or node.GetScene() is None:
             return
         try:
             volume_ml = segmentVolumeMl(node, segmentId)
             byHand = corrections(node, segmentId).any
         except AttentionUNetSegmentError as error:
-            self.complain(error)
+            self.showError(error)
             return
         if self._volume_ml is None or abs(volume_ml - self._volume_ml) > LEAST_CHANGE_ML:
             self._volume_ml = volume_ml

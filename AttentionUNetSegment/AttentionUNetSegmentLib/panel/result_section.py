@@ -43,8 +43,8 @@ class ResultSection(Section):
         ui.smoothingSlider.valueChanged.connect(lambda _value: self._smoothTimer.start())
 
     def update(self) -> None:
-        ui, found = self.ui, self.panel.found
-        node = found.segmentationNode if found is not None else None
+        ui, nodes = self.ui, self.panel.resultNodes
+        node = nodes.segmentationNode if nodes is not None else None
         usable = self.panel.hasSegment and not self.panel.busy
         ui.show3DButton.enabled = usable
         if node is not self._shown:
@@ -101,13 +101,13 @@ class ResultSection(Section):
             self._measureTimer.start()
 
     def _measure(self) -> None:
-        found, volumeNode = self.panel.found, self.panel.volumeNode
+        nodes, volumeNode = self.panel.resultNodes, self.panel.volumeNode
         statistics = None
-        if found is not None and found.segmentId is not None and volumeNode is not None:
+        if nodes is not None and nodes.segmentId is not None and volumeNode is not None:
             try:
-                statistics = segmentStatistics(found.segmentationNode, found.segmentId, volumeNode)
+                statistics = segmentStatistics(nodes.segmentationNode, nodes.segmentId, volumeNode)
             except AttentionUNetSegmentError as error:
-                self.panel.complain(error)
+                self.panel.showError(error)
         self._fill(_rows(statistics) if statistics is not None else [])
 
     def _fill(self, rows: list[tuple[str, str]]) -> None:
@@ -134,9 +134,9 @@ class ResultSection(Section):
         slider.blockSignals(blocked)
 
     def _smooth(self) -> None:
-        found = self.panel.found
-        if found is not None and found.segmentationNode is not None:
-            setSurfaceSmoothing(found.segmentationNode, self.ui.smoothingSlider.value)
+        nodes = self.panel.resultNodes
+        if nodes is not None and nodes.segmentationNode is not None:
+            setSurfaceSmoothing(nodes.segmentationNode, self.ui.smoothingSlider.value)
             self._measureSoon()
 
     # Files
@@ -145,15 +145,15 @@ class ResultSection(Section):
         self._export(
             _("Segmentation (*.seg.nrrd)"),
             ".seg.nrrd",
-            lambda found, path: export.exportSegmentation(found.segmentationNode, path),
+            lambda nodes, path: export.exportSegmentation(nodes.segmentationNode, path),
         )
 
     def _onExportNifti(self) -> None:
         self._export(
             _("NIfTI label map (*.nii.gz)"),
             ".nii.gz",
-            lambda found, path: export.exportLabelmap(
-                found.segmentationNode, found.segmentId, self.panel.volumeNode, path
+            lambda nodes, path: export.exportLabelmap(
+                nodes.segmentationNode, nodes.segmentId, self.panel.volumeNode, path
             ),
         )
 
@@ -161,14 +161,14 @@ class ResultSection(Section):
         self._export(
             _("STL surface (*.stl)"),
             ".stl",
-            lambda found, path: export.exportSurface(found.segmentationNode, found.segmentId, path),
+            lambda nodes, path: export.exportSurface(nodes.segmentationNode, nodes.segmentId, path),
         )
 
     def _export(self, kind: str, ending: str, write: Callable[[Any, Path], None]) -> None:
-        found = self.panel.found
-        if found is None or found.segmentationNode is None or found.segmentId is None:
+        nodes = self.panel.resultNodes
+        if nodes is None or nodes.segmentationNode is None or nodes.segmentId is None:
             return
-        name = re.sub(r"[^\w.-]+", "_", found.segmentationNode.GetName()) + ending
+        name = re.sub(r"[^\w.-]+", "_", nodes.segmentationNode.GetName()) + ending
         chosen = qt.QFileDialog.getSaveFileName(
             self.ui.resultCollapsibleButton, _("Export"), name, kind
         )
@@ -178,9 +178,9 @@ class ResultSection(Section):
         if not path.name.endswith(ending):
             path = path.with_name(path.name + ending)
         try:
-            write(found, path)
+            write(nodes, path)
         except AttentionUNetSegmentError as error:
-            self.panel.complain(error)
+            self.panel.showError(error)
             return
         self.panel.say(_("Written: {path}").format(path=path))
 

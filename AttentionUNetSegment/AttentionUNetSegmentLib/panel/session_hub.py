@@ -24,7 +24,7 @@ from ..scene.find_result import findResult
 from ..scene.tasks import (
     SegmentationOptions,
     SegmentationTask,
-    begunAutomatically,
+    isAutomatic,
     newSegmentation,
 )
 from . import installation
@@ -77,7 +77,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedSegmentation:
     """A computation whose result is in the scene.
 
     Args:
@@ -91,12 +91,12 @@ class Finished:
     created: bool
 
 
-class Client:
-    """Somebody who works with the hub: the panel, or the effect while it is active. All clients are
-    told what happens, whoever asked for it."""
+class HubListener:
+    """Somebody who works with the hub: the panel, or the effect while it is active. All listeners
+    are told what happens, whoever asked for it."""
 
-    def volumeInHand(self) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """The volume whose clicks this client answers for."""
+    def clickedVolume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The volume whose clicks this listener answers for."""
         return None
 
     def requestAfterClick(self) -> Request | None:
@@ -109,10 +109,10 @@ class Client:
     def progressed(self, fraction: float, text: str, left_s: float | None) -> None:
         """How far the computation is, and how many seconds it may still take."""
 
-    def finished(self, finished: Finished) -> None:
+    def segmentationFinished(self, finished: FinishedSegmentation) -> None:
         """A result was written into the scene."""
 
-    def failed(self, error: BaseException) -> None:
+    def segmentationFailed(self, error: BaseException) -> None:
         """Something could not be done."""
 
     def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -133,13 +133,13 @@ class SessionHub:
         self.runner = Runner(self._submit, self._onProgress, self._onDone, self._onFailed)
         self._running: Request | None = None
         self._prepared: PredictorOptions | None = None
-        self._clients: list[Client] = []
+        self._listeners: list[HubListener] = []
         self._editors: list[Any] = []
         self._sessions: dict[str, VolumeSession] = {}
         self._clicked: list[VolumeSession] = []
         self._changed: list[VolumeSession] = []
         self._clickTimer = _soon(self._answerClicks)
-        self._settleTimer = _soon(self._settle)
+        self._segmentTimer = _soon(self._takeUpSegments)
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
         scene.AddObserver(events.StartCloseEvent, self._onSceneCloses)
         scene.AddObserver(events.NodeRemovedEvent, self._onNodeRemoved)
@@ -164,18 +164,18 @@ class SessionHub:
 
     # Who is there
 
-    def addClient(self, client: Client) -> None:
-        """The client that comes last is the first one to answer for the clicks on its volume."""
-        self._clients.insert(0, client)
+    def addListener(self, listener: HubListener) -> None:
+        """The listener that comes last is the first one to answer for the clicks on its volume."""
+        self._listeners.insert(0, listener)
 
-    def removeClient(self, client: Client) -> None:
-        if client in self._clients:
-            self._clients.remove(client)
+    def removeListener(self, listener: HubListener) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
-    def answering(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Client | None:
+    def listenerFor(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> HubListener | None:
         """Who answers for the clicks on a volume."""
-        clients = self._clients
-        return next((one for one in clients if one.volumeInHand() is volumeNode), None)
+        listeners = self._listeners
+        return next((one for one in listeners if one.clickedVolume() is volumeNode), None)
 
     def addEditor(self, editor: Any) -> None:
         """Each network's answer will be an undo step of this editor, while it shows the
@@ -214,7 +214,7 @@ class SessionHub:
         cancelled = self.runner.cancel()
         if cancelled:
             self._running = None
-            self._tell("busyChanged")
+            self._tell(lambda listener: listener.busyChanged())
         return cancelled
 
     def prepare(self, options: SegmentationOptions) -> None:
@@ -253,7 +253,7 @@ class SessionHub:
         automatic = request.whole
         if node is not None and segmentId is not None:
             requireWritable(node, segmentId)
-            automatic = automatic or begunAutomatically(node, segmentId)
+            automatic = automatic or isAutomatic(node, segmentId)
         elif not automatic and not any(click.inside for click in clicks):
             raise InputError(
                 _("There is nothing segmented yet: place a click inside the pancreas first.")
@@ -270,14 +270,14 @@ class SessionHub:
         )
         self._running = request
         self.runner.start(task)
-        self._tell("busyChanged")
+        self._tell(lambda listener: listener.busyChanged())
 
     def _try(self, request: Request) -> None:
         """Begin; nobody waits for an exception."""
         try:
             self._begin(request)
         except AttentionUNetSegmentError as error:
-            self._tell("failed", error)
+            self._tellFailed(error)
 
     def _submit(
         self, task: SegmentationTask, onTick: Callable[[Job[Prediction]], None]
@@ -287,12 +287,12 @@ class SessionHub:
         )
 
     def _onProgress(self, fraction: float, text: str, left_s: float | None) -> None:
-        self._tell("progressed", fraction, text, left_s)
+        self._tell(lambda listener: listener.progressed(fraction, text, left_s))
 
     def _onFailed(self, error: BaseException) -> None:
         self._running = None
-        self._tell("failed", error)
-        self._tell("busyChanged")
+        self._tellFailed(error)
+        self._tell(lambda listener: listener.busyChanged())
         self._answerClicks()
 
     def _onDone(self, task: SegmentationTask, prediction: Prediction, elapsed_s: float) -> None:
@@ -301,20 +301,20 @@ class SessionHub:
         created = _newSegmentationIfWanted(task)
         try:
             result = self._write(task, prediction, request)
-        # A failure to write must not leave the clients half updated.
+        # A failure to write must not leave the listeners half updated.
         except Exception as error:
             if created is not None:
                 slicer.mrmlScene.RemoveNode(created)
             self._onFailed(error)
             return
         made = request.segmentationNode is not result.segmentationNode
-        finished = Finished(request, task, result, elapsed_s, made)
-        self._tell("finished", finished)
+        finished = FinishedSegmentation(request, task, result, elapsed_s, made)
+        self._tell(lambda listener: listener.segmentationFinished(finished))
         self._answerClicks()
         if not self.busy and request.wantsVolumes and not (request.whole or request.afterwards):
             node, segmentId = result.segmentationNode, result.segmentId
             self._try(replace(request, segmentationNode=node, segmentId=segmentId, afterwards=True))
-        self._tell("busyChanged")
+        self._tell(lambda listener: listener.busyChanged())
 
     def _write(
         self, task: SegmentationTask, prediction: Prediction, request: Request
@@ -334,19 +334,28 @@ class SessionHub:
             # A segment that the user made: from now on ours of this volume.
             node.GetSegmentation().GetSegment(segmentId).SetTag(segments.TARGET_TAG, label.name)
             segments.linkSegment(node, segmentId, volumeNode)
-        self.session(volumeNode).written(node, segmentId)
+        self.session(volumeNode).takeUpResult(node, segmentId)
         return result
 
-    def _tell(self, method: str, *arguments: Any) -> None:
-        for client in list(self._clients):
-            getattr(client, method)(*arguments)
+    def _tell(self, what: Callable[[HubListener], None]) -> None:
+        for listener in list(self._listeners):
+            what(listener)
+
+    def _tellFailed(self, error: BaseException) -> None:
+        self._tell(lambda listener: listener.segmentationFailed(error))
+
+    def _tellClicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        self._tell(lambda listener: listener.clicksChanged(volumeNode))
+
+    def _tellSegmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+        self._tell(lambda listener: listener.segmentChanged(volumeNode))
 
     # Events
 
     def _onClicked(self, session: VolumeSession) -> None:
         if session not in self._clicked:
             self._clicked.append(session)
-        self._tell("clicksChanged", session.volumeNode)
+        self._tellClicksChanged(session.volumeNode)
         # Later: several points may be removed at once.
         self._clickTimer.start()
 
@@ -356,25 +365,25 @@ class SessionHub:
             self.runner.cancel()
             self._running = None
         while self._clicked and not self.busy:
-            client = self.answering(self._clicked.pop(0).volumeNode)
-            request = client.requestAfterClick() if client is not None else None
+            listener = self.listenerFor(self._clicked.pop(0).volumeNode)
+            request = listener.requestAfterClick() if listener is not None else None
             if request is not None:
                 self._try(request)
 
     def _onSegmentChanged(self, session: VolumeSession) -> None:
         if session not in self._changed:
             self._changed.append(session)
-        self._settleTimer.start()
+        self._segmentTimer.start()
 
-    def _settle(self) -> None:
+    def _takeUpSegments(self) -> None:
         changed, self._changed = self._changed, []
         for session in changed:
-            if session.settle():
+            if session.takeUpSegment():
                 # Undone: what is being computed would do it again.
                 if self._running is not None and self._running.volumeNode is session.volumeNode:
                     self.cancel()
-                self._tell("clicksChanged", session.volumeNode)
-            self._tell("segmentChanged", session.volumeNode)
+                self._tellClicksChanged(session.volumeNode)
+            self._tellSegmentChanged(session.volumeNode)
 
     def _onSceneCloses(self, _scene: vtk.vtkObject, _event: str) -> None:
         self.cancel()

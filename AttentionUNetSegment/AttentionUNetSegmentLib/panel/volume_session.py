@@ -11,7 +11,7 @@ import vtk
 
 from ..errors import InputError
 from ..inference.clicks import Click
-from ..scene.corrections import CorrectionTracker, stateClicks
+from ..scene.corrections import CorrectionTracker, readClicks
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
 # As text: the class is that of another module, and need not be there yet.
@@ -26,7 +26,8 @@ class VolumeSession:
         volumeNode: the scan.
         onClicked: the user placed, dragged or removed a point.
         onSegmentChanged: the segment's voxels, or after an undo its state, are others; called amid
-            the change, so that it must not do more than ask for :meth:`settle` to be called soon.
+            the change, so that it must not do more than ask for :meth:`takeUpSegment` to be called
+            soon.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class VolumeSession:
             assert points is not None
         return points
 
-    def aimAt(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    def setTarget(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """The clicks are about this segment from now on. Those about another one are kept with that
         and come back with it."""
         before = self.target
@@ -76,11 +77,13 @@ class VolumeSession:
         if before is not None:
             self._show(self._stated)
 
-    def written(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    def takeUpResult(
+        self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
+    ) -> None:
         """The network's answer to the clicks was written into this segment."""
         self._follow(segmentationNode, segmentId)
 
-    def settle(self) -> bool:
+    def takeUpSegment(self) -> bool:
         """Take note of what was done to the segment by hand; after an undo or a redo, take up the
         clicks that belong to what is in it now.
 
@@ -92,8 +95,8 @@ class VolumeSession:
             return False
         # The section that shows the corrections says why they cannot be read.
         with suppress(InputError):
-            self._trackers[_key(target)].settle()
-        clicks = stateClicks(*target)
+            self._trackers[_key(target)].recordCorrections()
+        clicks = readClicks(*target)
         if clicks == self._stated:
             return False
         self._stated = clicks
@@ -115,7 +118,7 @@ class VolumeSession:
 
     def _follow(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         self.target = (segmentationNode, segmentId)
-        self._stated = stateClicks(segmentationNode, segmentId)
+        self._stated = readClicks(segmentationNode, segmentId)
         for key, tracker in list(self._trackers.items()):
             if not _exists((tracker.segmentationNode, tracker.segmentId)):
                 tracker.stop()

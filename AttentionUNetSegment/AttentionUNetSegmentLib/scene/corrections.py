@@ -188,7 +188,7 @@ def storedState(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
         ) from error
 
 
-def settled(before: State | None, voxels: Voxels) -> State:
+def updatedState(before: State | None, voxels: Voxels) -> State:
     """What differs from the state before is the user's; without one, all voxels are."""
     grid = voxels.ijkToLocal
     if before is None:
@@ -214,7 +214,7 @@ def currentState(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: st
         InputError: the state cannot be read.
     """
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    return settled(storedState(segmentationNode, segmentId), segmentVoxels(segment))
+    return updatedState(storedState(segmentationNode, segmentId), segmentVoxels(segment))
 
 
 def noteState(
@@ -241,12 +241,12 @@ def clearCorrections(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId
     """Forget what is the user's; the voxels stay as they are until the network answers again."""
     segments.requireSegment(segmentationNode, segmentId)
     voxels = segmentVoxels(segmentationNode.GetSegmentation().GetSegment(segmentId))
-    clicks = stateClicks(segmentationNode, segmentId)
+    clicks = readClicks(segmentationNode, segmentId)
     nobodys = np.zeros_like(voxels.array)
     noteState(segmentationNode, segmentId, State(voxels.array, nobodys, voxels.ijkToLocal, clicks))
 
 
-def stateClicks(
+def readClicks(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
 ) -> tuple[Click, ...]:
     """The clicks that the segment was made from; after an undo, those of the earlier state."""
@@ -280,8 +280,8 @@ class CorrectionTracker:
     Args:
         segmentationNode, segmentId: the segment.
         onChanged: called when the segment's voxels, or after an undo its state, are others; amid
-            the change, so that it must not do more than ask for :meth:`settle` to be called when
-            the application is idle.
+            the change, so that it must not do more than ask for :meth:`recordCorrections` to be
+            called when the application is idle.
     """
 
     def __init__(
@@ -297,7 +297,7 @@ class CorrectionTracker:
         self.segmentId = segmentId
         self._onChanged = onChanged
         self._segmentation = segmentationNode.GetSegmentation()
-        self._unsettled = self._noting = False
+        self._unrecorded = self._recording = False
         self._known = self._signature()
         self._before = self._withoutState()
         events = slicer.vtkSegmentation
@@ -306,14 +306,14 @@ class CorrectionTracker:
             self._segmentation.AddObserver(events.SegmentModified, self._onSegment),
         ]
 
-    def settle(self) -> Corrections:
+    def recordCorrections(self) -> Corrections:
         """What differs from what was last seen is the user's from now on.
 
         Raises:
             InputError: as :func:`corrections`.
         """
-        if self._unsettled:
-            self._unsettled = False
+        if self._unrecorded:
+            self._unrecorded = False
             self._note()
         return corrections(self.segmentationNode, self.segmentId)
 
@@ -329,14 +329,14 @@ class CorrectionTracker:
         segment = self._segment()
         if segment is not None and segment.__this__ not in _BEING_WRITTEN:
             # The Segment Editor empties a segment that it is about to fill: not yet an erasure.
-            self._unsettled = not segmentVoxels(segment).array.size
-            if not self._unsettled:
+            self._unrecorded = not segmentVoxels(segment).array.size
+            if not self._unrecorded:
                 self._note()
         self._tell()
 
     def _onSegment(self, *_: object) -> None:
         """After an undo or a redo: voxels and state have come back together."""
-        if self._changed() and not self._noting:
+        if self._changed() and not self._recording:
             self._before = self._withoutState()
             self._tell()
 
@@ -345,12 +345,12 @@ class CorrectionTracker:
         if segment is None:
             return
         before = storedState(self.segmentationNode, self.segmentId) or self._before
-        self._noting = True
+        self._recording = True
         try:
-            state = settled(before, segmentVoxels(segment))
+            state = updatedState(before, segmentVoxels(segment))
             noteState(self.segmentationNode, self.segmentId, state)
         finally:
-            self._noting = False
+            self._recording = False
         self._known = self._signature()
 
     def _withoutState(self) -> State | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FoundResult:
+class ResultNodes:
     """The result nodes of a volume, each None or left out where it is not there.
 
     Args:
@@ -30,7 +30,7 @@ class FoundResult:
     focusRatios: dict[int, float]
 
     @property
-    def nothingFound(self) -> bool:
+    def isEmpty(self) -> bool:
         """The last prediction was empty."""
         table = self.tableNode
         return (
@@ -44,7 +44,7 @@ def findResult(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     label: Label = segments.PANCREAS,
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
-) -> FoundResult:
+) -> ResultNodes:
     """The result nodes that belong to a volume.
 
     Args:
@@ -56,7 +56,7 @@ def findResult(
         segmentId = segments.findSegment(segmentationNode, volumeNode, label)
     table, probability = None, None
     attention: dict[int, slicer.vtkMRMLScalarVolumeNode] = {}
-    for node in resultNodes(volumeNode):
+    for node in predictionNodes(volumeNode):
         result = node.GetAttribute(RESULT_ATTRIBUTE).rpartition("/")[2]
         kind, _, level = result.partition("-")
         if kind == "table":
@@ -65,7 +65,7 @@ def findResult(
             probability = node
         elif kind == "attention" and level.isdigit():
             attention[int(level)] = node
-    return FoundResult(
+    return ResultNodes(
         segmentationNode,
         segmentId,
         table,
@@ -75,7 +75,7 @@ def findResult(
     )
 
 
-def resultNodes(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:
+def predictionNodes(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:
     """The table and the volumes that a prediction on this volume made."""
     scene = volumeNode.GetScene()
     nodes = []

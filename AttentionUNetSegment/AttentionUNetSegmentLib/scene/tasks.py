@@ -230,9 +230,7 @@ def _identity(
     return volumeNode.GetID(), modified, scan.ijk_to_ras.tobytes(), box
 
 
-def begunAutomatically(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None
-) -> bool:
+def isAutomatic(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None) -> bool:
     """Whether a segment began with a look at the whole scan; clicks go on from there."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId or "")
     return segment is not None and segments.tag(segment, AUTOMATIC_TAG) is not None
