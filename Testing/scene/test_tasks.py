@@ -183,13 +183,13 @@ class TestFound:
     def test_the_result_of_a_volume_is_found_and_of_no_other(self, mrml):
         first, second = helpers.add_ct("first"), helpers.add_ct("second")
         result = scene.writePrediction(helpers.prediction_on(first), first)
-        found = findResult(first)
+        found = findResult(first, scene.PANCREAS)
         assert found.segmentationNode is result.segmentationNode
         assert found.segmentId == result.segmentId
         assert found.probabilityNode is result.probabilityNode
         assert tuple(found.attentionNodes.values()) == result.attentionNodes
         assert found.focusRatios == pytest.approx({1: 0.5, 2: 0.25, 3: 0.1667, 4: 0.125}, abs=1e-4)
-        other = findResult(second)
+        other = findResult(second, scene.PANCREAS)
         assert other.segmentationNode is None
         assert other.attentionNodes == {}
 
@@ -204,7 +204,7 @@ class TestFound:
         volume = helpers.add_ct("ct")
         result = scene.writePrediction(helpers.prediction_on(volume), volume)
         result.tableNode.SetCellText(1, 1, "what?")
-        assert sorted(findResult(volume).focusRatios) == [2, 3, 4]
+        assert sorted(findResult(volume, scene.PANCREAS).focusRatios) == [2, 3, 4]
 
 
 class TestStatistics:

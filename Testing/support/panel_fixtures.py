@@ -19,12 +19,16 @@ def module():
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
     """A model that can be found; what is run in its place is the threshold model."""
+    return save_threshold_model(tmp_path_factory.mktemp("models") / "bright", "pancreas")
+
+
+def save_threshold_model(folder, organ):
+    """Its card, beside weights that nobody runs."""
     from AttentionUNetSegmentLib.models import save_model
     from AttentionUNetSegmentLib.networks import build_network
     from threshold_model import threshold_model
 
-    card = threshold_model().card
-    folder = tmp_path_factory.mktemp("models") / "bright"
+    card = threshold_model(organ=organ).card
     networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
     save_model(folder, card, networks)
     return folder
@@ -35,6 +39,7 @@ def driver(module, model_folder, monkeypatch):
     import slicer
     from AttentionUNetSegmentLib.inference import predictor_cache
     from AttentionUNetSegmentLib.inference.predictor import Predictor
+    from AttentionUNetSegmentLib.models import read_card
     from SlicerStandIn import driving
     from threshold_model import threshold_model
 
@@ -42,7 +47,10 @@ def driver(module, model_folder, monkeypatch):
         predictor_cache,
         "_load",
         lambda options: Predictor(
-            threshold_model(), options.device, options.precision, options.tile_voxels
+            threshold_model(organ=read_card(options.model_folder).target),
+            options.device,
+            options.precision,
+            options.tile_voxels,
         ),
     )
     driving.closeScene()

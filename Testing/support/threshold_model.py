@@ -57,11 +57,12 @@ class BrightIsOrgan(nn.Module):
         return NetworkOutput(logits, attention, [])
 
 
-def threshold_model(label: int = 1) -> Model:
+def threshold_model(label: int = 1, organ: str = "pancreas") -> Model:
     """The model, with a card like that of a trained one.
 
     Args:
         label: value of the organ; those below it are other organs, which are never found.
+        organ: its name.
     """
     others = tuple(Label(value, f"organ {value}") for value in range(1, label))
     network = {**NETWORK, "out_channels": label + 1}
@@ -74,8 +75,8 @@ def threshold_model(label: int = 1) -> Model:
         licence="Apache-2.0",
         citation=(),
         intensity_window_hu=(-125, 275),
-        labels=(Label(0, "background"), *others, Label(label, "pancreas")),
-        target="pancreas",
+        labels=(Label(0, "background"), *others, Label(label, organ)),
+        target=organ,
         usual=Usual(intensity_hu=(0, 600)),  # the organs that it is shown are bright
         stages={
             "locator": Stage({**network, "in_channels": 1}, (6.0, 6.0, 6.0)),

@@ -75,8 +75,8 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def helpText(self) -> str:
         return _(
-            "<html>Segment the pancreas by clicks."
-            "<ul><li><b>Left click</b>: a point inside the pancreas"
+            "<html>Segment the organ that the model is for, the pancreas as shipped, by clicks."
+            "<ul><li><b>Left click</b>: a point inside the organ"
             "<li><b>Ctrl + left click</b> (Command on macOS): a point outside it"
             "<li><b>Drag</b> a point to move it"
             "<li><b>Backspace</b>: remove the point under the mouse, or else the last one"
@@ -310,7 +310,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
                 inside=inside, outside=len(clicks) - inside
             )
         else:
-            text = _("Click inside the pancreas, or outside it with Ctrl (Command on macOS) held.")
+            text = _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
         self.stateLabel.text = text
         self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
 

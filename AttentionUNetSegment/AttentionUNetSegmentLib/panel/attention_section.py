@@ -170,5 +170,5 @@ def _sentence(ratios: dict[int, float | None], level: int) -> str:
         ).format(ratio=_pc(ratio))
     return _(
         "Bright is where the gate of level {level} let the image through: {ratio} of the region "
-        "around the pancreas. The network drew the outline from there."
+        "around the organ. The network drew the outline from there."
     ).format(level=level, ratio=_pc(ratio))

@@ -13,10 +13,11 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
+from ..models import Label
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
 from ..scene.find_result import ResultNodes, findResult
-from ..scene.segments import PANCREAS
+from ..scene.segments import asTitle
 from ..scene.statistics import segmentVolumeMl
 from ..scene.volumes import ijkToRas
 from . import installation
@@ -30,6 +31,7 @@ from .result_section import ResultSection
 from .segment_section import SegmentSection
 from .session_hub import FinishedSegmentation, HubListener, Request, SessionHub
 from .slice_views import SliceViews
+from .target import organName, targetLabel
 from .volume_session import VolumeSession
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Panel(HubListener):
         self.hub = hub
         self._observed: list[tuple[Any, int]] = []
         self._volumeId: str | None = None
+        self._target: Label | None = None
         self._updating = False
         self.entered = False
         self.input = InputSection(self)
@@ -123,6 +126,11 @@ class Panel(HubListener):
         return self.hub.session(volumeNode) if volumeNode is not None else None
 
     @property
+    def label(self) -> Label | None:
+        """What the chosen model outlines; None where its card cannot be read."""
+        return targetLabel(self.parameters.model) if self.parameters is not None else None
+
+    @property
     def hasSegment(self) -> bool:
         return self.resultNodes is not None and self.resultNodes.segmentId is not None
 
@@ -144,7 +152,7 @@ class Panel(HubListener):
             self._volumeId = None
             self.update()
             return
-        self._volumeId = self.volumeId
+        self._volumeId, self._target = self.volumeId, self.label
         # After the volume's ID is known: a loaded scene is not taken for a change of the volume.
         node = parameters.parameterNode  # type: ignore[attr-defined]
         self._observe(node, vtk.vtkCommand.ModifiedEvent, self._onParameters)
@@ -190,10 +198,10 @@ class Panel(HubListener):
             return
         self._updating = True
         try:
-            volumeNode = self.volumeNode
+            volumeNode, label = self.volumeNode, self.label
             self.resultNodes = None
-            if volumeNode is not None and self.parameters is not None:
-                self.resultNodes = findResult(volumeNode, PANCREAS, self.parameters.segmentation)
+            if volumeNode is not None and label is not None and self.parameters is not None:
+                self.resultNodes = findResult(volumeNode, label, self.parameters.segmentation)
                 self._updateTarget(volumeNode, self.resultNodes)
             for section in self.sections:
                 section.update()
@@ -280,6 +288,10 @@ class Panel(HubListener):
             whole,
         )
 
+    @property
+    def _organ(self) -> str:
+        return organName(self.label)
+
     def _updateTarget(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, nodes: ResultNodes) -> None:
         """The clicks are about our segment, unless an effect is being used, perhaps on another."""
         if self.hub.listenerFor(volumeNode) is not self:
@@ -328,7 +340,9 @@ class Panel(HubListener):
         self._volume_ml = segmentVolumeMl(result.segmentationNode, result.segmentId)
         with slicer.util.NodeModify(parameters):
             parameters.segmentation = result.segmentationNode
-            parameters.summary = _summary(prediction, self._volume_ml, finished.elapsed_s)
+            parameters.summary = _summary(
+                self._organ, prediction, self._volume_ml, finished.elapsed_s
+            )
         self.advanced.log(parameters.summary)
         for step, seconds in prediction.timings_s.items():
             _log.info("%s: %.2f s", step, seconds)
@@ -360,6 +374,9 @@ class Panel(HubListener):
         if self.volumeId != self._volumeId:
             self._volumeId = self.volumeId
             self._onVolumeChanged()
+        elif self.label != self._target:
+            self._onTargetChanged()
+        self._target = self.label
         self._updateTimer.start()
 
     def _onVolumeChanged(self) -> None:
@@ -372,10 +389,27 @@ class Panel(HubListener):
             self.segmentation.showMessage("")
         with slicer.util.NodeModify(parameters):
             parameters.summary = ""
-            parameters.segmentation = (
-                findResult(volumeNode).segmentationNode if volumeNode is not None else None
-            )
+            parameters.segmentation = None
+            if volumeNode is not None and self.label is not None:
+                parameters.segmentation = findResult(volumeNode, self.label).segmentationNode
             self.clicks.volumeChanged()
+        self._volume_ml = None
+
+    def _onTargetChanged(self) -> None:
+        """A model of another organ: that organ's segment and clicks, or none; the segment and the
+        clicks of the one before stay as they are."""
+        volumeNode, parameters, label = self.volumeNode, self.parameters, self.label
+        if volumeNode is None or parameters is None or label is None:
+            return
+        self.cancel(silently=True)
+        self._volumeTimer.stop()
+        self.resultNodes = nodes = findResult(volumeNode, label, parameters.segmentation)
+        if nodes.segmentId is not None:
+            self._updateTarget(volumeNode, nodes)
+            self._volumeTimer.start()
+        elif self.hub.listenerFor(volumeNode) is self:
+            self.hub.session(volumeNode).clearTarget()
+        parameters.summary = ""
         self._volume_ml = None
 
     def _prepare(self) -> None:
@@ -402,7 +436,7 @@ class Panel(HubListener):
             return
         if self._volume_ml is None or abs(volume_ml - self._volume_ml) > LEAST_CHANGE_ML:
             self._volume_ml = volume_ml
-            parameters.summary = _volumeNow(volume_ml, byHand)
+            parameters.summary = _volumeNow(self._organ, volume_ml, byHand)
 
     def _onIdle(self) -> None:
         loaded, self._loaded = self._loaded, []
@@ -432,19 +466,20 @@ class Panel(HubListener):
         self._updateTimer.start()
 
 
-def _volumeNow(volume_ml: float, byHand: bool) -> str:
-    if byHand:
-        return _("Pancreas: {volume:.1f} mL, with corrections by hand").format(volume=volume_ml)
-    return _("Pancreas: {volume:.1f} mL").format(volume=volume_ml)
+def _volumeNow(organ: str, volume_ml: float, byHand: bool) -> str:
+    text = _("{organ}: {volume:.1f} mL, with corrections by hand")
+    if not byHand:
+        text = _("{organ}: {volume:.1f} mL")
+    return text.format(organ=asTitle(organ), volume=volume_ml)
 
 
-def _summary(prediction: Prediction, volume_ml: float, elapsed_s: float) -> str:
+def _summary(organ: str, prediction: Prediction, volume_ml: float, elapsed_s: float) -> str:
     if not prediction.found:
-        return _("No pancreas found ({seconds:.1f} s on {device})").format(
-            seconds=elapsed_s, device=prediction.device
+        return _("No {organ} found ({seconds:.1f} s on {device})").format(
+            organ=organ, seconds=elapsed_s, device=prediction.device
         )
-    return _("Pancreas: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
-        volume=volume_ml, seconds=elapsed_s, device=prediction.device
+    return _("{organ}: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
+        organ=asTitle(organ), volume=volume_ml, seconds=elapsed_s, device=prediction.device
     )
 
 

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from . import installation
 from .section import Section, clicked
+from .target import organName
 
 if TYPE_CHECKING:
     from .panel import Panel
@@ -34,8 +35,9 @@ class SegmentSection(Section):
             button.text = _("&Cancel")
             button.toolTip = _("Stop; the scene stays as it was")
         elif installation.torchInstalled():
-            button.text = _("&Segment pancreas")
-            button.toolTip = _("Find and outline the pancreas in the volume")
+            organ = organName(self.panel.label)
+            button.text = _("&Segment {organ}").format(organ=organ)
+            button.toolTip = _("Find and outline the {organ} in the volume").format(organ=organ)
         elif installation.extensionInstalled():
             button.text = _("Install PyTorch...")
             button.toolTip = installation.torchState()

@@ -256,7 +256,7 @@ class SessionHub:
             automatic = automatic or isAutomatic(node, segmentId)
         elif not automatic and not any(click.inside for click in clicks):
             raise InputError(
-                _("There is nothing segmented yet: place a click inside the pancreas first.")
+                _("There is nothing segmented yet: place a click inside the organ first.")
             )
         task = SegmentationTask(
             request.volumeNode,

@@ -77,6 +77,13 @@ class VolumeSession:
         if before is not None:
             self._show(self._stated)
 
+    def clearTarget(self) -> None:
+        """The clicks are about no segment yet. Those about the one before are kept with that."""
+        if self.target is not None:
+            self.target = None
+            self._stated = ()
+            self._show(())
+
     def takeUpResult(
         self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
     ) -> None:

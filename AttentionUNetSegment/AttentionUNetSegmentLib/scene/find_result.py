@@ -42,12 +42,13 @@ class ResultNodes:
 
 def findResult(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
-    label: Label = segments.PANCREAS,
+    label: Label,
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
 ) -> ResultNodes:
-    """The result nodes that belong to a volume.
+    """The result nodes of one organ that belong to a volume.
 
     Args:
+        label: the organ.
         segmentationNode: looked for unless given.
     """
     segmentationNode = segmentationNode or segments.findSegmentation(volumeNode, label)
@@ -57,7 +58,9 @@ def findResult(
     table, probability = None, None
     attention: dict[int, slicer.vtkMRMLScalarVolumeNode] = {}
     for node in predictionNodes(volumeNode):
-        result = node.GetAttribute(RESULT_ATTRIBUTE).rpartition("/")[2]
+        organ, _, result = node.GetAttribute(RESULT_ATTRIBUTE).rpartition("/")
+        if organ != label.name:
+            continue
         kind, _, level = result.partition("-")
         if kind == "table":
             table = node

@@ -215,7 +215,7 @@ def addSegment(
     import slicer
 
     segment = slicer.vtkSegment()
-    segment.SetName(label.name[:1].upper() + label.name[1:])
+    segment.SetName(asTitle(label.name))
     segment.SetTag(TARGET_TAG, label.name)
     if label.color is not None:
         segment.SetColor(*(part / 255 for part in label.color))
@@ -229,6 +229,11 @@ def addSegment(
     segmentId = segmentation.GenerateUniqueSegmentID("AttentionUNetSegment_" + label.name)
     segmentation.AddSegment(segment, segmentId)
     return segmentId
+
+
+def asTitle(name: str) -> str:
+    """A label's name as a segment's: with a capital."""
+    return name[:1].upper() + name[1:]
 
 
 def fillSegment(
