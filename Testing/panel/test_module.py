@@ -460,13 +460,18 @@ def test_an_eye_shows_its_level_over_the_ct_in_all_slice_views(driver, ct):
         assert composite.GetBackgroundVolumeID() == ct.GetID()
         assert composite.GetForegroundOpacity() == pytest.approx(0.6)
     assert "level 3" in driver.ui.attentionSentenceLabel.text
-    driver.ui.attentionColorsComboBox.currentIndex = 2
+    assert node.GetDisplayNode().GetColorNode().GetName() == "Inferno"
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    assert legend.GetVisibility()
+    assert legend.GetTitleText() == "Attention, level 3"
+    driver.ui.attentionColorsComboBox.currentIndex = 4
     driver.pump()
     assert node.GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
     driver.panel.attention.eyes[3].click()
     driver.pump()
     composite = manager.sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetForegroundVolumeID() is None
+    assert not legend.GetVisibility()
 
 
 def test_attention_can_be_removed(driver, ct):

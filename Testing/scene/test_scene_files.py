@@ -90,8 +90,8 @@ def test_files_have_the_inputs_grid(
 def test_a_volume_says_what_it_is_and_how_to_show_it(ct: Any, tmp_path: Path) -> None:
     scene_package.saveResult(scene_package.writePrediction(prediction_on(ct), ct), tmp_path)
     for name, title, colors in (
-        ("probability.nrrd", "probability", "PET-HotMetalBlue"),
-        ("attention-level-2.nrrd", "attention level 2", "PET-Heat"),
+        ("probability.nrrd", "probability", "Viridis"),
+        ("attention-level-2.nrrd", "attention level 2", "Inferno"),
     ):
         image = SimpleITK.ReadImage(str(tmp_path / name))
         keys = {key: image.GetMetaData(key) for key in ("Name", "Window", "ColorMap")}

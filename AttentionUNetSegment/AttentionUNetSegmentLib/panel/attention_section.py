@@ -124,8 +124,9 @@ class AttentionSection(Section):
             return
         first, self._applied = self._applied is None, wanted
         if nodes is not None:
-            for other in nodes.attentionNodes.values():
+            for number, other in nodes.attentionNodes.items():
                 _color(other, parameters.attentionColors.value)
+                _showLegend(other, number, shown=number == level)
         if node is not None and volumeNode is not None:
             self.panel.views.showOver(volumeNode, node, parameters.attentionOpacity)
         elif not first:
@@ -136,6 +137,19 @@ def _color(node: slicer.vtkMRMLScalarVolumeNode, colorNodeId: str) -> None:
     display = node.GetDisplayNode()
     if display is not None and display.GetColorNodeID() != colorNodeId:
         display.SetAndObserveColorNodeID(colorNodeId)
+
+
+def _showLegend(node: slicer.vtkMRMLScalarVolumeNode, level: int, shown: bool) -> None:
+    """The application's colour bar, in the slice views that show the volume."""
+    logic = slicer.vtkSlicerColorLogic
+    legend = logic.GetColorLegendDisplayNode(node)
+    if legend is None and shown:
+        legend = logic.AddDefaultColorLegendDisplayNode(node)
+        legend.SetTitleText(_("Attention, level {level}").format(level=level))
+        legend.SetLabelFormat("%.1f")
+        legend.SetNumberOfLabels(3)
+    if legend is not None:
+        legend.SetVisibility(shown)
 
 
 def _levelName(level: int, levels: int) -> str:

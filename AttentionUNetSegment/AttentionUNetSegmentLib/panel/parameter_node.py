@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ..models import DEFAULT_MODEL
+from ..scene.colors import INFERNO, VIRIDIS
 from ..scene.tasks import SegmentationOptions
 
 
@@ -54,6 +55,8 @@ class Precision(enum.Enum):
 class AttentionColors(enum.Enum):
     """Color maps that are in every scene: IDs of their nodes."""
 
+    INFERNO = INFERNO
+    VIRIDIS = VIRIDIS
     HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
     HOT_METAL = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
     RAINBOW = "vtkMRMLColorTableNodeRainbow"
@@ -62,6 +65,8 @@ class AttentionColors(enum.Enum):
 
     def label(self) -> str:
         return {
+            AttentionColors.INFERNO: _("Inferno"),
+            AttentionColors.VIRIDIS: _("Viridis"),
             AttentionColors.HEAT: _("Heat"),
             AttentionColors.HOT_METAL: _("Hot metal"),
             AttentionColors.RAINBOW: _("Rainbow"),
@@ -97,7 +102,7 @@ class AttentionUNetSegmentParameterNode:
     updateAfterEachClick: bool = True
     attentionLevel: int = 0
     attentionOpacity: Annotated[float, WithinRange(0, 1)] = 0.6
-    attentionColors: AttentionColors = AttentionColors.HEAT
+    attentionColors: AttentionColors = AttentionColors.INFERNO
     device: Device = Device.AUTOMATIC
     precision: Precision = Precision.AUTOMATIC
     tileSide: Annotated[int, WithinRange(64, 512)] = 128

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import OutputError
 from . import segments
+from .colors import colorName
 from .results import ATTENTION_COLORS, PROBABILITY_COLORS
 from .volumes import ijkToRas, imageFromArray, nodeToWorld, setIjkToRas, toVtkMatrix
 
@@ -148,7 +149,7 @@ def _writeImage(
         ("Name", title),
         ("Units", "1 (a share, from 0 to 1)"),
         ("Window", "0 1"),
-        ("ColorMap", colors.rpartition("Node")[2]),
+        ("ColorMap", colorName(colors)),
     ):
         node.SetAttribute(key, value)
     storage = scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AttentionUNetSegmentError, is_out_of_memory
+from .colors import ensureColors
 
 if TYPE_CHECKING:
     import slicer
@@ -91,4 +92,5 @@ def _logics(scene: slicer.vtkMRMLScene) -> SimpleNamespace:
         logic = logicClass()
         logic.SetMRMLScene(scene)
         setattr(modules, name, SimpleNamespace(name=name, logic=lambda logic=logic: logic))
+    ensureColors(scene)
     return modules

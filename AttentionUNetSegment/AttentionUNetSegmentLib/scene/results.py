@@ -20,6 +20,7 @@ from ..inference.clicks import Click
 from ..inference.progress import CancelToken, ProgressCallback
 from ..models import Label
 from . import segments
+from .colors import INFERNO, VIRIDIS
 from .editing import SegmentEditing, WriteOutcome, requireWritable
 from .headless import insideSlicer
 from .removal import removeNode
@@ -41,13 +42,12 @@ RESULT_ATTRIBUTE = "AttentionUNetSegment.Result"
 REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
 """Node attribute: the k, j, i ranges of a result volume outside of which it is zero."""
 
-# Built into Slicer and slicer-core alike; dark where low, so that the CT leads the eye.
-PROBABILITY_COLORS = "vtkMRMLPETProceduralColorNodePET-HotMetalBlue"
-ATTENTION_COLORS = "vtkMRMLPETProceduralColorNodePET-Heat"
+PROBABILITY_COLORS, ATTENTION_COLORS = VIRIDIS, INFERNO
 VOLUME_ROW, NO_VOLUME = "Volume", "0"
 """First row of the table, and what stands there where nothing was found."""
-LOWER_THRESHOLD = 0.1
-"""Lower values are shown transparent, so that the CT below stays readable."""
+LEAST_SHOWN = {PROBABILITY_COLORS: 0.1, ATTENTION_COLORS: 0.4}
+"""Lower values are shown transparent, so that the CT below stays readable. A coarse gate lets a
+quarter or so through everywhere in the region that was looked at, whose edges would be seen."""
 
 
 @dataclass(frozen=True)
@@ -357,14 +357,14 @@ def addVolumeDisplay(
     """How a volume from 0 to 1 is shown: in colours, clear where it is low.
 
     Args:
-        colors: ID of a colour node.
+        colors: a key of :data:`LEAST_SHOWN`.
     """
     display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
     display.SetAndObserveColorNodeID(colors)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0, 1)
     display.SetAutoThreshold(False)
-    display.SetThreshold(LOWER_THRESHOLD, 1)
+    display.SetThreshold(LEAST_SHOWN[colors], 1)
     display.SetApplyThreshold(True)
     return display
 

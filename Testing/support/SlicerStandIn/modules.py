@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import slicer
+from matplotlib import colormaps
 from PySide6.QtCore import Property, QObject, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QVBoxLayout, QWidget
@@ -25,7 +26,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from .widgets.base_widgets import qSlicerWidget
 
 LOGICS = {
-    "Colors": "vtkMRMLColorLogic",
+    "Colors": "vtkSlicerColorLogic",
     "Markups": "vtkSlicerMarkupsLogic",
     "Models": "vtkSlicerModelsLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
@@ -215,6 +216,25 @@ def addLogics(manager: qSlicerModuleManager, scene: Any) -> None:
         slicer.app.applicationLogic().SetModuleLogic(name, module._logic)
         module._logic.SetMRMLScene(scene)
         manager._add(module)
+    for table in ("Inferno", "Magma", "Plasma", "Viridis"):
+        colors = [colormaps[table.lower()](index) for index in range(256)]
+        _addColorFile(scene, table, colors)
+    # That of label maps: as many colours that differ from their neighbours, the first one clear.
+    labels = [colormaps["tab20"](index % 20) for index in range(256)]
+    _addColorFile(scene, "GenericColors", [(0.0, 0.0, 0.0, 0.0), *labels])
+
+
+def _addColorFile(scene: Any, name: str, colors: Sequence[tuple[float, ...]]) -> None:
+    """A colour table that Slicer's Colors module reads from a file of its own."""
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName(name)
+    node.SetSingletonTag(f"File{name}.txt")
+    node.SetSaveWithScene(False)
+    node.SetNumberOfColors(len(colors))
+    for index, color in enumerate(colors):
+        node.SetColor(index, str(index), *color)
+    scene.AddNode(node)
 
 
 OF_MODULES = re.compile(
