@@ -24,7 +24,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.region_of_interest import box_corners
+from AttentionUNetSegmentLib.inference.region_of_interest import parse_box
 from AttentionUNetSegmentLib.scene import PANCREAS
 from command_line import (
     DIRECTION,
@@ -439,7 +439,7 @@ def test_a_region_is_the_panels_region(scan: Path) -> None:
     from AttentionUNetSegmentLib.scene.tasks import roiCorners
 
     volume = read_volume(scan)
-    corners = box_corners("-150,0,-400,0,120,-200")
+    corners = parse_box("-150,0,-400,0,120,-200")
     with scene.headlessScene() as mrml:
         roi = mrml.AddNode(slicer.vtkMRMLMarkupsROINode())
         roi.SetCenter(-75, 60, -300)

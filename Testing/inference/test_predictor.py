@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
-from AttentionUNetSegmentLib.geometry.resampling import subgrid
 from AttentionUNetSegmentLib.geometry.volume import reordered
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
 from AttentionUNetSegmentLib.inference import refinement as look
@@ -166,7 +165,7 @@ def test_the_network_sees_the_clicks_where_they_were_placed() -> None:
     clicks = [Click(tuple(organ), True), Click(tuple(outside), False)]
     prediction = Predictor(model, "cpu").predict(volume, clicks)
     whole = prediction.probability_map.grid
-    grid = subgrid(whole, window_around(clicks[-1], whole))
+    grid = whole.subgrid(window_around(clicks[-1], whole))
     for channel, point in ((1, organ), (2, outside)):
         at = np.unravel_index(int(seen[-1][0, channel].argmax()), grid.shape)
         where = (grid.ijk_to_ras @ [*at[::-1], 1.0])[:3]

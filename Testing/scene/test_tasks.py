@@ -9,7 +9,6 @@ import pytest
 import scene_helpers as helpers
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
-from AttentionUNetSegmentLib.geometry.resampling import bounds_ras, grid_of, subgrid
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import predictor as predictor_module
 from AttentionUNetSegmentLib.inference import predictor_cache, region_of_interest
@@ -17,7 +16,7 @@ from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.prepared_volumes import prepare
 from AttentionUNetSegmentLib.inference.progress import CancelToken
-from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM, Box
+from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.statistics import mask_statistics
 from AttentionUNetSegmentLib.scene import tasks
@@ -129,15 +128,15 @@ class TestRegionOfInterest:
         refine = predictor.refine
 
         def noted(scan, grid, *arguments):
-            seen.append(bounds_ras(grid))
+            seen.append(grid.bounds)
             return refine(scan, grid, *arguments)
 
         monkeypatch.setattr(predictor, "refine", noted)
         region = (slice(8, 32), slice(28, 54), slice(33, 59))
         Session(predictor, volume, interest=region).predict()
-        low, high = bounds_ras(subgrid(grid_of(volume), region))
-        assert (seen[0][0] < low - 15).all()
-        assert (seen[0][1] > high + 15).all()
+        drawn = volume.grid.subgrid(region).bounds
+        assert (seen[0].low_ras < drawn.low_ras - 15).all()
+        assert (seen[0].high_ras > drawn.high_ras + 15).all()
 
 
 class TestCutOut:
@@ -149,7 +148,7 @@ class TestCutOut:
 
     def test_it_is_looked_at_directly_where_the_locator_finds_nothing(self):
         volume = bright_ball()
-        assert Box(*bounds_ras(grid_of(volume))).fits_in(LARGEST_BOX_MM)
+        assert volume.grid.bounds.fits_in(LARGEST_BOX_MM)
         assert Predictor(threshold_model(), device="cpu").predict(volume).found
 
     def test_a_whole_scan_is_not(self):

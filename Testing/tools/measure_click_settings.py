@@ -25,9 +25,9 @@ from AttentionUNetSegmentLib.app.segmenting import dice
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_case
 from AttentionUNetSegmentLib.evaluation.evaluate import click_on_largest_error
+from AttentionUNetSegmentLib.geometry.grid import Region
 from AttentionUNetSegmentLib.inference import Click, Predictor, click_update, session
 from AttentionUNetSegmentLib.inference.click_update import changed_by_click
-from AttentionUNetSegmentLib.inference.prediction import Region
 from AttentionUNetSegmentLib.inference.refinement import Look
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model

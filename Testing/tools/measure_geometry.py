@@ -89,7 +89,7 @@ def main() -> None:
 
 def other_regions(predictor: Predictor, volume: Volume) -> Iterator[tuple[str, Placed]]:
     """The result where the first look had given another box."""
-    from AttentionUNetSegmentLib.inference.regions import Box
+    from AttentionUNetSegmentLib.geometry.grid import Box
     from moved_scans import Placed
 
     box = predictor.locate(volume, [])

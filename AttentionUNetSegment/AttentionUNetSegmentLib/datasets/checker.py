@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import InputError, TrainingError
 from ..geometry.alignment import on_grid_of, voxel_order
+from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..inference.validation import check_ct
-from ..io.headers import Header, read_header
+from ..io.headers import read_header
 from .cases import CaseFiles, DataSet, read_pair
 from .layouts.pairs import has_fractions, values_in
 
@@ -133,12 +134,9 @@ def _check_headers(case: CaseFiles) -> Iterator[Finding]:
             )
 
 
-def _differences(image: Header, labels: Header) -> Iterator[str]:
+def _differences(image: Grid, labels: Grid) -> Iterator[str]:
     """How two grids differ, in words; nothing where every voxel of one is a voxel of the other."""
-    if (
-        voxel_order(image.shape_ijk, image.ijk_to_ras, labels.shape_ijk, labels.ijk_to_ras)
-        is not None
-    ):
+    if voxel_order(image, labels) is not None:
         return
     if image.shape_ijk != labels.shape_ijk:
         yield (

@@ -109,9 +109,7 @@ def half_the_view(case: LabelledCase, target: int) -> LabelledCase:
         begins[axis] = int(np.clip(round(middle - half / 2), 0, sizes[axis] - half))
         sizes[axis] = half
     k, j, i = (slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))
-    placed = np.eye(4)
-    placed[:3, 3] = begins[::-1]
-    matrix = case.ct.ijk_to_ras @ placed
+    matrix = case.ct.grid.subgrid((k, j, i)).ijk_to_ras
     return replace(
         case,
         ct=Volume(case.ct.array[k, j, i], matrix),

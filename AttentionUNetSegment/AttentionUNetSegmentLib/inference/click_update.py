@@ -8,9 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..geometry.resampling import Grid
+from ..geometry.grid import Grid, Region
 from .clicks import Click
-from .prediction import Region
 from .refinement import Look
 
 LARGEST_WINDOW = (64, 96, 112)
@@ -50,7 +49,7 @@ def window_around(
     """
     parts = []
     for centre, size, most, least in zip(
-        _index(click, grid), grid.shape, largest, margin, strict=True
+        grid.index_of(click.position_ras)[::-1], grid.shape, largest, margin, strict=True
     ):
         length = max(min(size, most) // 16 * 16, 16)
         start = centre - length / 2
@@ -72,7 +71,10 @@ def distances_mm(click: Click, grid: Grid, device: torch.device | str = "cpu") -
     """From each voxel of a grid along R, A, S to a click: (1, 1, k, j, i)."""
     squares = []
     for centre, step, size in zip(
-        _index(click, grid), reversed(grid.spacing_mm), grid.shape, strict=True
+        grid.index_of(click.position_ras)[::-1],
+        reversed(grid.spacing_mm),
+        grid.shape,
+        strict=True,
     ):
         along = (torch.arange(size, device=device) - float(centre)) * step
         squares.append(along * along)
@@ -132,10 +134,10 @@ def following(
     pulled = torch.zeros_like(logits)
     wanted = float(np.log(CERTAINTY / (1 - CERTAINTY)))
     for click in clicks:
-        at = tuple(round(index) for index in _index(click, grid))
-        if not all(0 <= index < size for index, size in zip(at, grid.shape, strict=True)):
+        voxel = grid.voxel_of(click.position_ras)
+        if voxel is None:
             continue
-        here = (0, 0, *at)
+        here = (0, 0, *voxel)
         sign = 1.0 if click.inside else -1.0
         lacking = wanted - sign * float(logits[here] + pulled[here])
         if lacking <= 0:
@@ -150,9 +152,3 @@ def following(
         pulled += sign * lacking * weight * pull
     # Where nothing pulls, the very same number stays.
     return torch.where(pulled == 0, probability, (logits + pulled).sigmoid())
-
-
-def _index(click: Click, grid: Grid) -> tuple[float, float, float]:
-    """k, j, i of a click, with fractions."""
-    i, j, k = (np.linalg.inv(grid.ijk_to_ras) @ (*click.position_ras, 1.0))[:3]
-    return float(k), float(j), float(i)

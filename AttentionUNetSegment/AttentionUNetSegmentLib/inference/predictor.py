@@ -18,20 +18,14 @@ import numpy as np
 import torch
 
 from ..errors import DeviceError, InputError
-from ..geometry.resampling import (
-    Grid,
-    aligned_grid,
-    bounds_ras,
-    grid_of,
-    sample_scan,
-    subgrid,
-)
+from ..geometry.grid import Box, Grid, Region, aligned_grid
+from ..geometry.resampling import sample_scan
 from ..geometry.volume import Volume
 from ..models import load_model
 from .click_maps import click_channels
 from .clicks import Click
 from .device import choose_device, computes_bfloat16
-from .prediction import THRESHOLD, Prediction, Region
+from .prediction import THRESHOLD, Prediction
 from .progress import CancelToken, ProgressCallback
 from .refinement import Look
 from .regions import (
@@ -39,7 +33,6 @@ from .regions import (
     LEAST_SIDE_MM,
     MARGIN_MM,
     SMALLEST_BOX_MM,
-    Box,
     box_of_clicks,
     kept_pieces,
     locate,
@@ -233,18 +226,16 @@ class Predictor:
         Args:
             interest: k, j, i box of the scan to look in.
         """
-        grid = grid_of(volume)
-        scan = Box(*bounds_ras(grid))
-        place = scan if interest is None else Box(*bounds_ras(subgrid(grid, interest)))
+        scan = volume.grid.bounds
+        place = scan if interest is None else volume.grid.subgrid(interest).bounds
         if "locator" not in self.card.stages:
             return place
         small = place.fits_in(LARGEST_BOX_MM)
         if small and interest is not None:
             return place.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan)
-        low, high = place.low_ras, place.high_ras
         stage = self.card.stages["locator"]
         click_channels_taken = int(stage.network["in_channels"]) - 1
-        grid = aligned_grid(low, high, stage.spacing_mm, MULTIPLE)
+        grid = aligned_grid(place, stage.spacing_mm, MULTIPLE)
         image = self.sample(volume, grid)
 
         def function(tile: torch.Tensor) -> list[torch.Tensor]:
@@ -271,9 +262,11 @@ class Predictor:
         box = box_of_clicks(clicks)
         if box is None or not self.slicewise or "locator" in self.card.stages:
             return box
-        low, high = bounds_ras(grid_of(volume))
-        low[2], high[2] = box.low_ras[2], box.high_ras[2]
-        return Box(low, high)
+        scan = volume.grid.bounds
+        return Box(
+            np.array([*scan.low_ras[:2], box.low_ras[2]]),
+            np.array([*scan.high_ras[:2], box.high_ras[2]]),
+        )
 
     def look_closely(
         self,
@@ -289,12 +282,12 @@ class Predictor:
         Args:
             interest: k, j, i box of the scan beyond which the organ is not followed.
         """
-        grid = grid_of(volume)
-        limits = Box(*bounds_ras(grid if interest is None else subgrid(grid, interest)))
+        whole = volume.grid
+        limits = (whole if interest is None else whole.subgrid(interest)).bounds
         for growth in range(MOST_GROWTHS + 1):
             with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {self.card.target}"):
                 spacing = self.card.stages["refiner"].spacing_mm
-                grid = aligned_grid(box.low_ras, box.high_ras, spacing, MULTIPLE, snap=True)
+                grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
                 scan = self.sample(volume, grid)
                 look = self.refine(scan, grid, clicks, warnings, steps.cancel)
                 kept, _ = kept_pieces(look.values > THRESHOLD, look.grid, clicks)
@@ -351,8 +344,7 @@ class Predictor:
 
 
 def check_extent(volume: Volume) -> None:
-    low, high = bounds_ras(grid_of(volume))
-    extent = float((high - low).max())
+    extent = float(volume.grid.bounds.extent_mm.max())
     if extent > MOST_EXTENT_MM:
         raise InputError(
             f"The scan would be {extent / 1000:.1f} m long, so its voxel spacing "
@@ -364,13 +356,13 @@ def check_extent(volume: Volume) -> None:
 def _widened(box: Box, kept: np.ndarray, grid: Grid, scan: Box) -> Box | None:
     """The box with those sides moved out that the organ touches; None where it touches none."""
     low, high = box.low_ras.copy(), box.high_ras.copy()
-    grid_low, grid_high = bounds_ras(grid)
+    seen = grid.bounds
     for axis, name in enumerate((2, 1, 0)):
         planes = np.atleast_1d(kept.any(axis=tuple(a for a in range(3) if a != name)))
-        if planes[:2].any() and grid_low[axis] > scan.low_ras[axis] + 1:
-            low[axis] = max(grid_low[axis] - GROWTH_MM, scan.low_ras[axis])
-        if planes[-2:].any() and grid_high[axis] < scan.high_ras[axis] - 1:
-            high[axis] = min(grid_high[axis] + GROWTH_MM, scan.high_ras[axis])
+        if planes[:2].any() and seen.low_ras[axis] > scan.low_ras[axis] + 1:
+            low[axis] = max(seen.low_ras[axis] - GROWTH_MM, scan.low_ras[axis])
+        if planes[-2:].any() and seen.high_ras[axis] < scan.high_ras[axis] - 1:
+            high[axis] = min(seen.high_ras[axis] + GROWTH_MM, scan.high_ras[axis])
     if (low == box.low_ras).all() and (high == box.high_ras).all():
         return None
     return Box(np.minimum(low, box.low_ras), np.maximum(high, box.high_ras))

@@ -18,9 +18,10 @@ from ..models import Usual
 from .validation import check_ct
 
 if TYPE_CHECKING:
+    from ..geometry.grid import Region
     from ..geometry.volume import Volume
     from ..models import ModelCard
-    from .prediction import Prediction, Region
+    from .prediction import Prediction
 
 PANCREAS_ML = (20.0, 250.0)
 PANCREAS = Usual(volume_ml=PANCREAS_ML, intensity_hu=(0.0, 160.0))

@@ -10,17 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..geometry.resampling import (
-    SLAB_VOXELS,
-    Grid,
-    bounds_ras,
-    grid_of,
-    index_box,
-    resample,
-    subgrid,
-)
+from ..geometry.grid import Grid, GridImage, Region
+from ..geometry.resampling import SLAB_VOXELS, resample
 from ..geometry.volume import Volume
-from .prediction import THRESHOLD, FeatureMap, Region
+from .prediction import THRESHOLD
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,16 +27,16 @@ class Look:
     """
 
     grid: Grid
-    probability: FeatureMap
-    attention: tuple[FeatureMap, ...]
+    probability: GridImage
+    attention: tuple[GridImage, ...]
 
     @classmethod
     def of(cls, grid: Grid, probability: torch.Tensor, alphas: Sequence[torch.Tensor]) -> Look:
         """From the maps (1, 1, k, j, i) of one pass over ``grid``."""
         attention = tuple(
-            FeatureMap(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
+            GridImage(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
         )
-        return cls(grid, FeatureMap(probability, grid), attention)
+        return cls(grid, GridImage(probability, grid), attention)
 
     @property
     def values(self) -> np.ndarray:
@@ -60,7 +53,7 @@ class Look:
 
     def with_probability(self, values: torch.Tensor) -> Look:
         """This look with another probability."""
-        return replace(self, probability=FeatureMap(values, self.grid))
+        return replace(self, probability=GridImage(values, self.grid))
 
     def reaching(self, box: Region, multiple: int) -> tuple[Look, Region]:
         """This look on a grid that holds a box of indices, which may lie beyond its own.
@@ -92,7 +85,7 @@ class Look:
             return F.pad(values, [n // factor for n in padding])
 
         wide = Look.of(
-            subgrid(self.grid, (whole[0], whole[1], whole[2])),
+            self.grid.subgrid((whole[0], whole[1], whole[2])),
             padded(self.probability.values),
             [padded(alpha.values) for alpha in self.attention],
         )
@@ -107,7 +100,7 @@ class Look:
             return values[:, :, k, j, i]
 
         return Look.of(
-            subgrid(self.grid, box),
+            self.grid.subgrid(box),
             cut(self.probability.values),
             [cut(alpha.values) for alpha in self.attention],
         )
@@ -144,7 +137,7 @@ class Look:
 
 def region_on_scan(volume: Volume, look: Look) -> Region:
     """The k, j, i box of the scan that a look covers."""
-    return index_box(grid_of(volume), *bounds_ras(look.grid))
+    return volume.grid.region_of(look.grid.corners_ras)
 
 
 def mask_on_scan(volume: Volume, look: Look, kept: np.ndarray, region: Region) -> np.ndarray:
@@ -162,12 +155,12 @@ def mask_on_scan(volume: Volume, look: Look, kept: np.ndarray, region: Region) -
     filled = (pieces & (probability <= THRESHOLD)).float()
     # A voxel wider, so that the coarser grid's steps do not cut the outline.
     pieces = F.max_pool3d(pieces.float(), 3, 1, 1)
-    target = subgrid(grid_of(volume), region)
+    target = volume.grid.subgrid(region)
     mask = np.empty(target.shape, np.uint8)
     slices = max(1, SLAB_VOXELS // max(1, target.shape[1] * target.shape[2]))
     for start in range(0, target.shape[0], slices):
         slab = slice(start, min(start + slices, target.shape[0]))
-        part = subgrid(target, (slab, slice(0, target.shape[1]), slice(0, target.shape[2])))
+        part = target.subgrid((slab, slice(0, target.shape[1]), slice(0, target.shape[2])))
         foreground = (
             (resample(probability, look.grid, part) > THRESHOLD)
             & (resample(pieces, look.grid, part, "nearest") > 0.5)

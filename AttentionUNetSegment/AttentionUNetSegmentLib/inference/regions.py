@@ -7,15 +7,11 @@ Connected components come from SimpleITK; the maps are small (6 mm voxels, or a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..geometry.grid import Box, Grid
 from .clicks import Click
-
-if TYPE_CHECKING:
-    from ..geometry.resampling import Grid
 
 LOCATOR_THRESHOLD = 0.3
 """Probability at which the locator's coarse voxels count: low, since it only has to be near."""
@@ -36,51 +32,6 @@ CLICK_REACH_MM = (70.0, 50.0, 50.0)
 """Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
 KEPT_SHARE = 0.1
 """Pieces of the result smaller than this share of the largest are dropped."""
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """A box in RAS, mm."""
-
-    low_ras: np.ndarray
-    high_ras: np.ndarray
-
-    def union(self, other: Box) -> Box:
-        return Box(
-            np.minimum(self.low_ras, other.low_ras), np.maximum(self.high_ras, other.high_ras)
-        )
-
-    def grown(self, margin_mm: Sequence[float]) -> Box:
-        margin = np.asarray(margin_mm)
-        return Box(self.low_ras - margin, self.high_ras + margin)
-
-    def at_least(self, extent_mm: Sequence[float]) -> Box:
-        """Widened about its middle to an extent."""
-        middle = (self.low_ras + self.high_ras) / 2
-        half = np.maximum(self.high_ras - self.low_ras, np.asarray(extent_mm)) / 2
-        return Box(middle - half, middle + half)
-
-    def at_most(self, extent_mm: Sequence[float], around: np.ndarray) -> Box:
-        """Cut to an extent around a point, within the box as far as possible."""
-        extent = np.minimum(self.high_ras - self.low_ras, np.asarray(extent_mm))
-        low = np.clip(around - extent / 2, self.low_ras, self.high_ras - extent)
-        return Box(low, low + extent)
-
-    @property
-    def extent_mm(self) -> np.ndarray:
-        """Lengths along R, A and S."""
-        return self.high_ras - self.low_ras
-
-    def fits_in(self, extent_mm: Sequence[float]) -> bool:
-        """Whether it is nowhere longer than an extent."""
-        return bool((self.extent_mm <= np.asarray(extent_mm)).all())
-
-    def within(self, other: Box) -> Box:
-        """The part inside another box; a point on its border if they do not meet."""
-        return Box(
-            np.clip(self.low_ras, other.low_ras, other.high_ras),
-            np.clip(self.high_ras, other.low_ras, other.high_ras),
-        )
 
 
 def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
@@ -132,7 +83,7 @@ def centre_of_mass(weights: np.ndarray, grid: Grid) -> np.ndarray:
         / total
         for axis, size in enumerate(weights.shape)
     ]
-    return (grid.ijk_to_ras @ np.array([*reversed(index), 1.0]))[:3]
+    return grid.position_of(index[::-1])
 
 
 def box_of_clicks(clicks: Sequence[Click]) -> Box | None:
@@ -140,7 +91,7 @@ def box_of_clicks(clicks: Sequence[Click]) -> Box | None:
     points = np.array([click.position_ras for click in clicks if click.inside])
     if len(points) == 0:
         return None
-    return Box(points.min(axis=0), points.max(axis=0)).grown(CLICK_REACH_MM)
+    return Box.around(points).grown(CLICK_REACH_MM)
 
 
 def kept_pieces(
@@ -162,12 +113,10 @@ def kept_pieces(
         return foreground, 0
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     keep = {index + 1 for index in np.flatnonzero(sizes >= KEPT_SHARE * sizes.max())}
-    ras_to_ijk = np.linalg.inv(grid.ijk_to_ras)
     for click in clicks:
-        if click.inside:
-            i, j, k = np.round((ras_to_ijk @ np.array([*click.position_ras, 1.0]))[:3]).astype(int)
-            if all(0 <= at < size for at, size in zip((k, j, i), labels.shape, strict=True)):
-                keep.add(int(labels[k, j, i]))
+        voxel = grid.voxel_of(click.position_ras)
+        if click.inside and voxel is not None:
+            keep.add(int(labels[voxel]))
     kept = np.isin(labels, sorted(keep - {0}))
     filled = sitk.BinaryFillhole(
         sitk.GetImageFromArray(kept.astype(np.uint8)), fullyConnected=False

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..geometry.resampling import Grid, bounds_ras, grid_of, index_box, subgrid
+from ..geometry.grid import Box, Grid, Region
 from ..geometry.volume import Volume
 from ..networks import focus_ratio
 from .click_update import (
@@ -37,12 +37,12 @@ from .click_update import (
 )
 from .clicks import Click, satisfy_clicks
 from .device import describe_device, is_lost_device, is_out_of_memory
-from .prediction import THRESHOLD, Prediction, Region
+from .prediction import THRESHOLD, Prediction
 from .predictor import Predictor, Steps, check_extent
 from .progress import CancelToken, ProgressCallback, ignore_progress
 from .quality import result_doubts, scan_doubts
 from .refinement import Look, mask_on_scan, region_on_scan
-from .regions import Box, connected_components, kept_pieces
+from .regions import connected_components, kept_pieces
 from .validation import check_clicks
 
 KEPT_STATES = 32
@@ -329,7 +329,7 @@ class Session:
         with steps.step("refine", 0.3, "Segmenting around the click"):
             window_in_old = self._window(click, state.look.grid)
             before, window = state.look.reaching(window_in_old, COARSEST)
-            grid = subgrid(before.grid, window)
+            grid = before.grid.subgrid(window)
             scan = self._sampled(grid)
             if self.predictor.takes_clicks or before is not state.look:
                 seen = self.predictor.refine(scan, grid, clicks, warnings, steps.cancel)
@@ -374,9 +374,9 @@ class Session:
         """Where the organ is, by the network, in the user's box: bool (k, j, i) on its grid."""
         foreground = look.values > THRESHOLD
         if self._interest is not None:
-            box = bounds_ras(subgrid(grid_of(self.volume), self._interest))
+            box = self.volume.grid.subgrid(self._interest).bounds
             outside = np.ones(foreground.shape, bool)
-            outside[index_box(look.grid, *box)] = False
+            outside[look.grid.region_of(box.corners_ras)] = False
             foreground &= ~outside
         return foreground
 
@@ -384,8 +384,7 @@ class Session:
         """The pieces that stay: decided anew near the last click, as before elsewhere."""
         assert state.look is not None
         kept, _ = kept_pieces(self._foreground(look), look.grid, clicks)
-        low, _ = bounds_ras(look.grid)
-        old_low, _ = bounds_ras(state.look.grid)
+        low, old_low = look.grid.bounds.low_ras, state.look.grid.bounds.low_ras
         shift = np.round((old_low - low) / look.grid.spacing_mm).astype(int)[::-1]
         before = np.zeros(look.grid.shape, bool)
         before[
@@ -394,7 +393,7 @@ class Session:
                 for start, size in zip(shift, state.look.grid.shape, strict=True)
             )
         ] = state.kept
-        near = index_box(look.grid, *_box_around(clicks[-1]))
+        near = look.grid.region_of(_box_around(clicks[-1]).corners_ras)
         furthest = np.logical_or if clicks[-1].inside else np.logical_and
         before[near] = furthest(before[near], kept[near])
         _, pieces = connected_components(before)
@@ -402,8 +401,7 @@ class Session:
 
     def _near(self, click: Click, region: Region) -> Region:
         """The part of a region of the scan that a click can change."""
-        low, high = _box_around(click)
-        box = index_box(grid_of(self.volume), low, high)
+        box = self.volume.grid.region_of(_box_around(click).corners_ras)
         k, j, i = (
             slice(part.start + outer.start, part.stop + outer.start)
             for part, outer in zip(_overlap(box, region), region, strict=True)
@@ -418,7 +416,7 @@ class Session:
             outside = np.ones(mask.shape, bool)
             outside[_overlap(self._interest, region)] = False
             mask[outside] = 0
-        return satisfy_clicks(mask, subgrid(grid_of(self.volume), region).ijk_to_ras, clicks)
+        return satisfy_clicks(mask, self.volume.grid.subgrid(region), clicks)
 
     # Results
 
@@ -464,10 +462,10 @@ def _without(clicks: tuple[Click, ...], index: int) -> tuple[Click, ...]:
     return clicks[:index] + clicks[index + 1 :]
 
 
-def _box_around(click: Click) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest R, A, S that a click can change."""
+def _box_around(click: Click) -> Box:
+    """What a click can change."""
     position = np.asarray(click.position_ras)
-    return position - REACH_MM, position + REACH_MM
+    return Box(position, position).grown(REACH_MM)
 
 
 def _within(inner: Region, outer: Region) -> Region:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..geometry.grid import has_right_angles
 from ..geometry.volume import Volume
 
 FINEST_MM = 1.0
@@ -70,12 +71,6 @@ def mask_statistics(volume: Volume, mask: np.ndarray) -> MaskStatistics:
         extent_mm=extent_mm(inside, volume.ijk_to_ras),
         length_mm=length_mm,
     )
-
-
-def has_right_angles(ijk_to_ras: np.ndarray) -> bool:
-    """Whether the axes of a grid are at right angles, as label maps and most measures want it."""
-    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-3))
 
 
 def extent_mm(inside: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[float, float, float]:

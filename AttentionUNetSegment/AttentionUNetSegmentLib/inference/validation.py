@@ -82,14 +82,14 @@ def check_clicks(volume: Volume, clicks: Iterable[Click]) -> None:
             raise InputError(
                 f"A click's position must be three finite numbers, not {click.position_ras}."
             )
-        index = (volume.ras_to_ijk @ [*position, 1.0])[:3]
+        index = volume.grid.index_of(position)
         # A voxel reaches half a step around its centre; the rounding of a click on the very edge
         # is not the user's fault.
         if (index < -0.5 - 1e-6).any() or (index > shape - 0.5 + 1e-6).any():
-            low, high = _bounds_ras(volume)
+            bounds = volume.grid.bounds
             raise InputError(
                 f"The click at {_point(position)} (R, A, S in mm) lies outside the scan, which "
-                f"reaches from {_point(low)} to {_point(high)}."
+                f"reaches from {_point(bounds.low_ras)} to {_point(bounds.high_ras)}."
             )
 
 
@@ -204,13 +204,6 @@ def _check_hounsfield(array: np.ndarray) -> None:
 
 def _share(where: np.ndarray) -> float:
     return float(where.mean()) if where.size else 0.0
-
-
-def _bounds_ras(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    ends = [(-0.5, n - 0.5) for n in volume.shape_ijk]
-    corners = np.array([(i, j, k, 1.0) for i in ends[0] for j in ends[1] for k in ends[2]])
-    positions = (corners @ volume.ijk_to_ras.T)[:, :3]
-    return positions.min(axis=0), positions.max(axis=0)
 
 
 def _point(position: np.ndarray) -> str:

@@ -21,13 +21,12 @@ from ..errors import InputError
 from ..geometry.volume import Volume
 from ..paths import PlainPaths, printable
 from .captured_stderr import captured_stderr
-from .dicom_frames import unit_axes
+from .dicom_frames import read_frames, unit_axes
 from .dicom_lengths import FileLayout, file_layout
+from .formats import WarningCallback, check_room, describe_failure, is_dicom
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
-
-    from .reading import WarningCallback
 
 _MOST_FILES = 20_000
 _FEW_SLICES = 8  # at most as many, beside a series of four times as many: a scout, not the scan
@@ -347,8 +346,6 @@ def _headers(paths: Iterable[str]) -> tuple[list[_Image], list[_Unreadable]]:
     not look like DICOM are passed over."""
     import SimpleITK as sitk
 
-    from .reading import is_dicom
-
     images: list[_Image] = []
     unreadable: list[_Unreadable] = []
     with captured_stderr():
@@ -666,15 +663,13 @@ def _read(series: _Series, name: str, on_warning: WarningCallback) -> Volume:
         InputError: a slice is missing, at a place with another or off the row; or cannot be
             decoded.
     """
-    from .reading import volume_from_image, volume_from_lps
-
     if series.first.frames > 1:
         return _read_frames(series.first, name, on_warning)
     ijk_to_lps = _place(series, name, on_warning)
-    volume = volume_from_image(_decode(series, name), name)
+    volume = Volume.from_sitk(_decode(series, name), name)
     # ITK stacks images of a single row along j.
     columns, rows = series.first.size[:2]
-    return volume_from_lps(volume.array.reshape(series.slices, rows, columns), ijk_to_lps)
+    return Volume.from_lps(volume.array.reshape(series.slices, rows, columns), ijk_to_lps)
 
 
 def _read_frames(image: _Image, name: str, on_warning: WarningCallback) -> Volume:
@@ -684,9 +679,6 @@ def _read_frames(image: _Image, name: str, on_warning: WarningCallback) -> Volum
     Raises:
         InputError: as :func:`_read`.
     """
-    from .dicom_frames import read_frames
-    from .reading import volume_from_image, volume_from_lps
-
     frames = [
         replace(
             image,
@@ -701,9 +693,9 @@ def _read_frames(image: _Image, name: str, on_warning: WarningCallback) -> Volum
         raise InputError(f"The frames of '{name}' are not parallel slices of one spacing.")
     order = np.argsort(_heights(frames), kind="stable")
     ijk_to_lps = _place(_Series(tuple(frames[index] for index in order)), name, on_warning)
-    volume = volume_from_image(_decode(_Series((image,)), name), name)
+    volume = Volume.from_sitk(_decode(_Series((image,)), name), name)
     columns, rows = image.size[:2]
-    return volume_from_lps(volume.array.reshape(-1, rows, columns)[order], ijk_to_lps)
+    return Volume.from_lps(volume.array.reshape(-1, rows, columns)[order], ijk_to_lps)
 
 
 def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarray:
@@ -766,8 +758,6 @@ def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarra
 
 def _decode(series: _Series, name: str) -> sitk.Image:
     import SimpleITK as sitk
-
-    from .reading import check_room, describe_failure
 
     columns, rows = series.first.size[:2]
     check_room((columns, rows, series.slices), [Path(one.path) for one in series.images], name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import itertools
 import logging
 import math
 import struct
@@ -23,12 +22,13 @@ import nibabel  # noqa: F401  this module is of no use without it, and is import
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import box_corners, transform_points
+from ..geometry.itk import check_kind
 from ..geometry.volume import Volume
+from .formats import WarningCallback
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
-
-    from .reading import WarningCallback
 
 _GZIP_START = b"\x1f\x8b"
 _MOST_DEFLATED = 1040  # deflate shrinks nothing by more than 1032
@@ -114,8 +114,6 @@ def read_nifti_header(path: Path, name: str) -> NiftiHeader:
 
 def _described(start: bytes, name: str) -> NiftiHeader:
     from nibabel.spatialimages import HeaderDataError
-
-    from .reading import check_kind
 
     unreadable = InputError(
         f"'{name}' cannot be read as NIfTI: it is damaged, cut short or of another format."
@@ -268,9 +266,8 @@ def _contradictions(
     if not _is_place(qform):
         yield f"The qform in the header of '{name}' is no valid place, unlike {used}."
         return
-    ends = [(0, length - 1) for length in shape]
-    corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
-    apart_mm = np.linalg.norm((corners @ (qform - sform).T)[:, :3], axis=1).max()
+    corners = box_corners((0, 0, 0), np.array(shape) - 1)
+    apart_mm = np.linalg.norm(transform_points(qform - sform, corners), axis=1).max()
     # The rotation by 180 degrees that ITK writes for every axial scan is the least exact of all.
     b, c, d = (float(header[f"quatern_{part}"]) for part in "bcd")
     a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import box_corners, transform_points
 from ..inference import region_of_interest
 from ..inference.clicks import Click
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
@@ -25,13 +26,14 @@ from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .removal import removeNode
 from .results import SceneResult, writePrediction
-from .volumes import clicksInPlace, pointsInPlace, volumeFromNode
+from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
 
+    from ..geometry.grid import Region
     from ..geometry.volume import Volume
-    from ..inference.prediction import Prediction, Region
+    from ..inference.prediction import Prediction
     from .editing import SegmentEditing
 
 AUTOMATIC_TAG = "AttentionUNetSegment.Automatic"
@@ -270,9 +272,6 @@ def roiCorners(roiNode: slicer.vtkMRMLMarkupsROINode) -> np.ndarray:
             f"The region of interest '{roiNode.GetName()}' has no size yet; place it in a slice "
             "view, or choose none."
         )
-    matrix = roiNode.GetObjectToWorldMatrix()
-    corners = []
-    for signs in np.ndindex(2, 2, 2):
-        point = [(sign - 0.5) * length for sign, length in zip(signs, size, strict=True)]
-        corners.append(matrix.MultiplyPoint([*point, 1.0])[:3])
-    return np.array(corners)
+    half = np.array(size) / 2
+    toWorld = fromVtkMatrix(roiNode.GetObjectToWorldMatrix())
+    return transform_points(toWorld, box_corners(-half, half))

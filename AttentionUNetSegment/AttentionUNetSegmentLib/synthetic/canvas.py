@@ -8,10 +8,10 @@ coordinates are where they would lie in an undeformed patient. Arrays are in z, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
+from ..geometry.grid import box_corners
 from .fields import SmoothField, smooth_curve
 
 Point = tuple[float, float, float]
@@ -64,8 +64,7 @@ class Deformation:
 
     def world_box(self, low: Point, high: Point) -> tuple[np.ndarray, np.ndarray]:
         """A world box that surely holds an atlas box."""
-        corners = np.array(list(product(*zip(low, high, strict=True))))
-        world = corners @ self.inverse.T
+        world = box_corners(low, high) @ self.inverse.T
         margin = 3.2 * np.array(self._bend_mm) + 2 * EDGE_MM
         return world.min(0) - margin, world.max(0) + margin
 

@@ -124,7 +124,7 @@ def segment(
     """
     from ...errors import InputError, OutputError
     from ...inference.clicks import Click
-    from ...inference.region_of_interest import box_corners
+    from ...inference.region_of_interest import parse_box
     from ...io.zipped import unzipped
     from ..segmenting import (
         Job,
@@ -154,7 +154,7 @@ def segment(
     elif not parts and not formats:
         raise InputError("With these options nothing would be written but the report; use '-o -'.")
     clicks = [Click.parse(text) for text in click or []]
-    box = None if region is None else box_corners(region)
+    box = None if region is None else parse_box(region)
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress(quiet, verbose))
         place = stack.enter_context(unzipped(scan.expanduser()))
