@@ -10,8 +10,7 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
 from AttentionUNetSegmentLib.geometry.volume import reordered
-from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
-from AttentionUNetSegmentLib.inference import refinement as look
+from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume, refinement
 from AttentionUNetSegmentLib.inference.click_update import window_around
 from geometry import centre_ras, placed, rotation
 from hypothesis import given, settings
@@ -44,7 +43,7 @@ def test_memory_slabs_do_not_show_in_the_mask(
 ) -> None:
     volume, _ = axial_scan()
     whole = predictor.predict(volume).mask
-    monkeypatch.setattr(look, "SLAB_VOXELS", 5000)  # a slice or two
+    monkeypatch.setattr(refinement, "SLAB_VOXELS", 5000)  # a slice or two
     np.testing.assert_array_equal(predictor.predict(volume).mask, whole)
 
 

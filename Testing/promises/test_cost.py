@@ -15,8 +15,7 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.geometry import resampling
 from AttentionUNetSegmentLib.geometry.grid import Grid, Region, aligned_grid
-from AttentionUNetSegmentLib.inference import Predictor, Volume
-from AttentionUNetSegmentLib.inference import refinement as look
+from AttentionUNetSegmentLib.inference import Predictor, Volume, refinement
 from AttentionUNetSegmentLib.inference.click_update import LARGEST_WINDOW
 from AttentionUNetSegmentLib.inference.session import Session
 from geometry import placed
@@ -78,7 +77,7 @@ def cost(monkeypatch: pytest.MonkeyPatch) -> Cost:
         return resample
 
     # Of a network's answer to the scan's grid, and of the scan to a network's grid.
-    monkeypatch.setattr(look, "resample", counting(counted.resampled))
+    monkeypatch.setattr(refinement, "resample", counting(counted.resampled))
     monkeypatch.setattr(resampling, "resample", counting(counted.sampled))
     return counted
 

@@ -10,8 +10,11 @@ import scene_helpers as helpers
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from AttentionUNetSegmentLib.inference import predictor as predictor_module
-from AttentionUNetSegmentLib.inference import predictor_cache, region_of_interest
+from AttentionUNetSegmentLib.inference import (
+    coarse_to_fine,
+    predictor_cache,
+    region_of_interest,
+)
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.prepared_volumes import prepare
@@ -125,13 +128,13 @@ class TestRegionOfInterest:
         volume = bright_ball(radius=12)
         predictor = Predictor(threshold_model(), device="cpu")
         seen = []
-        refine = predictor.refine
+        refine = predictor.run_refiner
 
         def noted(scan, grid, *arguments):
             seen.append(grid.bounds)
             return refine(scan, grid, *arguments)
 
-        monkeypatch.setattr(predictor, "refine", noted)
+        monkeypatch.setattr(predictor, "run_refiner", noted)
         region = (slice(8, 32), slice(28, 54), slice(33, 59))
         Session(predictor, volume, interest=region).predict()
         drawn = volume.grid.subgrid(region).bounds
@@ -144,7 +147,7 @@ class TestCutOut:
 
     @pytest.fixture(autouse=True)
     def nothing_located(self, monkeypatch):
-        monkeypatch.setattr(predictor_module, "locate", lambda *_: None)
+        monkeypatch.setattr(coarse_to_fine, "box_of_organ", lambda *_: None)
 
     def test_it_is_looked_at_directly_where_the_locator_finds_nothing(self):
         volume = bright_ball()

@@ -13,7 +13,7 @@ import torch
 from ..geometry.grid import Grid, aligned_grid
 from ..geometry.resampling import resample, sample_scan
 from ..geometry.volume import Volume
-from ..inference.predictor import DEFAULT_TILE_VOXELS
+from ..inference.engine import DEFAULT_TILE_VOXELS
 from ..inference.tiling import run_within_memory
 from ..networks import SegmentationNetwork, resample_attention
 

@@ -36,6 +36,32 @@ def box_corners(
     return np.array(list(itertools.product(*zip(low, high, strict=True))), dtype=np.float64)
 
 
+def bounding_region(array: np.ndarray) -> Region | None:
+    """The smallest region that holds all that is not zero in (k, j, i); None where all is."""
+    region: list[slice] = []
+    for axis in range(3):
+        # The first reduction leaves a fraction of the voxels for the next ones.
+        others = tuple(other for other in range(3) if other != axis)
+        filled = np.flatnonzero(array.any(axis=others))
+        if not filled.size:
+            return None
+        region.append(slice(int(filled[0]), int(filled[-1]) + 1))
+        array = array[(slice(None),) * axis + (region[-1],)]
+    return region[0], region[1], region[2]
+
+
+def overlap_in(region: Region, outer: Region) -> Region:
+    """The part of a region that lies in another one, in the other one's indices; may be empty."""
+    k, j, i = (
+        slice(
+            min(max(a.start, b.start), b.stop) - b.start,
+            max(min(a.stop, b.stop), b.start) - b.start,
+        )
+        for a, b in zip(region, outer, strict=True)
+    )
+    return k, j, i
+
+
 def has_right_angles(ijk_to_ras: np.ndarray) -> bool:
     """Whether the axes of a grid are at right angles, as label maps and most measures want it."""
     axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)

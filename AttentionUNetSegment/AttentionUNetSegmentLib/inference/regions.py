@@ -1,5 +1,5 @@
-"""From the locator's probability to the box that the refiner looks at, and from the refiner's to
-the pieces that are kept.
+"""From the locator's probability to the box that the refiner is run on, and from the refiner's to
+the components that are kept.
 
 Connected components come from SimpleITK; the maps are small (6 mm voxels, or a region's).
 """
@@ -20,22 +20,22 @@ SMALLEST_ORGAN_ML = 12.0
 sees 44 mL and more where the pancreas is in view, and mostly below 12 mL where a scan ends 15 mm
 short of it."""
 COMPANION_SHARE = 0.2
-"""A second piece that has at least this share of the largest one's evidence is looked at too."""
+"""Another component with at least this share of the largest one's evidence belongs to it too."""
 MARGIN_MM = (24.0, 22.0, 24.0)
 """Room around the locator's box along R, A, S: its own error, and context for the refiner."""
 SMALLEST_BOX_MM = (160.0, 128.0, 120.0)
 LARGEST_BOX_MM = (280.0, 220.0, 260.0)
-"""The most that the refiner looks at; a scan that is no larger was cut out of one."""
+"""The most that the refiner is run on; a scan that is no larger was cut out of one."""
 LEAST_SIDE_MM = 40.0
 """What is smaller along any axis cannot hold a pancreas and what surrounds it."""
 CLICK_REACH_MM = (70.0, 50.0, 50.0)
 """Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
-KEPT_SHARE = 0.1
-"""Pieces of the result smaller than this share of the largest are dropped."""
+SMALLEST_SHARE = 0.1
+"""Components of the result smaller than this share of the largest are dropped."""
 
 
 def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
-    """Label the pieces of a boolean (k, j, i) array, 1 the largest; touching corners connect."""
+    """Label the components of a boolean (k, j, i) array, 1 the largest; corners connect."""
     import SimpleITK as sitk
 
     labelled = sitk.ConnectedComponent(sitk.GetImageFromArray(region.astype(np.uint8)), True)
@@ -44,7 +44,7 @@ def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, int(labels.max(initial=0))
 
 
-def locate(probability: np.ndarray, grid: Grid) -> Box | None:
+def box_of_organ(probability: np.ndarray, grid: Grid) -> Box | None:
     """Where the organ is, or None where there is none.
 
     Args:
@@ -59,13 +59,13 @@ def locate(probability: np.ndarray, grid: Grid) -> Box | None:
     if evidence[best] * voxel_ml < SMALLEST_ORGAN_ML:
         return None
     keep = np.flatnonzero(evidence >= COMPANION_SHARE * evidence[best]) + 1
-    box = box_around(np.isin(labels, keep), grid)
+    box = box_of_voxels(np.isin(labels, keep), grid)
     weights = probability * (labels == best + 1)
     middle = centre_of_mass(weights, grid)
     return box.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).at_most(LARGEST_BOX_MM, around=middle)
 
 
-def box_around(region: np.ndarray, grid: Grid) -> Box:
+def box_of_voxels(region: np.ndarray, grid: Grid) -> Box:
     """The box of a region's voxels on a grid along R, A, S."""
     indices = np.argwhere(region)[:, ::-1]
     origin, spacing = grid.ijk_to_ras[:3, 3], np.asarray(grid.spacing_mm)
@@ -86,7 +86,7 @@ def centre_of_mass(weights: np.ndarray, grid: Grid) -> np.ndarray:
     return grid.position_of(index[::-1])
 
 
-def box_of_clicks(clicks: Sequence[Click]) -> Box | None:
+def box_around_clicks(clicks: Sequence[Click]) -> Box | None:
     """The surroundings of the clicks inside; None without any."""
     points = np.array([click.position_ras for click in clicks if click.inside])
     if len(points) == 0:
@@ -94,17 +94,17 @@ def box_of_clicks(clicks: Sequence[Click]) -> Box | None:
     return Box.around(points).grown(CLICK_REACH_MM)
 
 
-def kept_pieces(
+def select_components(
     foreground: np.ndarray, grid: Grid, clicks: Sequence[Click]
 ) -> tuple[np.ndarray, int]:
-    """Drop specks, fill holes.
+    """Drop small connected components, fill holes.
 
     Args:
         foreground: boolean (k, j, i) on a grid along R, A, S.
-        clicks: a piece that holds a click inside is kept, however small.
+        clicks: a component that holds a click inside is kept, however small.
 
     Returns:
-        The region that stays, and the number of its pieces.
+        The region that stays, and the number of its components.
     """
     import SimpleITK as sitk
 
@@ -112,7 +112,7 @@ def kept_pieces(
     if count == 0:
         return foreground, 0
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    keep = {index + 1 for index in np.flatnonzero(sizes >= KEPT_SHARE * sizes.max())}
+    keep = {index + 1 for index in np.flatnonzero(sizes >= SMALLEST_SHARE * sizes.max())}
     for click in clicks:
         voxel = grid.voxel_of(click.position_ras)
         if click.inside and voxel is not None:

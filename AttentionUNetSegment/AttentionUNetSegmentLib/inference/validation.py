@@ -32,10 +32,11 @@ _SAMPLES_AN_AXIS = 64
 _FINE_MM = 0.2
 _THIN_STACK_MM = 60.0
 _NO_ORGAN_MM = 10.0
-_LONGER_THAN_A_PERSON_MM = 2500.0
+LONGEST_MM = 2500.0
+"""No scan is longer: nobody is, and no scanner's table goes as far."""
 # Of an adult's trunk from right to left, from front to back and along: whoever is outside of it has
 # seldom been scanned with a spacing of exactly 1 mm from exactly 0.
-_BODY_MM = ((250.0, 450.0), (150.0, 330.0), (150.0, _LONGER_THAN_A_PERSON_MM))
+_BODY_MM = ((250.0, 450.0), (150.0, 330.0), (150.0, LONGEST_MM))
 _AIR = -500
 _BODY_SHARE = 0.05  # of a plane of voxels
 
@@ -52,7 +53,8 @@ def check_ct(volume: Volume) -> list[str]:
 
     Raises:
         InputError: voxels that are no real numbers, or not finite; fewer than two along an axis;
-            all of one value; not in Hounsfield units; a scan smaller than any organ.
+            all of one value; not in Hounsfield units; a scan smaller than any organ or longer
+            than any person.
     """
     array = volume.array
     if array.dtype.kind not in "iuf":
@@ -103,12 +105,12 @@ def _check_extent(volume: Volume) -> list[str]:
             f"The scan measures only {extent_text} mm, less than any organ; its voxel spacing "
             f"({spacing_text} mm) is probably wrong."
         )
-    warnings = []
-    if extent.max() > _LONGER_THAN_A_PERSON_MM:
-        warnings.append(
-            f"The scan measures {extent_text} mm, more than a person; its voxel spacing "
-            f"({spacing_text} mm) may be wrong."
+    if extent.max() > LONGEST_MM:
+        raise InputError(
+            f"The scan measures {extent_text} mm, more than any person, so its voxel spacing "
+            f"({spacing_text} mm) is wrong; correct it and try again."
         )
+    warnings = []
     if extent.min() < _THIN_STACK_MM:
         warnings.append(
             f"The scan measures only {extent_text} mm; the network was trained on whole abdomens, "

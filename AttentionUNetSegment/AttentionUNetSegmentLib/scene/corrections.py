@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import bounding_region
 from ..inference.clicks import Click
 from . import segments
 from .labelmaps import VoxelBox, Voxels, segmentVoxels, shifted
@@ -99,7 +100,7 @@ class State:
         cls, seen: np.ndarray, user: np.ndarray, box: VoxelBox, clicks: tuple[Click, ...] = ()
     ) -> State:
         """A state on a box, cut to what is not zero."""
-        region = segments.filledRegion(seen | user)
+        region = bounding_region(seen | user)
         if region is None:
             nothing = np.zeros((0, 0, 0), bool)
             return cls(nothing, nothing, box.grid, clicks)
@@ -126,7 +127,7 @@ class State:
 
     def seenVoxels(self) -> Voxels:
         """What was last seen, cut to it."""
-        region = segments.filledRegion(self.seen)
+        region = bounding_region(self.seen)
         if region is None:
             return Voxels(self.seen[:0, :0, :0], self.ijkToLocal)
         start_ijk = [part.start for part in reversed(region)]

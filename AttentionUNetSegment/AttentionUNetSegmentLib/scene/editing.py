@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..geometry.grid import Grid, transform_points
+from ..geometry.grid import Grid, bounding_region, transform_points
 from ..inference.clicks import BALL_MM, Click, satisfy_clicks
 from . import segments
 from .corrections import State, currentState, networkWriting, noteState
@@ -212,7 +212,7 @@ def _planned(
     wanted, user = reconciled(said, seen, user, toWorld @ box.ijkToLocal, placed, earlier)
     kept, blocked = int(np.count_nonzero(user & (said != seen))), 0
     others: dict[str, np.ndarray] = {}
-    change = segments.filledRegion(wanted != seen)
+    change = bounding_region(wanted != seen)
     if change is not None:
         inner, has, gets = box.part(change), seen[change], wanted[change]
         forbidden = rules.forbidden(inner)
@@ -285,7 +285,7 @@ def _grid(rules: EditorRules, before: State) -> np.ndarray:
 def _answer(rules: EditorRules, mask: np.ndarray) -> Voxels:
     """The mask in the segmentation's coordinates, cut to what is in it."""
     ijkToLocal = segments.ijkToSegmentation(rules.volumeNode, rules.segmentationNode)
-    region = segments.filledRegion(mask)
+    region = bounding_region(mask)
     if region is None:
         return Voxels(np.zeros((0, 0, 0), bool), ijkToLocal)
     start_ijk = [part.start for part in reversed(region)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..geometry.grid import box_corners, transform_points
+from ..geometry.grid import bounding_region, box_corners, transform_points
 from . import segments
 from .volumes import fromVtkMatrix, toVtkMatrix
 
@@ -177,7 +177,7 @@ def segmentVoxels(segment: slicer.vtkSegment) -> Voxels:
     """What is in a segment: boolean, cut to it; no voxels at all where it is empty."""
     whole = voxelsOfImage(segment.GetRepresentation(segments.LABELMAP))
     voxels = whole.array == segment.GetLabelValue()
-    region = segments.filledRegion(voxels)
+    region = bounding_region(voxels)
     if region is None:
         return Voxels(np.zeros((0, 0, 0), bool), whole.ijkToLocal)
     start_ijk = [part.start for part in reversed(region)]

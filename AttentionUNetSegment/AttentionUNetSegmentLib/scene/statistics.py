@@ -9,7 +9,7 @@ import numpy as np
 
 from ..geometry.grid import has_right_angles, transform_points
 from ..inference.regions import connected_components
-from ..inference.statistics import length_of
+from ..inference.statistics import measure_length
 from .labelmaps import segmentVoxels
 from .segments import ijkToSegmentation
 from .volumes import nodeToPlace
@@ -82,7 +82,7 @@ def segmentStatistics(
         medianHu=float(np.median(values)) if len(values) else None,
         surfaceMm2=_surface(segmentationNode, segmentId),
         extentMm=(float(extent[0]), float(extent[1]), float(extent[2])),
-        lengthMm=length_of(inside, spacing.tolist()) if has_right_angles(ijkToWorld) else None,
+        lengthMm=measure_length(inside, spacing.tolist()) if has_right_angles(ijkToWorld) else None,
         pieces=connected_components(inside)[1],
     )
 

@@ -21,7 +21,7 @@ from ..inference.clicks import Click
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.prepared_volumes import prepare
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
-from ..inference.quality import scan_doubts
+from ..inference.quality import check_scan_quality
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .removal import removeNode
@@ -141,7 +141,7 @@ class SegmentationTask:
         """
         progress(0.0, "Checking the scan")
         # Before PyTorch is loaded: what is no CT is refused at once.
-        warnings = scan_doubts(self._scan, self._card)
+        warnings = check_scan_quality(self._scan, self._card)
         if cancel is not None:
             cancel.raise_if_cancelled()
         with cache.session(
