@@ -19,7 +19,7 @@ from AttentionUNetSegmentLib.geometry.reslice import (
     body_box,
     interpolate,
 )
-from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from geometry import placed, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,7 +174,7 @@ def test_pictures_are_in_radiological_orientation(view: Any) -> None:
 def test_a_scan_stored_in_another_order_gives_the_same_picture(
     axes: tuple[int, int, int], flips: tuple[bool, ...], tmp_path: Path, page: np.ndarray
 ) -> None:
-    picture = rendered(hand_made(reordered(body(), axes, flips)), tmp_path)
+    picture = rendered(hand_made(reorder_axes(body(), axes, flips)), tmp_path)
     assert picture.shape == page.shape
     # Rounding moves an edge by a pixel here and there.
     assert (np.abs(picture - page).max(axis=2) > 24).mean() < 0.004

@@ -553,12 +553,12 @@ def test_a_zip_that_cannot_be_used_is_told(
 
 
 def test_nothing_is_unpacked_beside_the_folder(tmp_path: Path) -> None:
-    from AttentionUNetSegmentLib.io.zipped import unzipped
+    from AttentionUNetSegmentLib.io.zipped import unzip
 
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../evil.dcm", b"x")
         archive.writestr("/evil.dcm", b"x")
-    with unzipped(tmp_path / "evil.zip") as folder:
+    with unzip(tmp_path / "evil.zip") as folder:
         found = list(folder.parent.parent.rglob("evil.dcm"))
         assert found
         assert all(folder in path.parents for path in found)

@@ -8,7 +8,7 @@ import torch
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.grid import Box, Grid, aligned_grid
 from AttentionUNetSegmentLib.geometry.resampling import resample, sample_scan, window_scan
-from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from geometry import placed, rotation
 from scipy import ndimage
 
@@ -105,7 +105,7 @@ def test_the_storage_order_of_a_scan_does_not_matter(
     volume = random_volume((10, 14, 12), rotation(1, 8) @ placed((1.0, 1.0, 2.5), (3, 4, 5)))
     target = aligned_grid(volume.grid.bounds, (1.5, 1.5, 3.0))
     expected = sample_scan(volume, target, WINDOW)
-    stored = sample_scan(reordered(volume, axes, flips), target, WINDOW)
+    stored = sample_scan(reorder_axes(volume, axes, flips), target, WINDOW)
     np.testing.assert_allclose(stored.numpy(), expected.numpy(), atol=1e-5)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
-from AttentionUNetSegmentLib.geometry.volume import reordered
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume, refinement
 from AttentionUNetSegmentLib.inference.click_update import window_around
 from geometry import centre_ras, placed, rotation
@@ -53,7 +53,7 @@ def test_storage_order_and_flips_move_nothing(
     predictor: Predictor, axes: tuple[int, int, int], flips: tuple[bool, ...]
 ) -> None:
     volume, organ = axial_scan((3.0, 3.0, 4.0))
-    stored = reordered(volume, axes, flips)
+    stored = reorder_axes(volume, axes, flips)
     prediction = predictor.predict(stored)
     assert_organ_found(prediction, stored, organ, within_mm=1.0)
     expected = predictor.predict(volume)

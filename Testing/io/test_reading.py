@@ -508,11 +508,11 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def test_stderr_is_collected_for_a_while_and_then_given_back(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from AttentionUNetSegmentLib.io.captured_stderr import captured_stderr
+    from AttentionUNetSegmentLib.io.captured_stderr import capture_stderr
 
-    with captured_stderr() as printed:
+    with capture_stderr() as printed:
         os.write(2, b"from a library")
-    with pytest.raises(OSError, match="descriptor"), captured_stderr():
+    with pytest.raises(OSError, match="descriptor"), capture_stderr():
         os.write(-1, b"")
     os.write(2, b"after")
     assert printed.text == "from a library"

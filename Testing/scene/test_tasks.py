@@ -17,7 +17,7 @@ from AttentionUNetSegmentLib.inference import (
 )
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.prepared_volumes import prepare
+from AttentionUNetSegmentLib.inference.prepared_volumes import prepare_volumes
 from AttentionUNetSegmentLib.inference.progress import CancelToken
 from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM
 from AttentionUNetSegmentLib.inference.session import Session
@@ -147,7 +147,7 @@ class TestCutOut:
 
     @pytest.fixture(autouse=True)
     def nothing_located(self, monkeypatch):
-        monkeypatch.setattr(coarse_to_fine, "box_of_organ", lambda *_: None)
+        monkeypatch.setattr(coarse_to_fine, "find_organ_box", lambda *_: None)
 
     def test_it_is_looked_at_directly_where_the_locator_finds_nothing(self):
         volume = bright_ball()
@@ -165,7 +165,7 @@ class TestPrepared:
     def test_it_holds_what_the_prediction_would_compute(self):
         volume = bright_ball()
         prediction = Predictor(threshold_model(), device="cpu").predict(volume)
-        prepared = prepare(prediction)
+        prepared = prepare_volumes(prediction)
         np.testing.assert_array_equal(prepared.probability(), prediction.probability())
         for level in range(1, prediction.levels + 1):
             np.testing.assert_array_equal(prepared.attention(level), prediction.attention(level))
@@ -178,7 +178,7 @@ class TestPrepared:
         token.cancel()
         prediction = helpers.hand_made(Volume(np.zeros(helpers.SHAPE), np.eye(4)))
         with pytest.raises(Cancelled):
-            prepare(prediction, cancel=token)
+            prepare_volumes(prediction, cancel=token)
 
 
 class TestFound:

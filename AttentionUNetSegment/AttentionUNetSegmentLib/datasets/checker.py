@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError, TrainingError
-from ..geometry.alignment import on_grid_of, voxel_order
+from ..geometry.alignment import align_labels, match_axes
 from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..inference.validation import check_ct
@@ -136,7 +136,7 @@ def _check_headers(case: CaseFiles) -> Iterator[Finding]:
 
 def _differences(image: Grid, labels: Grid) -> Iterator[str]:
     """How two grids differ, in words; nothing where every voxel of one is a voxel of the other."""
-    if voxel_order(image, labels) is not None:
+    if match_axes(image, labels) is not None:
         return
     if image.shape_ijk != labels.shape_ijk:
         yield (
@@ -182,7 +182,7 @@ def _check_voxels(
     except InputError as error:
         yield Finding("error", f"Case '{case.name}': {error}")
         return
-    if on_grid_of(image, labels) is None:
+    if align_labels(image, labels) is None:
         # The layout reads it in its own way, so that the headers were not compared before.
         yield Finding(
             "error",

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..datasets.cases import LabelledCase
 from ..errors import InputError
-from ..geometry.volume import Volume, reordered
+from ..geometry.volume import Volume, reorder_axes
 from ..inference.predictor import Predictor
 from .metrics import mean_over_cases, score
 
@@ -43,8 +43,8 @@ def _stored(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Chang
     return Change(
         lambda case, *_: replace(
             case,
-            ct=reordered(case.ct, axes, flips),
-            labels=reordered(case.labels, axes, flips),
+            ct=reorder_axes(case.ct, axes, flips),
+            labels=reorder_axes(case.labels, axes, flips),
         )
     )
 

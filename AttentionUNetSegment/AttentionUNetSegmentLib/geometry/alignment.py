@@ -11,13 +11,13 @@ TOLERANCE_VOXELS = 0.1
 """How far a corner may be off its place: headers are rounded, NIfTI's rotations most of all."""
 
 
-def on_grid_of(image: Volume, labels: Volume) -> Volume | None:
+def align_labels(image: Volume, labels: Volume) -> Volume | None:
     """The labels with their voxels in the image's order, or None where the grids differ.
 
     Axes may be stored in another order and run the other way, as long as every voxel of the labels
     is one of the image. Nothing is interpolated.
     """
-    moved = voxel_order(image.grid, labels.grid)
+    moved = match_axes(image.grid, labels.grid)
     if moved is None:
         return None
     axes, flipped = moved
@@ -26,7 +26,7 @@ def on_grid_of(image: Volume, labels: Volume) -> Volume | None:
     return image.with_array(array)
 
 
-def voxel_order(grid: Grid, other: Grid) -> tuple[tuple[int, ...], tuple[bool, ...]] | None:
+def match_axes(grid: Grid, other: Grid) -> tuple[tuple[int, ...], tuple[bool, ...]] | None:
     """Which axis (i, j, k) of another grid each axis of a grid is, and whether it runs backwards
     there; None where the two grids are not of the same voxels."""
     shape, other_shape = grid.shape_ijk, other.shape_ijk

@@ -203,7 +203,7 @@ class Grid:
         k, j, i = (-(-size // along) for size, along in zip(self.shape, factors, strict=True))
         return Grid((k, j, i), self.ijk_to_ras @ scale)
 
-    def same_as(self, other: Grid) -> bool:
+    def is_same_as(self, other: Grid) -> bool:
         return self.shape == other.shape and np.array_equal(self.ijk_to_ras, other.ijk_to_ras)
 
 

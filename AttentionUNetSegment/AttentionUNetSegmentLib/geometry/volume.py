@@ -163,7 +163,7 @@ class Volume:
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Where the voxels lie: the way from indices to points and back, bounds, parts."""
         k, j, i = self.array.shape
         return Grid((k, j, i), self.ijk_to_ras)
 
@@ -214,7 +214,7 @@ def _matrix_of(spacing_mm: Sequence[float], orientation: str) -> np.ndarray:
     return matrix
 
 
-def reordered(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Volume:
+def reorder_axes(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Volume:
     """The same scan in the same place, with its voxels stored in another order.
 
     Args:

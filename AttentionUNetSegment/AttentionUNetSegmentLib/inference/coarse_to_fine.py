@@ -21,8 +21,8 @@ from .regions import (
     LEAST_SIDE_MM,
     MARGIN_MM,
     SMALLEST_BOX_MM,
-    box_around_clicks,
-    box_of_organ,
+    find_clicks_box,
+    find_organ_box,
     select_components,
 )
 
@@ -72,7 +72,7 @@ def locate_organ(
         return place.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan)
     grid = aligned_grid(place, engine.card.stages["locator"].spacing_mm, MULTIPLE)
     probability = engine.run_locator(engine.sample(volume, grid), warnings, cancel)
-    box = box_of_organ(probability[0, 0].cpu().numpy(), grid)
+    box = find_organ_box(probability[0, 0].cpu().numpy(), grid)
     if box is None:
         cut_out = small and place.extent_mm.min() >= LEAST_SIDE_MM
         return place if cut_out else None
@@ -84,7 +84,7 @@ def locate_clicks(engine: Engine, volume: Volume, clicks: Sequence[Click]) -> Bo
 
     Those slices whole, for a 2D network that always sees whole ones.
     """
-    box = box_around_clicks(clicks)
+    box = find_clicks_box(clicks)
     if box is None or not engine.slicewise or engine.has_locator:
         return box
     scan = volume.grid.bounds

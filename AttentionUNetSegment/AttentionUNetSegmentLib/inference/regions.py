@@ -44,7 +44,7 @@ def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, int(labels.max(initial=0))
 
 
-def box_of_organ(probability: np.ndarray, grid: Grid) -> Box | None:
+def find_organ_box(probability: np.ndarray, grid: Grid) -> Box | None:
     """Where the organ is, or None where there is none.
 
     Args:
@@ -86,7 +86,7 @@ def centre_of_mass(weights: np.ndarray, grid: Grid) -> np.ndarray:
     return grid.position_of(index[::-1])
 
 
-def box_around_clicks(clicks: Sequence[Click]) -> Box | None:
+def find_clicks_box(clicks: Sequence[Click]) -> Box | None:
     """The surroundings of the clicks inside; None without any."""
     points = np.array([click.position_ras for click in clicks if click.inside])
     if len(points) == 0:

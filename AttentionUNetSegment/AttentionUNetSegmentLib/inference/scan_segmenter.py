@@ -170,7 +170,7 @@ class ScanSegmenter:
 
     def _sample(self, grid: Grid) -> torch.Tensor:
         """The scan on a grid; kept, since most clicks on a scan look at the same one."""
-        if self._window_scan is None or not self._window_scan[0].same_as(grid):
+        if self._window_scan is None or not self._window_scan[0].is_same_as(grid):
             self._window_scan = (grid, self.engine.sample(self.volume, grid))
         return self._window_scan[1]
 

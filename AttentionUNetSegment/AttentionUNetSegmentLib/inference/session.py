@@ -63,14 +63,14 @@ class Session:
     One thread at a time may use it, the one that runs the network.
 
     Args:
-        predictor: the model, on its device.
+        predictor: the model, on its device: a Predictor, or the engine below it.
         volume: CT in Hounsfield units.
         checked: :func:`~.quality.check_scan_quality` has passed the scan already.
         interest: k, j, i box of the scan that the user drew: the organ is looked for and drawn in
             there only; the network sees what is around it, too.
 
     Attributes:
-        automatic: whether the mask began with the automatic one.
+        automatic: whether the organ was looked for in the whole scan first.
 
     Raises:
         InputError: the scan cannot be used.

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..geometry.grid import Grid
 from ..geometry.itk import check_image_kind, ijk_to_ras_of_image
 from ..paths import PlainPaths, printable
-from .captured_stderr import captured_stderr
+from .captured_stderr import capture_stderr
 from .formats import describe_failure
 from .nifti import read_nifti_header
 
@@ -38,7 +38,7 @@ def _read_with_itk(file: str, name: str) -> Grid:
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
     try:
-        with captured_stderr():
+        with capture_stderr():
             reader.ReadImageInformation()
     except RuntimeError as error:  # all that SimpleITK raises
         raise InputError(describe_failure(name, "an image", str(error))) from error

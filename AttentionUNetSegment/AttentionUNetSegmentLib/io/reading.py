@@ -9,7 +9,7 @@ from ..errors import InputError, is_out_of_memory
 from ..geometry.itk import check_image_kind
 from ..geometry.volume import Volume
 from ..paths import PlainPaths, in_home, printable
-from .captured_stderr import captured_stderr
+from .captured_stderr import capture_stderr
 from .formats import (
     FORMATS_TEXT,
     ITK_FORMATS,
@@ -113,7 +113,7 @@ def _read_file(path: Path, suffix: str, name: str) -> Volume:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     try:
-        with PlainPaths() as paths, captured_stderr() as printed:
+        with PlainPaths() as paths, capture_stderr() as printed:
             reader.SetFileName(paths.link_beside(path, files))
             reader.ReadImageInformation()
             check_image_kind(reader, name)

@@ -19,7 +19,7 @@ from ..geometry.grid import box_corners, transform_points
 from ..inference import region_of_interest
 from ..inference.clicks import Click
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
-from ..inference.prepared_volumes import prepare
+from ..inference.prepared_volumes import prepare_volumes
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
 from ..models import DEFAULT_MODEL, find_model, read_card
@@ -163,7 +163,7 @@ class SegmentationTask:
             )
             if not self._withVolumes:
                 return prediction
-            return prepare(
+            return prepare_volumes(
                 prediction,
                 lambda fraction, text: progress(_COMPUTED + (1 - _COMPUTED) * fraction, text),
                 cancel,
