@@ -179,7 +179,7 @@ class Volume:
 
     @property
     def ras_to_ijk(self) -> np.ndarray:
-        return np.linalg.inv(self.ijk_to_ras)
+        return self.grid.ras_to_ijk
 
     @property
     def voxel_volume_ml(self) -> float:

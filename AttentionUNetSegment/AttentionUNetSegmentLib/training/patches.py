@@ -259,11 +259,11 @@ class PatchSource:
         bend: torch.Tensor | None,
         mode: str,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        to_source = np.linalg.inv(grid.ijk_to_ras) @ to_ras
+        to_source = grid.ras_to_ijk @ to_ras
         positions = normalised_coordinates(grid, to_source, patch.shape).to(self.device)
         if bend is not None:
             sizes = np.array(grid.shape[::-1])
-            mm_to_unit = np.linalg.inv(grid.ijk_to_ras)[:3, :3] * (2 / sizes)[:, None]
+            mm_to_unit = grid.ras_to_ijk[:3, :3] * (2 / sizes)[:, None]
             positions = positions + bend @ torch.from_numpy(mm_to_unit.T).float().to(self.device)
         within = (positions.abs() <= 1).all(dim=-1)[:, None]
         # Only the part that the patch can see is converted to float for the interpolation.
