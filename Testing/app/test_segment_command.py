@@ -24,7 +24,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.region_of_interest import box_corners
+from AttentionUNetSegmentLib.inference.region_of_interest import parse_box
 from AttentionUNetSegmentLib.scene import PANCREAS
 from command_line import (
     DIRECTION,
@@ -439,7 +439,7 @@ def test_a_region_is_the_panels_region(scan: Path) -> None:
     from AttentionUNetSegmentLib.scene.tasks import roiCorners
 
     volume = read_volume(scan)
-    corners = box_corners("-150,0,-400,0,120,-200")
+    corners = parse_box("-150,0,-400,0,120,-200")
     with scene.headlessScene() as mrml:
         roi = mrml.AddNode(slicer.vtkMRMLMarkupsROINode())
         roi.SetCenter(-75, 60, -300)
@@ -553,12 +553,12 @@ def test_a_zip_that_cannot_be_used_is_told(
 
 
 def test_nothing_is_unpacked_beside_the_folder(tmp_path: Path) -> None:
-    from AttentionUNetSegmentLib.io.zipped import unzipped
+    from AttentionUNetSegmentLib.io.zipped import unzip
 
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../evil.dcm", b"x")
         archive.writestr("/evil.dcm", b"x")
-    with unzipped(tmp_path / "evil.zip") as folder:
+    with unzip(tmp_path / "evil.zip") as folder:
         found = list(folder.parent.parent.rglob("evil.dcm"))
         assert found
         assert all(folder in path.parents for path in found)

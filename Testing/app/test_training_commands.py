@@ -511,13 +511,13 @@ def test_a_reader_that_has_enough_ends_it_quietly(tmp_path) -> None:
 def test_the_picture_tells_the_weights() -> None:
     from AttentionUNetSegmentLib.app.overlay import draw_overlay
     from AttentionUNetSegmentLib.inference import Prediction, Volume
-    from AttentionUNetSegmentLib.inference.session import NOWHERE
+    from AttentionUNetSegmentLib.inference.scan_segmenter import EMPTY_REGION
 
     volume = Volume(np.zeros((4, 5, 6), np.int16), np.eye(4))
     prediction = Prediction(
         volume,
         np.zeros((4, 5, 6), np.uint8),
-        NOWHERE,
+        EMPTY_REGION,
         False,
         0.0,
         (),

@@ -9,7 +9,7 @@ import pytest
 from AttentionUNetSegmentLib.datasets.checker import Finding, check_data, require_sound
 from AttentionUNetSegmentLib.datasets.layouts import find_data_set
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from data_set_makers import (
     blobs,
     write_decathlon,
@@ -91,7 +91,7 @@ def test_geometry_that_differs_is_seen_in_the_headers(
 
 
 def test_another_order_of_the_same_voxels_is_no_error(pairs: Path) -> None:
-    write_image(pairs / "labels" / "b.nii.gz", reordered(LABELS, (0, 2, 1), (True, False, True)))
+    write_image(pairs / "labels" / "b.nii.gz", reorder_axes(LABELS, (0, 2, 1), (True, False, True)))
     assert errors(pairs) == []
 
 

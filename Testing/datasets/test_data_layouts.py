@@ -14,8 +14,8 @@ from AttentionUNetSegmentLib.datasets.cases import load_case
 from AttentionUNetSegmentLib.datasets.layouts import find_data_set
 from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS, find_cases
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.geometry.alignment import on_grid_of
-from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.alignment import align_labels
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from data_set_makers import (
     blobs,
     write_decathlon,
@@ -62,7 +62,7 @@ def test_labels_of_pancreas_ct_with_a_true_header_are_read_by_it(tmp_path: Path)
     write_pancreas_ct(tmp_path, (1,))
     _, labels = blobs(seed=1)
     for file in tmp_path.rglob("label0001.nii.gz"):
-        write_image(file, reordered(labels, (0, 1, 2), (True, True, False)))
+        write_image(file, reorder_axes(labels, (0, 1, 2), (True, True, False)))
     case = load_case(find_data_set(tmp_path).cases[0])
     np.testing.assert_array_equal(case.labels.array, labels.array)
     assert_organ_is_bright(case)
@@ -440,8 +440,8 @@ def test_labels_in_another_order_of_voxels_are_put_in_the_images(
     matrix = rotation(0, degrees) @ rotation(2, degrees / 2) @ placed((1.0, 1.5, 4.0), (3, 4, 5))
     array = np.random.default_rng(0).integers(0, 5, (3, 4, 5)).astype(np.uint8)
     image, labels = Volume(np.zeros((3, 4, 5), np.int16), matrix), Volume(array, matrix)
-    moved = reordered(labels, (axes[0], axes[1], axes[2]), flips)
-    aligned = on_grid_of(image, moved)
+    moved = reorder_axes(labels, (axes[0], axes[1], axes[2]), flips)
+    aligned = align_labels(image, moved)
     assert aligned is not None
     np.testing.assert_array_equal(aligned.array, array)
     np.testing.assert_array_equal(aligned.ijk_to_ras, matrix)
@@ -458,5 +458,5 @@ def test_labels_in_another_order_of_voxels_are_put_in_the_images(
 )
 def test_another_grid_is_not_taken_for_the_same(other: np.ndarray) -> None:
     image, labels = blobs()
-    assert on_grid_of(image, Volume(labels.array, other)) is None
-    assert on_grid_of(image, Volume(labels.array[1:], labels.ijk_to_ras)) is None
+    assert align_labels(image, Volume(labels.array, other)) is None
+    assert align_labels(image, Volume(labels.array[1:], labels.ijk_to_ras)) is None

@@ -14,7 +14,7 @@ from AttentionUNetSegmentLib.evaluation.error_figures import (
     case_errors,
     draw_errors,
 )
-from AttentionUNetSegmentLib.geometry.volume import reordered
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from PIL import Image
 from small_cases import small_case
 
@@ -56,10 +56,10 @@ def test_the_patients_right_is_on_the_left_whatever_the_order() -> None:
     straight = errors_of(organ, mask).panels
     axes, flips = (1, 0, 2), (True, False, True)
     stored = [
-        reordered(case.ct.with_array(array.astype(np.uint8)), axes, flips).array > 0
+        reorder_axes(case.ct.with_array(array.astype(np.uint8)), axes, flips).array > 0
         for array in (organ, mask)
     ]
-    turned = case_errors("a", 0.5, reordered(case.ct, axes, flips), *stored, WINDOW).panels
+    turned = case_errors("a", 0.5, reorder_axes(case.ct, axes, flips), *stored, WINDOW).panels
     for one, other in zip(straight, turned, strict=True):
         # A pixel halfway between two voxels may go to either.
         assert (one.truth != other.truth).mean() < 0.01

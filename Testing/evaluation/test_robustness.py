@@ -21,13 +21,9 @@ from AttentionUNetSegmentLib.evaluation.robustness import (
     unclipped,
     with_noise,
 )
-from AttentionUNetSegmentLib.geometry.resampling import (
-    aligned_grid,
-    bounds_ras,
-    grid_of,
-    sample_scan,
-)
-from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.grid import aligned_grid
+from AttentionUNetSegmentLib.geometry.resampling import sample_scan
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from AttentionUNetSegmentLib.inference import Predictor
 from AttentionUNetSegmentLib.models import read_card, save_model
 from AttentionUNetSegmentLib.networks import build_network
@@ -54,7 +50,7 @@ def height(case: LabelledCase) -> tuple[float, float]:
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1)])
 def test_another_order_leaves_every_voxel_at_its_place(axes: tuple[int, int, int]) -> None:
     volume = small_case(matrix=OBLIQUE).ct
-    stored = reordered(volume, axes, (True, False, True))
+    stored = reorder_axes(volume, axes, (True, False, True))
     rng = np.random.default_rng(0)
     for _ in range(20):
         i, j, k = (int(rng.integers(size)) for size in volume.shape_ijk)
@@ -137,7 +133,7 @@ def test_a_scanners_whole_range_is_the_same_in_the_window() -> None:
     assert whole.ct.array.min() == -1024
     assert whole.ct.array.max() == 3071
     np.testing.assert_array_equal(np.clip(whole.ct.array, *WINDOW), clipped)
-    grid = aligned_grid(*bounds_ras(grid_of(case.ct)), (4.0, 4.0, 4.0))
+    grid = aligned_grid(case.ct.grid.bounds, (4.0, 4.0, 4.0))
     np.testing.assert_array_equal(
         sample_scan(whole.ct, grid, WINDOW).numpy(), sample_scan(case.ct, grid, WINDOW).numpy()
     )

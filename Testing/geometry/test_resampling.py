@@ -1,4 +1,4 @@
-"""Grids, resampling to them and back: against SciPy and closed formulas."""
+"""Resampling to grids and back: against SciPy and closed formulas."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.geometry.resampling import (
-    Grid,
-    aligned_grid,
-    bounds_ras,
-    grid_of,
-    index_box,
-    resample,
-    sample_scan,
-    subgrid,
-    windowed_source,
-)
-from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.grid import Box, Grid, aligned_grid
+from AttentionUNetSegmentLib.geometry.resampling import resample, sample_scan, window_scan
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from geometry import placed, rotation
 from scipy import ndimage
 
@@ -29,30 +20,11 @@ def random_volume(shape: tuple[int, int, int], matrix: np.ndarray, seed: int = 0
     return Volume(array, matrix)
 
 
-def test_an_aligned_grid_covers_its_box_and_is_centred_on_it() -> None:
-    low, high = np.array([-10.0, 5.0, 100.0]), np.array([31.0, 55.0, 130.5])
-    grid = aligned_grid(low, high, (2.0, 2.0, 3.0), multiple=16)
-    assert grid.shape == (16, 32, 32)
-    grid_low, grid_high = bounds_ras(grid)
-    assert (grid_low <= low).all()
-    assert (grid_high >= high).all()
-    np.testing.assert_allclose((grid_low + grid_high) / 2, (low + high) / 2)
-
-
-def test_snapped_grids_of_overlapping_boxes_share_their_voxels() -> None:
-    low = np.array([-10.3, 5.7, 100.1])
-    for shift in (0.0, 0.9, 1.7):
-        grid = aligned_grid(low + shift, low + 40 + shift, (2.0, 2.0, 3.0), 16, snap=True)
-        steps = grid.ijk_to_ras[:3, 3] / [2.0, 2.0, 3.0]
-        np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
-
-
 @pytest.mark.parametrize("degrees", [0.0, 17.0])
 def test_trilinear_interpolation_agrees_with_scipy(degrees: float) -> None:
     matrix = rotation(2, degrees) @ rotation(0, degrees / 2) @ placed((1.1, 0.9, 2.0), (7, -3, 50))
     volume = random_volume((9, 12, 11), matrix)
-    low, high = bounds_ras(grid_of(volume))
-    target = aligned_grid(low + 1, high - 1, (1.3, 1.4, 1.7))
+    target = aligned_grid(volume.grid.bounds.grown(-1), (1.3, 1.4, 1.7))
     ours = sample_scan(volume, target, WINDOW)[0, 0].numpy()
 
     k, j, i = np.meshgrid(*(np.arange(n) for n in target.shape), indexing="ij")
@@ -80,14 +52,14 @@ def test_nothing_is_seen_beyond_the_scan() -> None:
 def test_a_grid_far_away_from_the_scan_is_black() -> None:
     volume = Volume(np.ones((4, 4, 4), np.float32), np.eye(4))
     low = np.array([500.0, 500, 500])
-    image = sample_scan(volume, aligned_grid(low, low + 20, (2.0, 2.0, 2.0)), WINDOW)
+    image = sample_scan(volume, aligned_grid(Box(low, low + 20), (2.0, 2.0, 2.0)), WINDOW)
     assert float(image.abs().max()) == 0
 
 
 def test_intensities_are_windowed_and_clipped() -> None:
     array = np.array([-1024, -125, 75, 275, 3071], np.int16).reshape(5, 1, 1)
     volume = Volume(np.broadcast_to(array, (5, 3, 3)), np.eye(4))
-    image = sample_scan(volume, grid_of(volume), (-125.0, 275.0))[0, 0, :, 1, 1]
+    image = sample_scan(volume, volume.grid, (-125.0, 275.0))[0, 0, :, 1, 1]
     np.testing.assert_allclose(image.numpy(), [0, 0, 0.5, 1, 1], atol=1e-6)
 
 
@@ -95,20 +67,19 @@ def test_a_coarser_grid_averages_instead_of_skipping() -> None:
     """A checkerboard at a quarter of the resolution is grey; picking voxels would give 0 or 1."""
     k, j, i = np.indices((16, 16, 16))
     volume = Volume(((k + j + i) % 2).astype(np.float32), np.eye(4))
-    low, high = bounds_ras(grid_of(volume))
-    image = sample_scan(volume, aligned_grid(low, high, (4.0, 4.0, 4.0)), WINDOW)
+    image = sample_scan(volume, aligned_grid(volume.grid.bounds, (4.0, 4.0, 4.0)), WINDOW)
     np.testing.assert_allclose(image.numpy(), 0.5, atol=1e-6)
 
 
 def test_averaging_is_the_mean_over_blocks_also_where_the_last_block_is_partial() -> None:
     volume = random_volume((7, 6, 9), np.eye(4))
-    source = windowed_source(volume, Grid((3, 3, 4), np.diag([2.0, 2.0, 2.0, 1.0])), WINDOW)
-    assert source.image.shape[2:] == (4, 3, 5)
+    source = window_scan(volume, Grid((3, 3, 4), np.diag([2.0, 2.0, 2.0, 1.0])), WINDOW)
+    assert source.values.shape[2:] == (4, 3, 5)
     np.testing.assert_allclose(
-        source.image[0, 0, 1, 1, 1], volume.array[2:4, 2:4, 2:4].mean(), rtol=1e-6
+        source.values[0, 0, 1, 1, 1], volume.array[2:4, 2:4, 2:4].mean(), rtol=1e-6
     )
     np.testing.assert_allclose(
-        source.image[0, 0, 3, 2, 4], volume.array[6, 4:6, 8].mean(), rtol=1e-6
+        source.values[0, 0, 3, 2, 4], volume.array[6, 4:6, 8].mean(), rtol=1e-6
     )
     # The first averaged voxel lies between the first two.
     np.testing.assert_allclose(source.grid.ijk_to_ras[:3, 3], 0.5)
@@ -121,9 +92,9 @@ def test_a_last_slab_that_is_thinner_than_a_voxel_of_the_target(
     volume = random_volume((slices, 5, 5), np.eye(4))
     target = Grid((slices // 6 + 1, 1, 1), np.diag([6.0, 6.0, 6.0, 1.0]))
     monkeypatch.setattr("AttentionUNetSegmentLib.geometry.resampling.SLAB_VOXELS", 300)
-    source = windowed_source(volume, target, WINDOW)
+    source = window_scan(volume, target, WINDOW)
     means = [volume.array[start : start + 6].mean() for start in range(0, slices, 6)]
-    np.testing.assert_allclose(source.image.numpy().ravel(), means, rtol=1e-6)
+    np.testing.assert_allclose(source.values.numpy().ravel(), means, rtol=1e-6)
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2), (2, 1, 0)])
@@ -132,10 +103,9 @@ def test_the_storage_order_of_a_scan_does_not_matter(
     axes: tuple[int, int, int], flips: tuple[bool, ...]
 ) -> None:
     volume = random_volume((10, 14, 12), rotation(1, 8) @ placed((1.0, 1.0, 2.5), (3, 4, 5)))
-    low, high = bounds_ras(grid_of(volume))
-    target = aligned_grid(low, high, (1.5, 1.5, 3.0))
+    target = aligned_grid(volume.grid.bounds, (1.5, 1.5, 3.0))
     expected = sample_scan(volume, target, WINDOW)
-    stored = sample_scan(reordered(volume, axes, flips), target, WINDOW)
+    stored = sample_scan(reorder_axes(volume, axes, flips), target, WINDOW)
     np.testing.assert_allclose(stored.numpy(), expected.numpy(), atol=1e-5)
 
 
@@ -147,12 +117,12 @@ def test_straight_and_mirrored_grids_agree_with_scipy(
     """Such grids are interpolated axis by axis, growing along some and shrinking along others."""
     volume = random_volume((9, 11, 8), placed((0.7, 1.9, 3.3), (-3, 4, 5)))
     matrix = np.diag([1.3 * signs[0], 0.8 * signs[1], 4.1 * signs[2], 1.0])
-    low, high = bounds_ras(grid_of(volume))
+    bounds = volume.grid.bounds
     # It begins within, and ends far beyond.
-    matrix[:3, 3] = np.where(np.array(signs) > 0, low + 0.43, high - 0.43)
+    matrix[:3, 3] = np.where(np.array(signs) > 0, bounds.low_ras + 0.43, bounds.high_ras - 0.43)
     target = Grid((12, 40, 21), matrix)
     image = torch.from_numpy(volume.array)[None, None]
-    ours = resample(image, grid_of(volume), target, mode)[0, 0].numpy()
+    ours = resample(image, volume.grid, target, mode)[0, 0].numpy()
 
     k, j, i = np.indices(target.shape)
     ijk = (
@@ -168,8 +138,7 @@ def test_straight_and_mirrored_grids_agree_with_scipy(
 
 def test_memory_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     volume = random_volume((21, 16, 15), rotation(2, 5))
-    low, high = bounds_ras(grid_of(volume))
-    target = aligned_grid(low, high, (2.0, 2.2, 3.1))
+    target = aligned_grid(volume.grid.bounds, (2.0, 2.2, 3.1))
     whole = sample_scan(volume, target, WINDOW)
     monkeypatch.setattr("AttentionUNetSegmentLib.geometry.resampling.SLAB_VOXELS", 400)
     np.testing.assert_allclose(
@@ -177,28 +146,12 @@ def test_memory_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_subgrid_has_its_voxels_where_the_grid_has_them() -> None:
-    grid = Grid((8, 9, 10), rotation(0, 20) @ placed((1.0, 2.0, 3.0), (1, 2, 3)))
-    part = subgrid(grid, (slice(2, 5), slice(1, 4), slice(3, 9)))
-    assert part.shape == (3, 3, 6)
-    np.testing.assert_allclose(part.ijk_to_ras[:, 3], grid.ijk_to_ras @ [3, 1, 2, 1])
-
-
-def test_the_index_box_covers_a_box_and_is_clipped_to_the_grid() -> None:
-    grid = Grid((10, 10, 10), np.diag([2.0, 2.0, 2.0, 1.0]))
-    box = index_box(grid, np.array([3.9, -50, 6]), np.array([8.1, 5, 100]))
-    assert box == (slice(3, 10), slice(0, 4), slice(2, 5))
-    outside = index_box(grid, np.array([100.0, 100, 100]), np.array([110.0, 110, 110]))
-    assert all(part.stop == part.start for part in outside)
-
-
 def test_there_and_back_keeps_a_smooth_image() -> None:
     k, j, i = np.indices((20, 24, 22)) / 8.0
     smooth = (0.5 + 0.5 * np.sin(k) * np.cos(j) * np.sin(i)).astype(np.float32)
     volume = Volume(smooth, rotation(2, 12) @ placed((1.0, 1.0, 1.5), (0, 0, 0)))
-    grid = grid_of(volume)
-    low, high = bounds_ras(grid)
-    fine = aligned_grid(low, high, (0.7, 0.7, 0.7))
+    grid = volume.grid
+    fine = aligned_grid(volume.grid.bounds, (0.7, 0.7, 0.7))
     there = sample_scan(volume, fine, WINDOW)
     back = resample(there, fine, grid)[0, 0].numpy()
     middle = (slice(3, -3),) * 3

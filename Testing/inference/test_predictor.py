@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, DeviceError, InputError
-from AttentionUNetSegmentLib.geometry.resampling import subgrid
-from AttentionUNetSegmentLib.geometry.volume import reordered
-from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
-from AttentionUNetSegmentLib.inference import refinement as look
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
+from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume, refinement
 from AttentionUNetSegmentLib.inference.click_update import window_around
 from geometry import centre_ras, placed, rotation
 from hypothesis import given, settings
@@ -45,7 +43,7 @@ def test_memory_slabs_do_not_show_in_the_mask(
 ) -> None:
     volume, _ = axial_scan()
     whole = predictor.predict(volume).mask
-    monkeypatch.setattr(look, "SLAB_VOXELS", 5000)  # a slice or two
+    monkeypatch.setattr(refinement, "SLAB_VOXELS", 5000)  # a slice or two
     np.testing.assert_array_equal(predictor.predict(volume).mask, whole)
 
 
@@ -55,7 +53,7 @@ def test_storage_order_and_flips_move_nothing(
     predictor: Predictor, axes: tuple[int, int, int], flips: tuple[bool, ...]
 ) -> None:
     volume, organ = axial_scan((3.0, 3.0, 4.0))
-    stored = reordered(volume, axes, flips)
+    stored = reorder_axes(volume, axes, flips)
     prediction = predictor.predict(stored)
     assert_organ_found(prediction, stored, organ, within_mm=1.0)
     expected = predictor.predict(volume)
@@ -166,7 +164,7 @@ def test_the_network_sees_the_clicks_where_they_were_placed() -> None:
     clicks = [Click(tuple(organ), True), Click(tuple(outside), False)]
     prediction = Predictor(model, "cpu").predict(volume, clicks)
     whole = prediction.probability_map.grid
-    grid = subgrid(whole, window_around(clicks[-1], whole))
+    grid = whole.subgrid(window_around(clicks[-1], whole))
     for channel, point in ((1, organ), (2, outside)):
         at = np.unravel_index(int(seen[-1][0, channel].argmax()), grid.shape)
         where = (grid.ijk_to_ras @ [*at[::-1], 1.0])[:3]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
-from AttentionUNetSegmentLib.geometry.resampling import Grid
+from AttentionUNetSegmentLib.geometry.grid import Grid
 from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Volume
 from AttentionUNetSegmentLib.inference import session as session_module
 from AttentionUNetSegmentLib.inference.click_update import REACH_MM, window_around
@@ -293,7 +293,7 @@ class TestSatisfiedClicks:
         original = mask.copy()
         volume = Volume(mask, matrix)
         clicks = tuple(Click(ras(volume, at), inside) for at, inside in marks)
-        result = satisfy_clicks(mask, matrix, clicks)
+        result = satisfy_clicks(mask, volume.grid, clicks)
         np.testing.assert_array_equal(mask, original)
         assert_satisfied(result, volume, clicks)
         for at in np.argwhere(result != mask):
@@ -309,18 +309,23 @@ class TestSatisfiedClicks:
         mask = np.zeros((4, 5, 6), np.uint8)
         mask[2, 2, 2] = 1
         clicks = [Click((2.0, 2.0, 2.0), True), Click((0.0, 0.0, 0.0), False)]
-        assert satisfy_clicks(mask, np.eye(4), clicks) is mask
-        assert satisfy_clicks(mask, np.eye(4), [Click((90.0, 0.0, 0.0), True)]) is mask
+        assert satisfy_clicks(mask, Grid(mask.shape, np.eye(4)), clicks) is mask
+        assert (
+            satisfy_clicks(mask, Grid(mask.shape, np.eye(4)), [Click((90.0, 0.0, 0.0), True)])
+            is mask
+        )
 
     def test_a_ball_not_a_voxel(self) -> None:
         mask = np.zeros((20, 20, 20), np.uint8)
-        result = satisfy_clicks(mask, np.eye(4), [Click((10.0, 10.0, 10.0), True)])
+        result = satisfy_clicks(
+            mask, Grid(mask.shape, np.eye(4)), [Click((10.0, 10.0, 10.0), True)]
+        )
         assert result.sum() == pytest.approx(4 / 3 * math.pi * BALL_MM**3, rel=0.1)
 
     def test_opposite_clicks_share_the_space_between_them(self) -> None:
         mask = np.zeros((20, 20, 20), np.uint8)
         clicks = [Click((8.0, 10.0, 10.0), True), Click((10.0, 10.0, 10.0), False)]
-        result = satisfy_clicks(mask, np.eye(4), clicks)
+        result = satisfy_clicks(mask, Grid(mask.shape, np.eye(4)), clicks)
         assert result[10, 10, 8] == 1
         assert result[10, 10, 10] == 0
         assert result.sum() < 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from AttentionUNetSegmentLib.geometry.volume import Volume, reordered
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from AttentionUNetSegmentLib.inference.statistics import MaskStatistics, mask_statistics
 from AttentionUNetSegmentLib.synthetic import ORGAN_LABELS, synthetic_abdomen
 
@@ -72,8 +72,8 @@ def test_the_order_of_the_voxels_and_the_place_do_not_matter() -> None:
     volume, mask = body((1.0, 2.0, 3.0), "bow")
     expected = mask_statistics(volume, mask)
     axes, flips = (2, 0, 1), (False, True, True)
-    moved = reordered(volume, axes, flips)
-    other = reordered(volume.with_array(mask), axes, flips)
+    moved = reorder_axes(volume, axes, flips)
+    other = reorder_axes(volume.with_array(mask), axes, flips)
     for name, value in vars(mask_statistics(moved, other.array)).items():
         assert value == pytest.approx(getattr(expected, name), rel=0.01), name
     turn = np.eye(4)

@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import ModelError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference import Predictor, read_volume
-from AttentionUNetSegmentLib.inference.quality import PANCREAS_ML, scan_doubts, usual_for
+from AttentionUNetSegmentLib.inference.quality import PANCREAS_ML, check_scan_quality, usual_ranges
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import (
     ModelCard,
@@ -151,17 +151,17 @@ def test_the_edges_are_named_as_the_patient_lies() -> None:
 def test_what_is_usual_is_the_cards_and_else_what_holds_anyway() -> None:
     card = threshold_model().card
     old = dataclasses.replace(card, usual=Usual())
-    assert usual_for(old).volume_ml == PANCREAS_ML
+    assert usual_ranges(old).volume_ml == PANCREAS_ML
     labels = (card.labels[0], dataclasses.replace(card.labels[1], name="liver"))
     liver = dataclasses.replace(old, labels=labels, target="liver")
-    assert usual_for(liver).volume_ml is None
-    assert usual_for(liver).slice_mm == usual_for(old).slice_mm == 6.0
+    assert usual_ranges(liver).volume_ml is None
+    assert usual_ranges(liver).slice_mm == usual_ranges(old).slice_mm == 6.0
     own = dataclasses.replace(liver, usual=Usual(volume_ml=(700, 3000), slice_mm=2.5))
-    assert usual_for(own).volume_ml == (700.0, 3000.0)
-    assert usual_for(own).slice_mm == 2.5
+    assert usual_ranges(own).volume_ml == (700.0, 3000.0)
+    assert usual_ranges(own).slice_mm == 2.5
     volume = USUAL_SCAN.volume
-    assert "at most 2.5 mm" in scan_doubts(volume, own)[0]
-    assert scan_doubts(volume, old) == []
+    assert "at most 2.5 mm" in check_scan_quality(volume, own)[0]
+    assert check_scan_quality(volume, old) == []
 
 
 def test_a_card_says_what_is_usual_and_an_old_one_stays_as_it_is(tmp_path: Path) -> None:

@@ -230,7 +230,6 @@ def test_any_usual_window_of_a_ct_passes(seed: int, radius: float, low: int, hig
         ((40, 64, 64), (3, 3, 20), None),  # thick for some models: test_trust.py
         ((5, 64, 64), (3, 3, 5), "only 192 x 192 x 25 mm"),
         ((40, 64, 64), (0.15, 3, 5), "only 0.15 mm apart"),
-        ((40, 64, 64), (3, 3, 70), "more than a person"),
     ],
 )
 def test_an_unusual_grid_is_told_as_a_warning(
@@ -249,6 +248,12 @@ def test_a_scan_smaller_than_any_organ_is_refused() -> None:
         check_ct(placed(body(), (0.003, 0.003, 0.005)))  # metres for millimetres
     with pytest.raises(InputError, match="less than any organ"):
         check_ct(placed(body(), (0.1, 0.1, 0.1)))
+
+
+def test_a_scan_longer_than_any_person_is_refused() -> None:
+    check_ct(placed(body(), (3, 3, 60)))
+    with pytest.raises(InputError, match="more than any person"):
+        check_ct(placed(body(), (3, 3, 70)))
 
 
 # --- clicks -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from AttentionUNetSegmentLib.io.reading import read_volume, volume_from_image
+from AttentionUNetSegmentLib.io.reading import read_volume
 from odd_inputs import OddSeries
 from scan_files import AXIAL, METAIMAGE, NRRD, SECRET, hounsfield, stack, write_slices
 
@@ -176,7 +176,7 @@ def test_the_voxels_are_those_of_the_image_and_not_a_copy() -> None:
     expected = hounsfield()
     image = image_of(expected)
     view = sitk.GetArrayViewFromImage(image)
-    array = volume_from_image(image, "scan").array
+    array = Volume.from_sitk(image, "scan").array
     assert np.shares_memory(array, view)
     assert array.flags.c_contiguous
     assert array.flags.writeable
@@ -508,11 +508,11 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def test_stderr_is_collected_for_a_while_and_then_given_back(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from AttentionUNetSegmentLib.io.captured_stderr import captured_stderr
+    from AttentionUNetSegmentLib.io.captured_stderr import capture_stderr
 
-    with captured_stderr() as printed:
+    with capture_stderr() as printed:
         os.write(2, b"from a library")
-    with pytest.raises(OSError, match="descriptor"), captured_stderr():
+    with pytest.raises(OSError, match="descriptor"), capture_stderr():
         os.write(-1, b"")
     os.write(2, b"after")
     assert printed.text == "from a library"

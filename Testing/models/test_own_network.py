@@ -19,7 +19,6 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import ModelError, OutputError
 from AttentionUNetSegmentLib.geometry.resampling import sample_scan
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, slicewise
-from AttentionUNetSegmentLib.inference.clicks import voxel_of
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.slicewise import Slicewise
 from AttentionUNetSegmentLib.models.importing import import_network
@@ -300,7 +299,7 @@ def test_clicks_on_a_network_that_does_not_see_them_are_satisfied() -> None:
     for position, inside in ((edge, True), (organ, False), (np.add(organ, (8, 0, 0)), True)):
         mask = session.add_click(tuple(position), inside).mask
         for click in session.clicks:
-            assert bool(mask[voxel_of(click, volume.ijk_to_ras, mask.shape)]) == click.inside
+            assert bool(mask[volume.grid.voxel_of(click.position_ras)]) == click.inside
     assert predictor.networks["refiner"].passes == passes
     k, j, i = np.nonzero(mask != before)
     changed = np.stack([i, j, k, np.ones_like(i)]).T @ volume.ijk_to_ras.T
@@ -325,7 +324,7 @@ def test_a_network_of_two_dimensions_sees_whole_slices_only(
         position = tuple(np.add(organ, (0, 0, step)))
         mask = session.add_click(position, inside).mask
         for click in session.clicks:
-            assert bool(mask[voxel_of(click, tall.ijk_to_ras, mask.shape)]) == click.inside
+            assert bool(mask[tall.grid.voxel_of(click.position_ras)]) == click.inside
     assert {shape[2:] for shape in seen} == {(144, 144)}
     assert len(seen) > 1
 
@@ -359,7 +358,7 @@ def test_a_network_of_two_dimensions_segments_from_the_command_line(
     assert main(arguments) == 0, capsys.readouterr().err
     (file,) = (tmp_path / "out").glob("segmentation*")
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
-    at = voxel_of(click, volume.ijk_to_ras, volume.array.shape)
+    at = volume.grid.voxel_of(click.position_ras)
     assert at is not None
     assert mask.shape == volume.array.shape
     assert mask[at] == 1
@@ -384,7 +383,7 @@ def test_a_network_of_two_dimensions_segments_in_the_scene(tmp_path: Path) -> No
             task = SegmentationTask(node, clicks, options=options, continuing=bool(clicks))
             prediction = task.compute(cache)
             for one in clicks:
-                at = voxel_of(one, volume.ijk_to_ras, prediction.mask.shape)
+                at = volume.grid.voxel_of(one.position_ras)
                 assert bool(prediction.mask[at]) == one.inside
             results.append(task.write(prediction))
         segmentation = results[-1].segmentationNode.GetSegmentation()

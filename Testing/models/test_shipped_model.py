@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.datasets.loading import BTCV_VALIDATION, PANCREAS
-from AttentionUNetSegmentLib.geometry.volume import reordered
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, read_volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, MODELS_FOLDER, find_model, load_model
 from AttentionUNetSegmentLib.synthetic import (
@@ -86,7 +86,7 @@ def test_the_order_in_which_voxels_are_stored_changes_nothing(
     axes: tuple[int, int, int],
     flips: tuple[bool, ...],
 ) -> None:
-    stored = predictor.predict(reordered(abdomen.ct, axes, flips)).mask
+    stored = predictor.predict(reorder_axes(abdomen.ct, axes, flips)).mask
     undone = np.flip(stored, [axis for axis in range(3) if flips[axis]])
     assert dice(np.transpose(undone, np.argsort(axes)) != 0, mask) > 0.97
 

@@ -14,10 +14,10 @@ import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import ImagePrediction, segment
 from AttentionUNetSegmentLib.errors import InputError, OutputError
-from AttentionUNetSegmentLib.geometry.volume import reordered
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import Click, Volume
 from AttentionUNetSegmentLib.notebook import segmenting
-from AttentionUNetSegmentLib.notebook.orientation import orientation_doubts
+from AttentionUNetSegmentLib.notebook.orientation import find_orientation_conflicts
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
 from command_line import hounsfield, save_random_model
 from geometry import placed
@@ -200,14 +200,14 @@ ORDERS = list(
 
 @pytest.mark.parametrize(("axes", "flips"), ORDERS)
 def test_any_order_of_voxels_is_right_with_its_own_directions(axes, flips, abdomen) -> None:
-    assert orientation_doubts(reordered(abdomen, axes, flips)) == []
+    assert find_orientation_conflicts(reorder_axes(abdomen, axes, flips)) == []
 
 
 @pytest.mark.parametrize("axes", [axes for axes, flips in ORDERS if not any(flips)])
 def test_a_transposed_array_is_refused(axes, abdomen) -> None:
     """With the directions of the array before; a swap within slices is seen by the bones."""
     turned = Volume(np.transpose(abdomen.array, axes), abdomen.ijk_to_ras)
-    certain = [doubt.certain for doubt in orientation_doubts(turned)]
+    certain = [conflict.certain for conflict in find_orientation_conflicts(turned)]
     assert certain == {(0, 1, 2): [], (0, 2, 1): [False]}.get(axes, [True])
     if certain == [True]:
         with pytest.raises(InputError, match=r"transposed.*check_orientation"):
@@ -227,15 +227,15 @@ def test_an_array_that_is_flipped_is_refused_or_warned_of(axis, words, abdomen) 
 def test_a_crop_tells_nothing(abdomen) -> None:
     part = abdomen.array[10:20, 30:50, 20:60]
     for axes in itertools.permutations(range(3)):
-        assert orientation_doubts(Volume(np.transpose(part, axes), np.eye(4))) == []
+        assert find_orientation_conflicts(Volume(np.transpose(part, axes), np.eye(4))) == []
 
 
 def test_real_scans_lie_as_they_say(shared_data) -> None:
     for file in sorted((shared_data / "btcv" / "train").glob("*_ct.nii.gz")):
         volume = Volume.from_sitk(sitk.ReadImage(str(file)))
-        assert orientation_doubts(volume) == [], file.name
-        (doubt,) = orientation_doubts(Volume(volume.array.T, volume.ijk_to_ras))
-        assert doubt.certain, file.name
+        assert find_orientation_conflicts(volume) == [], file.name
+        (conflict,) = find_orientation_conflicts(Volume(volume.array.T, volume.ijk_to_ras))
+        assert conflict.certain, file.name
 
 
 # Files and pictures

@@ -10,8 +10,7 @@ import panel_driver
 import pytest
 import torch
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from AttentionUNetSegmentLib.inference import predictor as predictor_module
-from AttentionUNetSegmentLib.inference import predictor_cache
+from AttentionUNetSegmentLib.inference import engine, predictor_cache
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from panel_driver import add_ct
 from threshold_model import threshold_model
@@ -58,7 +57,7 @@ class SmallGPU:
         driver.widget.logic.hub.cache.clear()
         self.most_voxels = most_voxels
         self.failures = 0
-        monkeypatch.setattr(predictor_module, "choose_device", lambda _name: torch.device("cpu"))
+        monkeypatch.setattr(engine, "choose_device", lambda _name: torch.device("cpu"))
         monkeypatch.setattr(predictor_cache, "_load", self.predictor)
 
     def predictor(self, options):

@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.geometry import resampling
-from AttentionUNetSegmentLib.geometry.resampling import Grid
-from AttentionUNetSegmentLib.inference import Predictor, Volume
-from AttentionUNetSegmentLib.inference import refinement as look
+from AttentionUNetSegmentLib.geometry.grid import Grid, Region, aligned_grid
+from AttentionUNetSegmentLib.inference import Predictor, Volume, refinement
 from AttentionUNetSegmentLib.inference.click_update import LARGEST_WINDOW
-from AttentionUNetSegmentLib.inference.prediction import Region
 from AttentionUNetSegmentLib.inference.session import Session
 from geometry import placed
 from threshold_model import BRIGHT_HU, threshold_model
@@ -79,7 +77,7 @@ def cost(monkeypatch: pytest.MonkeyPatch) -> Cost:
         return resample
 
     # Of a network's answer to the scan's grid, and of the scan to a network's grid.
-    monkeypatch.setattr(look, "resample", counting(counted.resampled))
+    monkeypatch.setattr(refinement, "resample", counting(counted.resampled))
     monkeypatch.setattr(resampling, "resample", counting(counted.sampled))
     return counted
 
@@ -171,7 +169,7 @@ def test_no_copy_of_the_scan_is_made(cost: Cost) -> None:
 def test_a_long_scan_is_read_through_one_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A buffer for each slab, with what came of it in between, would scatter over the memory."""
     volume = Volume(np.zeros((120, 40, 40), np.int16), np.diag([1.0, 1.0, 1.0, 1.0]))
-    target = resampling.aligned_grid(*resampling.bounds_ras(resampling.grid_of(volume)), (6, 6, 6))
+    target = aligned_grid(volume.grid.bounds, (6, 6, 6))
     monkeypatch.setattr(resampling, "SLAB_VOXELS", 12 * 40 * 40)
     pool, slabs = resampling.F.avg_pool3d, []
 
@@ -180,7 +178,7 @@ def test_a_long_scan_is_read_through_one_buffer(monkeypatch: pytest.MonkeyPatch)
         return pool(values, *sizes, **options)
 
     monkeypatch.setattr(resampling.F, "avg_pool3d", spy)
-    source = resampling.windowed_source(volume, target, (-100, 240))
+    source = resampling.window_scan(volume, target, (-100, 240))
     assert [slices for slices, _ in slabs] == [12] * 10
     assert len({place for _, place in slabs}) == 1
     assert source.grid.shape == (20, 7, 7)

@@ -21,6 +21,7 @@ import panel_driver
 import pytest
 import torch
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.inference import coarse_to_fine, scan_segmenter
 from AttentionUNetSegmentLib.inference import session as session_module
 from AttentionUNetSegmentLib.inference.device import is_lost_device, is_out_of_memory
 from AttentionUNetSegmentLib.inference.predictor import Predictor
@@ -292,13 +293,13 @@ NO_MEMORY = RuntimeError(
     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 )
 STEPS = (
-    (Predictor, "locate"),
-    (Predictor, "look_closely"),
+    (coarse_to_fine, "locate_organ"),
+    (coarse_to_fine, "refine_region"),
     (Predictor, "sample"),
-    (Predictor, "refine"),
-    (session_module, "region_on_scan"),
-    (session_module, "mask_on_scan"),
-    (session_module, "kept_pieces"),
+    (Predictor, "run_refiner"),
+    (scan_segmenter, "region_on_scan"),
+    (scan_segmenter, "mask_on_scan"),
+    (coarse_to_fine, "foreground_of"),
     (session_module, "focus_ratio"),
 )
 CLICK = (90.0 - 27.5 * 4, 100.0 - 30 * 4, 30.0)
@@ -330,11 +331,11 @@ def test_a_gpu_that_fails_gives_way_to_the_cpu_and_it_is_said(
     given_up: list[bool] = []
     # The CPU stands for the GPU until the code gives it up.
     monkeypatch.setattr(Predictor, "on_gpu", property(lambda self: not given_up))
-    monkeypatch.setattr(Predictor, "go_on_with_cpu", lambda self: given_up.append(True))
+    monkeypatch.setattr(Predictor, "move_to_cpu", lambda self: given_up.append(True))
     if clicked:
         session.predict()
         answer = expected.add_click(CLICK, inside=True).prediction
-        if name in ("locate", "look_closely"):
+        if name in ("locate_organ", "refine_region"):
             return  # are no steps of an answer
     else:
         answer = expected.predict()
@@ -362,7 +363,7 @@ def test_exhausted_memory_changes_nothing_and_the_next_answer_is_right(
             session.predict()
     assert session.clicks == ()
     assert (session.predict().mask == expected.predict().mask).all()
-    if name in ("locate", "look_closely"):
+    if name in ("locate_organ", "refine_region"):
         return
     with monkeypatch.context() as patch:
         failing_once(patch, place, name, error)
@@ -388,7 +389,7 @@ def test_weights_that_a_lost_gpu_keeps_are_loaded_anew(
     before = predictor.networks["refiner"]
     with monkeypatch.context() as patch:
         failing_once(patch, torch.nn.Module, "to", LOST)
-        predictor.go_on_with_cpu()
+        predictor.move_to_cpu()
     assert predictor.networks["refiner"] is not before
     assert predictor.device.type == "cpu"
 

@@ -147,7 +147,7 @@ def test_what_can_be_undone_is_not_more_and_more(predictor: Predictor, volume: V
     session.predict()
     for _ in range(UNDO_STEPS + 10):
         session.reset()
-    assert len(session._done) == UNDO_STEPS
+    assert len(session._undo_steps) == UNDO_STEPS
 
 
 def test_200_segmentations_in_the_module(driver: Any, volume: Volume) -> None:

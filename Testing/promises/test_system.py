@@ -82,13 +82,13 @@ def test_without_a_stderr_no_other_file_becomes_one(tmp_path: Path, closed: str)
     code = (
         "import sys; sys.argv = ['x']\n"
         "from AttentionUNetSegmentLib.app.main import main\n"
-        "from AttentionUNetSegmentLib.io.captured_stderr import captured_stderr\n"
+        "from AttentionUNetSegmentLib.io.captured_stderr import capture_stderr\n"
         "from AttentionUNetSegmentLib.app.progress_bar import shown_progress\n"
         "import os\n"
-        "with captured_stderr() as printed, shown_progress(): pass\n"
+        "with capture_stderr() as printed, shown_progress(): pass\n"
         "status = main(['--help'])\n"
         "with open(sys.argv[0] + '.txt', 'w') as file: assert file.fileno() > 2\n"
-        "with captured_stderr(): os.write(2, b'printed')\n"
+        "with capture_stderr(): os.write(2, b'printed')\n"
         "os._exit(status)\n"
     )
     script = tmp_path / "script.py"

@@ -15,8 +15,9 @@ import pytest
 import slicer
 import torch
 from AttentionUNetSegmentLib import scene as scene_package
+from AttentionUNetSegmentLib.geometry.grid import Grid
 from AttentionUNetSegmentLib.inference import Click, Volume
-from AttentionUNetSegmentLib.inference.clicks import BALL_MM, voxel_of
+from AttentionUNetSegmentLib.inference.clicks import BALL_MM
 from AttentionUNetSegmentLib.inference.predictor_cache import PredictorCache
 from AttentionUNetSegmentLib.models import save_model
 from AttentionUNetSegmentLib.networks import build_network
@@ -187,7 +188,8 @@ class User:
         for voxel, inside in self.hand.items():
             assert mask[voxel] == inside, "the user's voxels hold"
         np.testing.assert_array_equal(self.read(OTHER), self.other, "other segments hold")
-        last = {voxel_of(one, PLACE, SHAPE): one.inside for one in self.clicks}
+        grid = Grid(SHAPE, PLACE)
+        last = {grid.voxel_of(one.position_ras): one.inside for one in self.clicks}
         for voxel, inside in last.items():
             assert voxel in self.hand or mask[voxel] == inside, "clicks are satisfied"
         assert readClicks(self.node, self.ours) == self.clicks or not mask.any()

@@ -765,8 +765,8 @@ def test_segment_volume_node_predicts_in_world_coordinates(scene: Any, ct: Any) 
 
 def test_feature_maps_of_a_real_prediction_reach_the_nodes(scene: Any) -> None:
     torch = pytest.importorskip("torch")
-    from AttentionUNetSegmentLib.geometry.resampling import grid_of
-    from AttentionUNetSegmentLib.inference.prediction import FeatureMap, Prediction
+    from AttentionUNetSegmentLib.geometry.grid import GridImage
+    from AttentionUNetSegmentLib.inference.prediction import Prediction
 
     node = add_ct("CT", PLACES["plain"])
     volume = scene_package.volumeFromNode(node)
@@ -774,7 +774,7 @@ def test_feature_maps_of_a_real_prediction_reach_the_nodes(scene: Any) -> None:
     made = hand_made(volume, levels=1, region=tuple(slice(0, size) for size in SHAPE))
     prediction = Prediction(
         **{name: getattr(made, name) for name in Prediction.__dataclass_fields__}
-        | {"attention_maps": (FeatureMap(ramp, grid_of(volume)),)}
+        | {"attention_maps": (GridImage(ramp, volume.grid),)}
     )
     result = scene_package.writePrediction(prediction, node)
     np.testing.assert_allclose(voxels(result.attentionNodes[0]), ramp[0, 0].numpy(), atol=1e-6)

@@ -9,15 +9,17 @@ import pytest
 import scene_helpers as helpers
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
-from AttentionUNetSegmentLib.geometry.resampling import bounds_ras, grid_of, subgrid
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from AttentionUNetSegmentLib.inference import predictor as predictor_module
-from AttentionUNetSegmentLib.inference import predictor_cache, region_of_interest
+from AttentionUNetSegmentLib.inference import (
+    coarse_to_fine,
+    predictor_cache,
+    region_of_interest,
+)
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
-from AttentionUNetSegmentLib.inference.prepared_volumes import prepare
+from AttentionUNetSegmentLib.inference.prepared_volumes import prepare_volumes
 from AttentionUNetSegmentLib.inference.progress import CancelToken
-from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM, Box
+from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.statistics import mask_statistics
 from AttentionUNetSegmentLib.scene import tasks
@@ -126,18 +128,18 @@ class TestRegionOfInterest:
         volume = bright_ball(radius=12)
         predictor = Predictor(threshold_model(), device="cpu")
         seen = []
-        refine = predictor.refine
+        refine = predictor.run_refiner
 
         def noted(scan, grid, *arguments):
-            seen.append(bounds_ras(grid))
+            seen.append(grid.bounds)
             return refine(scan, grid, *arguments)
 
-        monkeypatch.setattr(predictor, "refine", noted)
+        monkeypatch.setattr(predictor, "run_refiner", noted)
         region = (slice(8, 32), slice(28, 54), slice(33, 59))
         Session(predictor, volume, interest=region).predict()
-        low, high = bounds_ras(subgrid(grid_of(volume), region))
-        assert (seen[0][0] < low - 15).all()
-        assert (seen[0][1] > high + 15).all()
+        drawn = volume.grid.subgrid(region).bounds
+        assert (seen[0].low_ras < drawn.low_ras - 15).all()
+        assert (seen[0].high_ras > drawn.high_ras + 15).all()
 
 
 class TestCutOut:
@@ -145,11 +147,11 @@ class TestCutOut:
 
     @pytest.fixture(autouse=True)
     def nothing_located(self, monkeypatch):
-        monkeypatch.setattr(predictor_module, "locate", lambda *_: None)
+        monkeypatch.setattr(coarse_to_fine, "find_organ_box", lambda *_: None)
 
     def test_it_is_looked_at_directly_where_the_locator_finds_nothing(self):
         volume = bright_ball()
-        assert Box(*bounds_ras(grid_of(volume))).fits_in(LARGEST_BOX_MM)
+        assert volume.grid.bounds.fits_in(LARGEST_BOX_MM)
         assert Predictor(threshold_model(), device="cpu").predict(volume).found
 
     def test_a_whole_scan_is_not(self):
@@ -163,7 +165,7 @@ class TestPrepared:
     def test_it_holds_what_the_prediction_would_compute(self):
         volume = bright_ball()
         prediction = Predictor(threshold_model(), device="cpu").predict(volume)
-        prepared = prepare(prediction)
+        prepared = prepare_volumes(prediction)
         np.testing.assert_array_equal(prepared.probability(), prediction.probability())
         for level in range(1, prediction.levels + 1):
             np.testing.assert_array_equal(prepared.attention(level), prediction.attention(level))
@@ -176,7 +178,7 @@ class TestPrepared:
         token.cancel()
         prediction = helpers.hand_made(Volume(np.zeros(helpers.SHAPE), np.eye(4)))
         with pytest.raises(Cancelled):
-            prepare(prediction, cancel=token)
+            prepare_volumes(prediction, cancel=token)
 
 
 class TestFound:

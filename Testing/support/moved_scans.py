@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import scene
-from AttentionUNetSegmentLib.geometry.volume import reordered
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
 from geometry import SCANNER, rotation
 
@@ -133,10 +133,10 @@ def _oblique(volume: Volume) -> np.ndarray:
 
 
 STORED: dict[str, Transformation] = {
-    "axes permuted (i, k, j)": lambda v, _: Moved(reordered(v, (1, 0, 2), (False,) * 3)),
-    "axes permuted (k, i, j)": lambda v, _: Moved(reordered(v, (1, 2, 0), (False,) * 3)),
-    "one axis flipped": lambda v, _: Moved(reordered(v, (0, 1, 2), (False, False, True))),
-    "all flipped and permuted": lambda v, _: Moved(reordered(v, (2, 0, 1), (True,) * 3)),
+    "axes permuted (i, k, j)": lambda v, _: Moved(reorder_axes(v, (1, 0, 2), (False,) * 3)),
+    "axes permuted (k, i, j)": lambda v, _: Moved(reorder_axes(v, (1, 2, 0), (False,) * 3)),
+    "one axis flipped": lambda v, _: Moved(reorder_axes(v, (0, 1, 2), (False, False, True))),
+    "all flipped and permuted": lambda v, _: Moved(reorder_axes(v, (2, 0, 1), (True,) * 3)),
 }
 """Other orders of the same voxels in the same place."""
 

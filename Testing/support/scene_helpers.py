@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from AttentionUNetSegmentLib import scene
+from AttentionUNetSegmentLib.geometry.grid import bounding_region
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.scene import segments, volumes
@@ -64,7 +65,7 @@ def hand_made(volume: Volume, levels: int = 4, **changes: Any) -> HandMade:
     mask = changes.get("mask", box_mask())
     values: dict[str, Any] = {
         "mask": mask,
-        "region": segments.filledRegion(mask) or (slice(0, 0),) * 3,
+        "region": bounding_region(mask) or (slice(0, 0),) * 3,
         "found": True,
         "volume_ml": 12.345,
         "focus_ratios": tuple(0.5 / level for level in range(1, levels + 1)),

@@ -74,7 +74,10 @@ PARTS: list[tuple[str, ModuleType, dict[str, tuple[str, ...] | None]]] = [
         "Clicks, one after the other",
         session,
         {
-            "Session": ("predict", "add_click", "remove_click", "undo", "redo", "reset"),
+            "Session": (
+                *("predict", "add_click", "remove_click", "move_click"),
+                *("undo", "redo", "reset"),
+            ),
             "Update": (),
         },
     ),

@@ -25,10 +25,10 @@ from AttentionUNetSegmentLib.app.segmenting import dice
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_case
 from AttentionUNetSegmentLib.evaluation.evaluate import click_on_largest_error
-from AttentionUNetSegmentLib.inference import Click, Predictor, click_update, session
-from AttentionUNetSegmentLib.inference.click_update import changed_by_click
-from AttentionUNetSegmentLib.inference.prediction import Region
-from AttentionUNetSegmentLib.inference.refinement import Look
+from AttentionUNetSegmentLib.geometry.grid import Region
+from AttentionUNetSegmentLib.inference import Click, Predictor, click_update, scan_segmenter
+from AttentionUNetSegmentLib.inference.click_update import update_with_click
+from AttentionUNetSegmentLib.inference.refinement import Refinement
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 from measure_finetuning import scans
@@ -54,14 +54,14 @@ class RememberingPredictor(Predictor):
         super().__init__(*arguments)
         self.known: dict[tuple[Any, ...], Any] = {}
 
-    def locate(self, volume: Any, *rest: Any) -> Any:
-        return self._once(("locate", id(volume)), super().locate, volume, *rest)
+    def run_locator(self, scan: Any, *rest: Any) -> Any:
+        return self._once(("locator",), super().run_locator, scan, *rest)
 
-    def refine(self, scan: Any, grid: Any, clicks: Sequence[Click], *rest: Any) -> Look:
-        key = ("refine", grid.shape, grid.ijk_to_ras.tobytes(), tuple(clicks))
-        look = self._once(key, super().refine, scan, grid, clicks, *rest)
-        assert isinstance(look, Look)
-        return look
+    def run_refiner(self, scan: Any, grid: Any, clicks: Sequence[Click], *rest: Any) -> Refinement:
+        key = ("refiner", grid.shape, grid.ijk_to_ras.tobytes(), tuple(clicks))
+        refinement = self._once(key, super().run_refiner, scan, grid, clicks, *rest)
+        assert isinstance(refinement, Refinement)
+        return refinement
 
     def _once(self, key: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
         if key not in self.known:
@@ -74,17 +74,23 @@ def setting(values: dict[str, float]) -> Iterator[None]:
     """Compute with other constants, or with more of what the network says to a click."""
 
     def guided(
-        before: Look, seen: Look, window: Region, scan: torch.Tensor, clicks: Sequence[Click]
-    ) -> Look:
+        before: Refinement,
+        seen: Refinement,
+        window: Region,
+        scan: torch.Tensor,
+        clicks: Sequence[Click],
+    ) -> Refinement:
         part = before.probability.values[(slice(None), slice(None), *window)]
         first, then = (torch.logit(one, eps=1e-4) for one in (part, seen.probability.values))
         further = (first + values["guidance"] * (then - first)).sigmoid()
-        return changed_by_click(before, seen.with_probability(further), window, scan, clicks)
+        return update_with_click(before, seen.with_probability(further), window, scan, clicks)
 
     with contextlib.ExitStack() as patches:
         for name, value in values.items():
             if name == "guidance":
-                patches.enter_context(mock.patch.object(session, "changed_by_click", guided))
+                patches.enter_context(
+                    mock.patch.object(scan_segmenter, "update_with_click", guided)
+                )
             else:
                 patches.enter_context(mock.patch.object(click_update, name, value))
         yield

@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 from AttentionUNetSegmentLib.datasets.cases import load_case
 from AttentionUNetSegmentLib.datasets.loading import find_data_set
-from AttentionUNetSegmentLib.geometry.resampling import grid_of, subgrid
+from AttentionUNetSegmentLib.geometry.grid import Region
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from AttentionUNetSegmentLib.inference.prediction import Region
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
@@ -49,7 +48,7 @@ def main() -> None:
         figures = [_dice(predictor.predict(case.ct).mask > 0, truth)]
         boxes = [_box(truth, case.ct, margin) for margin in MARGINS_MM]
         for box in boxes:
-            part = Volume(case.ct.array[box], subgrid(grid_of(case.ct), box).ijk_to_ras)
+            part = Volume(case.ct.array[box], case.ct.grid.subgrid(box).ijk_to_ras)
             figures.append(_dice(predictor.predict(part).mask > 0, truth[box]))
         for box in boxes:
             mask = Session(predictor, case.ct, checked=True, interest=box).predict().mask

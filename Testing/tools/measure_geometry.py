@@ -89,10 +89,11 @@ def main() -> None:
 
 def other_regions(predictor: Predictor, volume: Volume) -> Iterator[tuple[str, Placed]]:
     """The result where the first look had given another box."""
-    from AttentionUNetSegmentLib.inference.regions import Box
+    from AttentionUNetSegmentLib.geometry.grid import Box
+    from AttentionUNetSegmentLib.inference import coarse_to_fine
     from moved_scans import Placed
 
-    box = predictor.locate(volume, [])
+    box = coarse_to_fine.locate_organ(predictor, volume, [])
     assert box is not None
     boxes = {
         f"moved by {step} mm along {axis}": Box(box.low_ras + shift, box.high_ras + shift)
@@ -101,7 +102,7 @@ def other_regions(predictor: Predictor, volume: Volume) -> Iterator[tuple[str, P
     }
     boxes |= {f"{margin} mm more on each side": box.grown([margin] * 3) for margin in (4, 20)}
     for title, other in boxes.items():
-        with mock.patch.object(type(predictor), "locate", lambda *_, box=other: box):
+        with mock.patch.object(coarse_to_fine, "locate_organ", lambda *_, box=other: box):
             yield title, Placed(predictor.predict(volume).mask != 0, volume.ijk_to_ras)
 
 

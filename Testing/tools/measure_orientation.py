@@ -17,9 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "AttentionUNetSegment"))
 
-from AttentionUNetSegmentLib.geometry.volume import reordered
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import Volume, read_volume
-from AttentionUNetSegmentLib.notebook.orientation import orientation_doubts
+from AttentionUNetSegmentLib.notebook.orientation import find_orientation_conflicts
 
 
 def main(files: list[str]) -> None:
@@ -29,18 +29,18 @@ def main(files: list[str]) -> None:
     for file in files:
         volume = read_volume(file)
         small = Volume(volume.array[::2, ::4, ::4], volume.ijk_to_ras @ np.diag([4, 4, 2, 1.0]))
-        straight = orientation_doubts(small)
+        straight = find_orientation_conflicts(small)
         refused = transposed = warned = flipped = 0
         for axes in itertools.permutations(range(3)):
             for flips in itertools.product((False, True), repeat=3):
-                array = reordered(small, axes, flips).array
-                doubts = orientation_doubts(Volume(array, small.ijk_to_ras))
+                array = reorder_axes(small, axes, flips).array
+                conflicts = find_orientation_conflicts(Volume(array, small.ijk_to_ras))
                 if axes[0] != 0:
                     transposed += 1
-                    refused += any(doubt.certain for doubt in doubts)
+                    refused += any(conflict.certain for conflict in conflicts)
                 elif axes == (0, 1, 2) and any(flips):
                     flipped += 1
-                    warned += bool(doubts)
+                    warned += bool(conflicts)
         sums += [bool(straight), refused, transposed, warned, flipped]
         said = straight[0].sentence if straight else "nothing to say"
         print(f"| {Path(file).name} | {said} | {refused} of {transposed} | {warned} of {flipped} |")

@@ -27,8 +27,8 @@ def main() -> None:
     options = parser.parse_args()
 
     import torch
-    from AttentionUNetSegmentLib.app.segmenting import dice
     from AttentionUNetSegmentLib.datasets.loading import PANCREAS
+    from AttentionUNetSegmentLib.evaluation.metrics import dice
     from AttentionUNetSegmentLib.inference import Predictor, read_volume, tiling
     from same_output import Difference, difference, fingerprint, predictor_of
 

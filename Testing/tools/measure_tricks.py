@@ -21,8 +21,12 @@ import torch
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_cases
 from AttentionUNetSegmentLib.evaluation.metrics import score
-from AttentionUNetSegmentLib.inference import Predictor, predictor, session
-from AttentionUNetSegmentLib.inference import refinement as look
+from AttentionUNetSegmentLib.inference import (
+    Predictor,
+    coarse_to_fine,
+    refinement,
+    scan_segmenter,
+)
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
 from AttentionUNetSegmentLib.networks import NetworkOutput
 from AttentionUNetSegmentLib.networks.blocks import resize
@@ -70,7 +74,7 @@ class Zoomed(nn.Module):
 def threshold(value: float) -> Iterator[None]:
     """A voxel belongs to the organ from another probability on."""
     with contextlib.ExitStack() as patches:
-        for module in (look, predictor, session):
+        for module in (refinement, coarse_to_fine, scan_segmenter):
             patches.enter_context(mock.patch.object(module, "THRESHOLD", value))
         yield
 
@@ -79,12 +83,12 @@ def threshold(value: float) -> Iterator[None]:
 def every_piece() -> Iterator[None]:
     """Specks stay and holes are not filled."""
 
-    def kept_pieces(foreground: np.ndarray, *_: Any) -> tuple[np.ndarray, int]:
+    def select_all(foreground: np.ndarray, *_: Any) -> tuple[np.ndarray, int]:
         return foreground, 1
 
     with contextlib.ExitStack() as patches:
-        for module in (predictor, session):
-            patches.enter_context(mock.patch.object(module, "kept_pieces", kept_pieces))
+        for module in (coarse_to_fine, scan_segmenter):
+            patches.enter_context(mock.patch.object(module, "select_components", select_all))
         yield
 
 

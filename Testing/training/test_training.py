@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.datasets.loading import (
     load_case,
 )
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
-from AttentionUNetSegmentLib.geometry.resampling import aligned_grid
+from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.models import Model, load_model
@@ -158,7 +158,7 @@ def test_intensities_stay_in_the_window_and_air_stays_black() -> None:
 
 
 def test_a_click_is_a_gaussian_at_its_place() -> None:
-    grid = aligned_grid(np.zeros(3), np.array([60.0, 60, 60]), (2.0, 2.0, 3.0))
+    grid = aligned_grid(Box(np.zeros(3), np.full(3, 60.0)), (2.0, 2.0, 3.0))
     channels = click_channels(
         [Click((21.0, 31.0, 40.5), True), Click((9.0, 9.0, 10.5), False)], grid
     )

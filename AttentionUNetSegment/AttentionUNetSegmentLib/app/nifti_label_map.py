@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..geometry.grid import has_right_angles
 from ..inference.prediction import Prediction
-from ..inference.statistics import has_right_angles
 
 
 def write_label_map(prediction: Prediction, path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..geometry.reslice import AXIAL, CORONAL, SAGITTAL, Frame, body_box, volume_box
+from ..geometry.grid import Box
+from ..geometry.reslice import AXIAL, CORONAL, SAGITTAL, SliceRectangle, body_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ _WIDTH_PX, _DPI = 1800, 100
 _MARGIN_PX, _GAP_PX, _LETTER_PX = 44, 26, 20
 _MOST_SLICE_PX, _MOST_MAP_PX = 620, 420
 # The most of a scan that is shown, along R, A and S, in mm: an abdomen.
-_MOST_SHOWN_MM = np.array([440.0, 340.0, 330.0])
+_MOST_SHOWN_MM = (440.0, 340.0, 330.0)
 _MAP_MARGIN_MM = 12.0
 _ORGAN_MARGIN_MM = 18.0
 
@@ -92,12 +93,10 @@ class _Drawing:
         self.organ_boxes: list[tuple[int, int, int, int]] = []
         self.volume = prediction.volume
         self.centre = _middle(prediction)
-        low, high = body_box(self.volume)
+        body = body_box(self.volume)
         # Widened where the organ lies at the border, then cut to an abdomen around it.
-        low, high = np.minimum(low, self.centre), np.maximum(high, self.centre)
-        half = _MOST_SHOWN_MM / 2
-        middle = np.clip(self.centre, low + half, np.maximum(high - half, low + half))
-        self.low, self.high = np.maximum(low, middle - half), np.minimum(high, middle + half)
+        shown = Box.around(np.array([body.low_ras, body.high_ras, self.centre]))
+        self.shown = shown.at_most(_MOST_SHOWN_MM, around=self.centre)
 
     def draw(self, title: str, note: str) -> Figure:
         from matplotlib.figure import Figure
@@ -135,10 +134,10 @@ class _Drawing:
 
     # Layout
 
-    def _slice_boxes(self, top: float) -> list[tuple[Frame, float, float, float, float]]:
+    def _slice_boxes(self, top: float) -> list[tuple[SliceRectangle, float, float, float, float]]:
         frames = [
-            Frame(view, float(self.centre[view.normal_axis]), self.low, self.high)
-            for view in (AXIAL, CORONAL, SAGITTAL)
+            SliceRectangle(orientation, float(self.centre[orientation.normal_axis]), self.shown)
+            for orientation in (AXIAL, CORONAL, SAGITTAL)
         ]
         gaps = 2 * (_GAP_PX + 2 * _LETTER_PX) + 2 * _LETTER_PX
         room = _WIDTH_PX - 2 * _MARGIN_PX - gaps
@@ -151,15 +150,14 @@ class _Drawing:
             x += scale * width + _GAP_PX + 2 * _LETTER_PX
         return boxes
 
-    def _map_boxes(self, top: float) -> list[tuple[Frame, float, float, float, float]]:
+    def _map_boxes(self, top: float) -> list[tuple[SliceRectangle, float, float, float, float]]:
         levels = self.prediction.levels
         if not levels or any(part.stop <= part.start for part in self.prediction.region):
             return []
-        low, high = volume_box(self.volume, self.prediction.region)
-        outer_low, outer_high = volume_box(self.volume)
-        low = np.maximum(low - _MAP_MARGIN_MM, outer_low)
-        high = np.minimum(high + _MAP_MARGIN_MM, outer_high)
-        frame = Frame(AXIAL, float(self.centre[2]), low, high)
+        grid = self.volume.grid
+        region = grid.subgrid(self.prediction.region).bounds
+        shown = region.grown(_MAP_MARGIN_MM).within(grid.bounds)
+        frame = SliceRectangle(AXIAL, float(self.centre[2]), shown)
         width, height = frame.size_mm
         scale_bar = 70
         most = max(levels, 3)  # one or two maps need not fill the page
@@ -173,26 +171,27 @@ class _Drawing:
         ]
 
     def _boxes_of_organ(
-        self, slices: list[tuple[Frame, float, float, float, float]]
+        self, slices: list[tuple[SliceRectangle, float, float, float, float]]
     ) -> list[tuple[int, int, int, int]]:
         """Where the organ and what is around it are in each slice, in pixels of the page."""
         points = _organ_ras(self.prediction)
         if not len(points):
             return []
-        low = np.maximum(points.min(axis=0) - _ORGAN_MARGIN_MM, self.low)
-        high = np.minimum(points.max(axis=0) + _ORGAN_MARGIN_MM, self.high)
+        shown = self.shown
+        organ = Box.around(points).grown(_ORGAN_MARGIN_MM).within(shown)
         boxes = []
         for frame, x, y, width, height in slices:
             ends = []
             for axis, direction, start, size in (
-                (frame.view.right_axis, frame.view.right, x, width),
-                (frame.view.down_axis, frame.view.down, y, height),
+                (frame.orientation.right_axis, frame.orientation.right, x, width),
+                (frame.orientation.down_axis, frame.orientation.down, y, height),
             ):
-                scale = size / (self.high[axis] - self.low[axis])
+                scale = size / shown.extent_mm[axis]
+                low, high = organ.low_ras[axis], organ.high_ras[axis]
                 if direction[axis] > 0:
-                    near, far = low[axis] - self.low[axis], high[axis] - self.low[axis]
+                    near, far = low - shown.low_ras[axis], high - shown.low_ras[axis]
                 else:
-                    near, far = self.high[axis] - high[axis], self.high[axis] - low[axis]
+                    near, far = shown.high_ras[axis] - high, shown.high_ras[axis] - low
                 ends.append((round(start + scale * near), round(start + scale * far)))
             (left, right), (top, bottom) = ends
             boxes.append((left, top, right, bottom))
@@ -217,15 +216,17 @@ class _Drawing:
         self._text(right, 39, notice, 19, weight="bold", color=_NOTICE, ha="right")
         self._text(right, 80, f"Model {_shortened(model, 60)}", 15.5, color=_QUIET, ha="right")
 
-    def _slice(self, frame: Frame, x: float, y: float, width: float, height: float) -> None:
+    def _slice(
+        self, frame: SliceRectangle, x: float, y: float, width: float, height: float
+    ) -> None:
         axes = self._panel(frame, x, y, width, height)
         pixel_mm = frame.size_mm[0] / width
         self._show_ct(axes, frame, pixel_mm)
         self._show_outline(axes, frame, pixel_mm, _OUTLINE, 1.7)
-        self._text(x, y - _LETTER_PX - 28, frame.view.name, 17, weight="bold")
+        self._text(x, y - _LETTER_PX - 28, frame.orientation.name, 17, weight="bold")
         place = _place(frame)
         self._text(x + width, y - _LETTER_PX - 26, place, _SMALL_PX, color=_QUIET, ha="right")
-        left, right, up, down = frame.view.letters
+        left, right, up, down = frame.orientation.letters
         for letter, letter_x, letter_y in (
             (left, x - _LETTER_PX / 2 - 1, y + height / 2),
             (right, x + width + _LETTER_PX / 2 + 1, y + height / 2),
@@ -233,23 +234,20 @@ class _Drawing:
             (down, x + width / 2, y + height + _LETTER_PX / 2 + 1),
         ):
             self._text(letter_x, letter_y, letter, 15, color=_QUIET, ha="center", va="center")
-        if frame.view is AXIAL:
+        if frame.orientation is AXIAL:
             self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
 
     def _map(
-        self, level: int, frame: Frame, x: float, y: float, width: float, height: float
+        self, level: int, frame: SliceRectangle, x: float, y: float, width: float, height: float
     ) -> None:
         from matplotlib import colormaps
 
         axes = self._panel(frame, x, y, width, height)
         pixel_mm = frame.size_mm[0] / width
         self._show_ct(axes, frame, pixel_mm)
-        region = self.prediction.region
-        from_region = np.eye(4)
-        from_region[:3, 3] = [-part.start for part in reversed(region)]
         values, inside = frame.sample(
             self.prediction.attention_in_region(level),
-            from_region @ self.volume.ras_to_ijk,
+            self.volume.grid.subgrid(self.prediction.region).ras_to_ijk,
             pixel_mm,
         )
         colours = colormaps["inferno"](values.clip(0, 1))
@@ -306,7 +304,9 @@ class _Drawing:
 
     # Marks
 
-    def _panel(self, frame: Frame, x: float, y: float, width: float, height: float) -> Axes:
+    def _panel(
+        self, frame: SliceRectangle, x: float, y: float, width: float, height: float
+    ) -> Axes:
         axes = self._axes(x, y, width, height)
         axes.set_facecolor("black")
         axes.set_xticks([])
@@ -328,7 +328,7 @@ class _Drawing:
             )
         )
 
-    def _show_ct(self, axes: Axes, frame: Frame, pixel_mm: float) -> None:
+    def _show_ct(self, axes: Axes, frame: SliceRectangle, pixel_mm: float) -> None:
         hu, inside = frame.sample(self.volume.array, self.volume.ras_to_ijk, pixel_mm)
         hu[~inside] = WINDOW_HU[0]
         axes.imshow(
@@ -342,7 +342,7 @@ class _Drawing:
         )
 
     def _show_outline(
-        self, axes: Axes, frame: Frame, pixel_mm: float, colour: str, line_px: float
+        self, axes: Axes, frame: SliceRectangle, pixel_mm: float, colour: str, line_px: float
     ) -> None:
         mask, _ = frame.sample(self.prediction.mask, self.volume.ras_to_ijk, pixel_mm)
         if mask.max() <= 0.5 or min(mask.shape) < 2:
@@ -419,8 +419,7 @@ def _middle(prediction: Prediction) -> np.ndarray:
     if len(points):
         return np.median(points, axis=0)
     volume = prediction.volume
-    middle = (np.array(volume.shape_ijk) - 1) / 2
-    return volume.ijk_to_ras[:3, :3] @ middle + volume.ijk_to_ras[:3, 3]
+    return volume.grid.position_of((np.array(volume.shape_ijk) - 1) / 2)
 
 
 def _organ_ras(prediction: Prediction) -> np.ndarray:
@@ -428,13 +427,12 @@ def _organ_ras(prediction: Prediction) -> np.ndarray:
     # The whole of the mask lies in the region; the scan may be a hundred times as large.
     kji = np.argwhere(prediction.mask[prediction.region])
     kji += [part.start for part in prediction.region]
-    matrix = prediction.volume.ijk_to_ras
-    return kji[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3]
+    return prediction.volume.grid.position_of(kji[:, ::-1])
 
 
-def _place(frame: Frame) -> str:
+def _place(frame: SliceRectangle) -> str:
     """Where a plane lies, as a distance towards R or L, A or P, S or I."""
-    towards = ("RL", "AP", "SI")[frame.view.normal_axis][int(frame.position_mm < 0)]
+    towards = ("RL", "AP", "SI")[frame.orientation.normal_axis][int(frame.position_mm < 0)]
     return f"{towards} {abs(frame.position_mm):.1f} mm"
 
 
@@ -448,7 +446,7 @@ def _percent(ratio: float) -> str:
     return f"{100 * ratio:.0f} %" if ratio >= 0.0995 or ratio == 0 else f"{100 * ratio:.1f} %"
 
 
-def _extent(frame: Frame) -> tuple[float, float, float, float]:
+def _extent(frame: SliceRectangle) -> tuple[float, float, float, float]:
     width, height = frame.size_mm
     return 0, width, height, 0
 

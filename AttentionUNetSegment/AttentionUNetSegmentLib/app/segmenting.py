@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..evaluation.metrics import dice
+from ..geometry.grid import has_right_angles
+from ..geometry.itk import image_of_array
 from ..geometry.volume import Volume
 from ..inference.clicks import Click
 from ..inference.progress import ProgressCallback, ignore_progress
-from ..inference.statistics import has_right_angles, mask_statistics
+from ..inference.statistics import mask_statistics
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
 from .nifti_label_map import write_label_map
@@ -532,12 +535,6 @@ def _write_pictures(segmented: Segmented, output: OutputFolder, overlay: bool) -
     return names
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Overlap of two boolean masks: twice what they share, by what they have; 1 for two empty."""
-    both, all_of = np.count_nonzero(one & other), np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * both / all_of if all_of else 1.0
-
-
 def write_image(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
     """Write voxels (k, j, i) as a compressed file of the format that its name says.
 
@@ -546,14 +543,8 @@ def write_image(array: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
     """
     import SimpleITK as sitk
 
-    ijk_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
-    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin([float(value) for value in ijk_to_lps[:3, 3]])
-    image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        sitk.WriteImage(image_of_array(array, ijk_to_ras), str(path), useCompression=True)
     except RuntimeError as error:  # all that SimpleITK raises
         raise OutputError(
             f"'{path.name}' could not be written; the disk is probably full. Free some space or "

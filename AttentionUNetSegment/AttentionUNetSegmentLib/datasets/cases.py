@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError, TrainingError
-from ..geometry.alignment import on_grid_of
+from ..geometry.alignment import align_labels
 from ..geometry.volume import Volume
 from ..io.reading import read_volume
 
@@ -180,7 +180,7 @@ def load_case(files: CaseFiles) -> LabelledCase:
         ct, labels = files.read(files)
     except InputError as error:
         raise TrainingError(f"Case '{files.name}' cannot be read: {error}") from error
-    aligned = on_grid_of(ct, labels)
+    aligned = align_labels(ct, labels)
     if aligned is None:
         raise TrainingError(
             f"Case '{files.name}': image and labels lie on different grids; resample the labels "

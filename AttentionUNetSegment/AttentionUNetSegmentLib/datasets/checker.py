@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError, TrainingError
-from ..geometry.alignment import on_grid_of, voxel_order
+from ..geometry.alignment import align_labels, match_axes
+from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..inference.validation import check_ct
-from ..io.headers import Header, read_header
+from ..io.headers import read_header
 from .cases import CaseFiles, DataSet, read_pair
 from .layouts.pairs import has_fractions, values_in
 
@@ -133,12 +134,9 @@ def _check_headers(case: CaseFiles) -> Iterator[Finding]:
             )
 
 
-def _differences(image: Header, labels: Header) -> Iterator[str]:
+def _differences(image: Grid, labels: Grid) -> Iterator[str]:
     """How two grids differ, in words; nothing where every voxel of one is a voxel of the other."""
-    if (
-        voxel_order(image.shape_ijk, image.ijk_to_ras, labels.shape_ijk, labels.ijk_to_ras)
-        is not None
-    ):
+    if match_axes(image, labels) is not None:
         return
     if image.shape_ijk != labels.shape_ijk:
         yield (
@@ -184,7 +182,7 @@ def _check_voxels(
     except InputError as error:
         yield Finding("error", f"Case '{case.name}': {error}")
         return
-    if on_grid_of(image, labels) is None:
+    if align_labels(image, labels) is None:
         # The layout reads it in its own way, so that the headers were not compared before.
         yield Finding(
             "error",

@@ -155,18 +155,11 @@ def _views(
     """The axial and the coronal slice with the most organ, of the region, along R, A and S."""
     import torch
 
-    from ..geometry.resampling import (
-        aligned_grid,
-        bounds_ras,
-        grid_of,
-        resample,
-        sample_scan,
-        subgrid,
-    )
+    from ..geometry.grid import aligned_grid
+    from ..geometry.resampling import resample, sample_scan
 
-    volume_grid = grid_of(prediction.volume)
-    low, high = bounds_ras(subgrid(volume_grid, prediction.region))
-    grid = aligned_grid(low, high, (_STEP_MM,) * 3)
+    volume_grid = prediction.volume.grid
+    grid = aligned_grid(volume_grid.subgrid(prediction.region).bounds, (_STEP_MM,) * 3)
 
     def on_grid(mask: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]

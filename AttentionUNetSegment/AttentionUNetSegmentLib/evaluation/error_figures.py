@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..geometry.resampling import Grid, aligned_grid, bounds_ras, grid_of, resample, sample_scan
+from ..geometry.grid import Box, Grid, aligned_grid
+from ..geometry.resampling import resample, sample_scan
 from ..geometry.volume import Volume
 from .attention_figures import PREDICTED, TRUTH, outline, save_picture
 
@@ -52,12 +53,11 @@ def case_errors(
     """
     import torch
 
-    volume_grid = grid_of(scan)
-    grid = _around(volume_grid, truth | mask)
+    grid = _around(scan.grid, truth | mask)
 
     def on_grid(region: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.ascontiguousarray(region, dtype=np.float32))[None, None]
-        return resample(tensor, volume_grid, grid, "nearest")[0, 0].numpy() > 0.5
+        return resample(tensor, scan.grid, grid, "nearest")[0, 0].numpy() > 0.5
 
     image = sample_scan(scan, grid, window_hu)[0, 0].numpy()
     organ, marked = on_grid(truth), on_grid(mask)
@@ -87,13 +87,11 @@ def case_errors(
 
 def _around(grid: Grid, region: np.ndarray) -> Grid:
     """A grid along R, A and S around a region, or over all of the scan where it is empty."""
-    low, high = bounds_ras(grid)
+    box = grid.bounds
     where = np.argwhere(region)
     if len(where):
-        places = where[:, ::-1] @ grid.ijk_to_ras[:3, :3].T + grid.ijk_to_ras[:3, 3]
-        low = np.maximum(places.min(axis=0) - _MARGIN_MM, low)
-        high = np.minimum(places.max(axis=0) + _MARGIN_MM, high)
-    return aligned_grid(low, high, (_STEP_MM,) * 3)
+        box = Box.around(grid.position_of(where[:, ::-1])).grown(_MARGIN_MM).within(box)
+    return aligned_grid(box, (_STEP_MM,) * 3)
 
 
 def draw_errors(cases: Sequence[CaseErrors], file: Path) -> None:

@@ -429,5 +429,5 @@ def click_on_largest_error(mask: np.ndarray, truth: np.ndarray, place: Volume) -
     depth = depth_mm(piece[tuple(box)], place.spacing_mm)
     at = np.unravel_index(int(depth.argmax()), depth.shape)
     k, j, i = (int(offset) + part.start for offset, part in zip(at, box, strict=True))
-    r, a, s = (place.ijk_to_ras @ np.array([i, j, k, 1.0]))[:3]
+    r, a, s = place.grid.position_of((i, j, k))
     return Click((float(r), float(a), float(s)), inside)

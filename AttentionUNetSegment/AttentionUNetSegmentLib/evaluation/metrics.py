@@ -65,6 +65,13 @@ class Scores:
         return {**asdict(self), "volume_difference_ml": self.volume_difference_ml}
 
 
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Twice the overlap of two boolean masks over the sum of both; 1 where both are empty."""
+    both = int(np.count_nonzero(mask & truth))
+    size = int(np.count_nonzero(mask)) + int(np.count_nonzero(truth))
+    return 2 * both / size if size else 1.0
+
+
 def score(mask: np.ndarray, truth: np.ndarray, place: Volume) -> Scores:
     """Compare two masks on the same grid.
 
@@ -80,7 +87,7 @@ def score(mask: np.ndarray, truth: np.ndarray, place: Volume) -> Scores:
     false_positive = n_predicted - both
     hausdorff95, mean_distance = surface_distances_mm(predicted, true, place.spacing_mm)
     return Scores(
-        dice=2 * both / (n_predicted + n_true) if either else 1.0,
+        dice=dice(predicted, true),
         iou=both / either if either else 1.0,
         sensitivity=both / n_true if n_true else 1.0,
         specificity=(outside - false_positive) / outside if outside else 1.0,

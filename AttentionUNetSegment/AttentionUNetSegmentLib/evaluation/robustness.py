@@ -14,7 +14,7 @@ import numpy as np
 
 from ..datasets.cases import LabelledCase
 from ..errors import InputError
-from ..geometry.volume import Volume, reordered
+from ..geometry.volume import Volume, reorder_axes
 from ..inference.predictor import Predictor
 from .metrics import mean_over_cases, score
 
@@ -43,8 +43,8 @@ def _stored(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Chang
     return Change(
         lambda case, *_: replace(
             case,
-            ct=reordered(case.ct, axes, flips),
-            labels=reordered(case.labels, axes, flips),
+            ct=reorder_axes(case.ct, axes, flips),
+            labels=reorder_axes(case.labels, axes, flips),
         )
     )
 
@@ -109,9 +109,7 @@ def half_the_view(case: LabelledCase, target: int) -> LabelledCase:
         begins[axis] = int(np.clip(round(middle - half / 2), 0, sizes[axis] - half))
         sizes[axis] = half
     k, j, i = (slice(begin, begin + size) for begin, size in zip(begins, sizes, strict=True))
-    placed = np.eye(4)
-    placed[:3, 3] = begins[::-1]
-    matrix = case.ct.ijk_to_ras @ placed
+    matrix = case.ct.grid.subgrid((k, j, i)).ijk_to_ras
     return replace(
         case,
         ct=Volume(case.ct.array[k, j, i], matrix),

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
+from ..evaluation.metrics import dice
 from ..geometry.volume import Volume
 from .full_volume import WholePrediction
 
@@ -37,8 +38,7 @@ class ShownSlice:
     @property
     def dice(self) -> float:
         """Of this slice alone."""
-        both = int((self.truth & self.mask).sum())
-        return 2 * both / max(int(self.truth.sum()) + int(self.mask.sum()), 1)
+        return dice(self.mask, self.truth)
 
 
 def cases_to_show(cases: Sequence[LabelledCase], target_label: int) -> list[str]:

@@ -10,16 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..geometry.resampling import (
-    Grid,
-    aligned_grid,
-    bounds_ras,
-    grid_of,
-    resample,
-    sample_scan,
-)
+from ..geometry.grid import Grid, aligned_grid
+from ..geometry.resampling import resample, sample_scan
 from ..geometry.volume import Volume
-from ..inference.predictor import DEFAULT_TILE_VOXELS
+from ..inference.engine import DEFAULT_TILE_VOXELS
 from ..inference.tiling import run_within_memory
 from ..networks import SegmentationNetwork, resample_attention
 
@@ -54,12 +48,11 @@ def predict_whole(
         window: voxel values that become 0 and 1.
     """
     flat = network.config.dimensions == 2
-    grid = grid_of(volume)
-    low, high = bounds_ras(grid)
+    grid = volume.grid
     if flat:
         spacing_mm = (*spacing_mm[:2], grid.spacing_mm[2])
     multiple = 1 if flat else network.stride
-    target = aligned_grid(low, high, spacing_mm, multiple)
+    target = aligned_grid(grid.bounds, spacing_mm, multiple)
     image = sample_scan(volume, target, window, device)
     training = network.training
     network.eval()

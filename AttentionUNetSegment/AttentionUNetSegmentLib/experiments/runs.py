@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..datasets.cases import DataSet, LabelledCase, load_case
@@ -15,8 +14,7 @@ from ..datasets.loading import find_data_set
 from ..datasets.splits import Split
 from ..errors import AttentionUNetSegmentError, InputError, TrainingError
 from ..evaluation.attention_statistics import LevelEvidence, level_evidence
-from ..evaluation.metrics import score
-from ..geometry.resampling import bounds_ras, grid_of
+from ..evaluation.metrics import dice, score
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback
 from ..networks import NetworkConfig, SegmentationNetwork
@@ -166,9 +164,8 @@ def chosen_settings(
 
 def _fitting_spacing_mm(found: DataSet, size: int) -> float:
     """The spacing with which ``size`` voxels span the whole slice of a data set's first case."""
-    grid = grid_of(load_case(found.cases[0]).ct)
-    low, high = bounds_ras(grid)
-    return float(np.max((high - low)[:2]) / size)
+    extent_mm = load_case(found.cases[0]).ct.grid.bounds.extent_mm
+    return float(extent_mm[:2].max() / size)
 
 
 @dataclass
@@ -312,9 +309,7 @@ def _case_score(
             marked, true = prediction.labels == value, truth == value
             # A label that neither has says nothing about the network.
             if value and (marked.any() or true.any()):
-                both = np.count_nonzero(marked & true)
-                sizes = np.count_nonzero(marked) + np.count_nonzero(true)
-                label_dice[name] = 2 * both / sizes
+                label_dice[name] = dice(marked, true)
     return CaseScore(
         case.name,
         case.patient or case.name,

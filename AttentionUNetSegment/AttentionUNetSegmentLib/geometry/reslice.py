@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .grid import Box, transform_points
 from .volume import Volume
 
 _LEFT, _POSTERIOR, _SUPERIOR = np.array([[-1.0, 0, 0], [0, -1.0, 0], [0, 0, 1.0]])
 
 
 @dataclass(frozen=True)
-class View:
+class SliceOrientation:
     """One of the three planes as radiologists look at it.
 
     Args:
@@ -41,31 +42,30 @@ class View:
 
 
 # The patient's right is at the left of the picture, as if seen from the feet or from the front.
-AXIAL = View("Axial", _LEFT, _POSTERIOR, ("R", "L", "A", "P"))
-CORONAL = View("Coronal", _LEFT, -_SUPERIOR, ("R", "L", "S", "I"))
-SAGITTAL = View("Sagittal", _POSTERIOR, -_SUPERIOR, ("A", "P", "S", "I"))
+AXIAL = SliceOrientation("Axial", _LEFT, _POSTERIOR, ("R", "L", "A", "P"))
+CORONAL = SliceOrientation("Coronal", _LEFT, -_SUPERIOR, ("R", "L", "S", "I"))
+SAGITTAL = SliceOrientation("Sagittal", _POSTERIOR, -_SUPERIOR, ("A", "P", "S", "I"))
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A rectangle of the world: a box of RAS mm whose side along the view's normal is not used.
+class SliceRectangle:
+    """A rectangle of the world: a box whose side along the normal is not used.
 
     Args:
-        view: how it is looked at.
+        orientation: how it is looked at.
         position_mm: of the plane along its normal.
-        low_ras, high_ras: the corners of the box, in mm.
+        box: its sides.
     """
 
-    view: View
+    orientation: SliceOrientation
     position_mm: float
-    low_ras: np.ndarray
-    high_ras: np.ndarray
+    box: Box
 
     @property
     def size_mm(self) -> tuple[float, float]:
         """Width and height."""
-        size = self.high_ras - self.low_ras
-        return float(size[self.view.right_axis]), float(size[self.view.down_axis])
+        size = self.box.extent_mm
+        return float(size[self.orientation.right_axis]), float(size[self.orientation.down_axis])
 
     def sample(
         self, array: np.ndarray, ras_to_ijk: np.ndarray, pixel_mm: float
@@ -83,14 +83,13 @@ class Frame:
         """
         width, height = self.size_mm
         columns, rows = max(round(width / pixel_mm), 1), max(round(height / pixel_mm), 1)
-        start = np.where(self.view.right + self.view.down > 0, self.low_ras, self.high_ras)
-        start[self.view.normal_axis] = self.position_mm
+        right, down = self.orientation.right, self.orientation.down
+        start = np.where(right + down > 0, self.box.low_ras, self.box.high_ras)
+        start[self.orientation.normal_axis] = self.position_mm
         across = (np.arange(columns) + 0.5) * (width / columns)
         along = (np.arange(rows) + 0.5) * (height / rows)
-        points = (
-            start + across[None, :, None] * self.view.right + along[:, None, None] * self.view.down
-        )
-        return interpolate(array, points @ ras_to_ijk[:3, :3].T + ras_to_ijk[:3, 3])
+        points = start + across[None, :, None] * right + along[:, None, None] * down
+        return interpolate(array, transform_points(ras_to_ijk, points))
 
 
 def interpolate(array: np.ndarray, ijk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,8 +120,8 @@ def interpolate(array: np.ndarray, ijk: np.ndarray) -> tuple[np.ndarray, np.ndar
     return values, np.asarray(inside)
 
 
-def body_box(volume: Volume, air_below_hu: float = -300.0) -> tuple[np.ndarray, np.ndarray]:
-    """The box, in RAS mm, around what is denser than air: without the room around the patient.
+def body_box(volume: Volume, air_below_hu: float = -300.0) -> Box:
+    """The box around what is denser than air: without the room around the patient.
 
     A sparse sample of the volume is looked at. A scan whose values were clipped above the usual
     limit of air counts its lowest value as air; one with nothing but air gives the whole volume.
@@ -131,27 +130,10 @@ def body_box(volume: Volume, air_below_hu: float = -300.0) -> tuple[np.ndarray, 
     sample = volume.array[coarse]
     dense = np.argwhere(sample > max(air_below_hu, float(sample.min()) + 15.0))
     if len(dense) < 50:
-        return volume_box(volume)
+        return volume.grid.bounds
     kji = dense * [part.step for part in coarse]
-    ras = kji[:, ::-1] @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
+    ras = volume.grid.position_of(kji[:, ::-1])
     # A few voxels of the table or of an arm must not widen the picture.
     low, high = np.percentile(ras, [0.3, 99.7], axis=0)
     margin = 10.0 + np.array(volume.spacing_mm).max()
-    outer_low, outer_high = volume_box(volume)
-    return np.maximum(low - margin, outer_low), np.minimum(high + margin, outer_high)
-
-
-def volume_box(
-    volume: Volume, region: tuple[slice, slice, slice] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest box along R, A, S, in mm, around a volume or a k, j, i region of it."""
-    starts = [0, 0, 0] if region is None else [part.start for part in region]
-    stops = volume.array.shape if region is None else [part.stop for part in region]
-    corners = np.array(
-        [
-            [(stops if corner >> axis & 1 else starts)[2 - axis] - 0.5 for axis in range(3)]
-            for corner in range(8)
-        ]
-    )
-    ras = corners @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
-    return ras.min(axis=0), ras.max(axis=0)
+    return Box(low, high).grown(margin).within(volume.grid.bounds)

@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from .grid import Grid, has_right_angles
+from .itk import (
+    LPS_TO_RAS,
+    array_of_image,
+    check_image_kind,
+    ijk_to_ras_of_image,
+    image_of_array,
+)
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 AXIS_OF_LETTER = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 """Of R, A, S, that on which a direction lies."""
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _FARTHEST_MM = 1e9  # beyond it, positions lose their millimetres and then overflow
 
 
@@ -109,9 +116,13 @@ class Volume:
         Raises:
             InputError: it is not one 3D image of real numbers.
         """
-        from ..io.reading import volume_from_image
+        check_image_kind(image, name)
+        return cls(array_of_image(image), ijk_to_ras_of_image(image))
 
-        return volume_from_image(image, name)
+    @classmethod
+    def from_lps(cls, array: np.ndarray, ijk_to_lps: np.ndarray) -> Volume:
+        """Voxels (k, j, i) and their 4x4 matrix to left, posterior, superior mm, as in DICOM."""
+        return cls(array, LPS_TO_RAS @ ijk_to_lps)
 
     @classmethod
     def from_nibabel(cls, image: Any) -> Volume:
@@ -131,16 +142,8 @@ class Volume:
         Raises:
             InputError: its axes are sheared, which no such image holds.
         """
-        import SimpleITK as sitk
-
         self.require_right_angles()
-        ijk_to_lps = _LPS_TO_RAS @ self.ijk_to_ras
-        axes = ijk_to_lps[:3, :3] / self.spacing_mm
-        image = sitk.GetImageFromArray(np.ascontiguousarray(self.array))
-        image.SetSpacing(self.spacing_mm)
-        image.SetOrigin([float(value) for value in ijk_to_lps[:3, 3]])
-        image.SetDirection(axes.ravel().tolist())
-        return image
+        return image_of_array(self.array, self.ijk_to_ras)
 
     def to_nibabel(self) -> Any:
         """A nibabel ``Nifti1Image``; its array is i, j, k."""
@@ -152,12 +155,17 @@ class Volume:
 
     def require_right_angles(self) -> None:
         """Raise InputError where the axes are not at right angles, as label maps want them."""
-        axes = self.ijk_to_ras[:3, :3] / self.spacing_mm
-        if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        if not has_right_angles(self.ijk_to_ras):
             raise InputError(
                 "The scan's slices are tilted against their stack, which SimpleITK images cannot "
                 "hold; use to_nibabel, save a .seg.nrrd or .nii.gz, or resample it."
             )
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie: the way from indices to points and back, bounds, parts."""
+        k, j, i = self.array.shape
+        return Grid((k, j, i), self.ijk_to_ras)
 
     @property
     def shape_ijk(self) -> tuple[int, int, int]:
@@ -167,12 +175,11 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Length of a step along i, j and k."""
-        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
-        return float(i), float(j), float(k)
+        return self.grid.spacing_mm
 
     @property
     def ras_to_ijk(self) -> np.ndarray:
-        return np.linalg.inv(self.ijk_to_ras)
+        return self.grid.ras_to_ijk
 
     @property
     def voxel_volume_ml(self) -> float:
@@ -207,7 +214,7 @@ def _matrix_of(spacing_mm: Sequence[float], orientation: str) -> np.ndarray:
     return matrix
 
 
-def reordered(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Volume:
+def reorder_axes(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Volume:
     """The same scan in the same place, with its voxels stored in another order.
 
     Args:

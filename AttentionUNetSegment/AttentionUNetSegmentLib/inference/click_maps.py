@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
-from ..geometry.resampling import Grid
+from ..geometry.grid import Grid
 from .clicks import Click
 
 CLICK_SIGMA_MM = 5.0
@@ -21,17 +20,16 @@ def click_channels(
 
     Args:
         clicks: any number; those far outside the grid leave no trace.
-        grid: its matrix must be diagonal, as :func:`~..geometry.resampling.aligned_grid` makes it.
+        grid: its matrix must be diagonal, as :func:`~..geometry.grid.aligned_grid` makes it.
 
     Returns:
         (1, 2, k, j, i) in [0, 1]: a Gaussian at each click inside, and at each click outside.
         Where several meet, the nearest counts.
     """
     channels = torch.zeros((1, 2, *grid.shape), device=device)
-    ras_to_ijk = np.linalg.inv(grid.ijk_to_ras)
     spacing = grid.spacing_mm
     for click in clicks:
-        centre = (ras_to_ijk @ np.array([*click.position_ras, 1.0]))[:3]
+        centre = grid.index_of(click.position_ras)
         # A Gaussian is a product of one-dimensional ones: three short profiles are computed.
         profiles = []
         for at, step, size in zip(centre, spacing, reversed(grid.shape), strict=True):

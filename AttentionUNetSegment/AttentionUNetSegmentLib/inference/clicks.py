@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import Grid, Region
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ BALL_MM = 4.0
 """Radius of what a click at least decides where the segmentation does not agree with it."""
 
 
-def satisfy_clicks(mask: np.ndarray, ijk_to_ras: np.ndarray, clicks: Sequence[Click]) -> np.ndarray:
+def satisfy_clicks(mask: np.ndarray, grid: Grid, clicks: Sequence[Click]) -> np.ndarray:
     """A mask in which every click inside is inside, and every click outside is outside.
 
     Where one is not, a ball around it changes sides: of :data:`BALL_MM`, or half the way to the
@@ -57,14 +58,14 @@ def satisfy_clicks(mask: np.ndarray, ijk_to_ras: np.ndarray, clicks: Sequence[Cl
     clicks in one voxel the later one wins. Clicks outside the grid are left out.
 
     Args:
-        mask: (k, j, i), 0 and 1; any grid, any directions.
-        ijk_to_ras: 4x4, from its indices to the clicks' world, mm.
+        mask: (k, j, i), 0 and 1.
+        grid: of the mask, in the clicks' world; any directions.
         clicks: in the order in which they were placed.
 
     Returns:
         The mask itself where it agrees already, else a new one.
     """
-    voxels = [voxel_of(click, ijk_to_ras, mask.shape) for click in clicks]
+    voxels = [grid.voxel_of(click.position_ras) for click in clicks]
     last = {voxel: click for voxel, click in zip(voxels, clicks, strict=True) if voxel}
     result = mask
     for voxel, click in last.items():
@@ -73,7 +74,7 @@ def satisfy_clicks(mask: np.ndarray, ijk_to_ras: np.ndarray, clicks: Sequence[Cl
         if result is mask:
             result = mask.copy()
         opposite = [other for other in last.values() if other.inside != click.inside]
-        ball, box = _ball(click, opposite, ijk_to_ras, mask.shape)
+        ball, box = _ball(click, opposite, grid)
         for taken, other in last.items():
             if other.inside != click.inside and _holds(box, taken):
                 ball[tuple(at - part.start for at, part in zip(taken, box, strict=True))] = False
@@ -82,35 +83,23 @@ def satisfy_clicks(mask: np.ndarray, ijk_to_ras: np.ndarray, clicks: Sequence[Cl
     return result
 
 
-def voxel_of(
-    click: Click, ijk_to_ras: np.ndarray, shape: Sequence[int]
-) -> tuple[int, int, int] | None:
-    """k, j, i of the voxel that a click lies in; None outside the grid."""
-    ijk = (np.linalg.inv(ijk_to_ras) @ (*click.position_ras, 1.0))[:3]
-    i, j, k = (math.floor(index + 0.5) for index in ijk)
-    inside = all(0 <= at < size for at, size in zip((k, j, i), shape, strict=True))
-    return (k, j, i) if inside else None
-
-
-def _ball(
-    click: Click, opposite: Sequence[Click], ijk_to_ras: np.ndarray, shape: Sequence[int]
-) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Which voxels of a box are nearer to a click than its radius, and the box (k, j, i)."""
+def _ball(click: Click, opposite: Sequence[Click], grid: Grid) -> tuple[np.ndarray, Region]:
+    """Which voxels of a region are nearer to a click than its radius, and the region."""
     centre = np.asarray(click.position_ras)
     radius = min([BALL_MM, *(math.dist(centre, other.position_ras) / 2 for other in opposite)])
-    to_ijk = np.linalg.inv(ijk_to_ras)
-    middle = (to_ijk @ (*centre, 1.0))[:3]
+    middle = grid.index_of(centre)
     # How far a ball reaches along an axis of a sheared or rotated grid.
-    reach = radius * np.linalg.norm(to_ijk[:3, :3], axis=1)
-    box = tuple(
+    reach = radius * np.linalg.norm(grid.ras_to_ijk[:3, :3], axis=1)
+    k, j, i = (
         slice(
             max(math.floor(middle[axis] - reach[axis]), 0),
             min(math.ceil(middle[axis] + reach[axis]) + 1, size),
         )
-        for axis, size in zip((2, 1, 0), shape, strict=True)
+        for axis, size in zip((2, 1, 0), grid.shape, strict=True)
     )
-    k, j, i = np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij")
-    points = np.stack([i, j, k], axis=-1) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    box = (k, j, i)
+    indices = np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij")
+    points = grid.position_of(np.stack(indices[::-1], axis=-1))
     return np.linalg.norm(points - centre, axis=-1) < radius, box
 
 

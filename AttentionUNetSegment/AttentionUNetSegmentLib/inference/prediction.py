@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..geometry.grid import GridImage, Region
 from ..geometry.volume import Volume
+from .clicks import Click
 
-if TYPE_CHECKING:
-    import torch
-
-    from ..geometry.resampling import Grid
-    from .clicks import Click
-
-Region = tuple[slice, slice, slice]
-
+FeatureMap = GridImage
+"""Its former name."""
 THRESHOLD = 0.5
 """Probability from which on a voxel belongs to the organ."""
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureMap:
-    """A map of the refiner and the grid along R, A, S that it lies on: (1, 1, k, j, i)."""
-
-    values: torch.Tensor
-    grid: Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +51,8 @@ class Prediction:
     warnings: tuple[str, ...]
     model_name: str
     model_version: str
-    probability_map: FeatureMap | None = None
-    attention_maps: tuple[FeatureMap, ...] = field(default=())
+    probability_map: GridImage | None = None
+    attention_maps: tuple[GridImage, ...] = field(default=())
     clicks: tuple[Click, ...] = ()
     pieces: int = 0
     mean_probability: float | None = None
@@ -105,12 +92,12 @@ class Prediction:
             raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
         return self._in_region(self.attention_maps[level - 1] if self.attention_maps else None)
 
-    def _in_region(self, feature: FeatureMap | None) -> np.ndarray:
-        from ..geometry.resampling import grid_of, resample, subgrid
+    def _in_region(self, feature: GridImage | None) -> np.ndarray:
+        from ..geometry.resampling import resample
 
         if feature is None:
             return np.zeros([part.stop - part.start for part in self.region], np.float32)
-        target = subgrid(grid_of(self.volume), self.region)
+        target = self.volume.grid.subgrid(self.region)
         values = resample(feature.values, feature.grid, target)[0, 0]
         return values.clamp_(0, 1).cpu().numpy()  # interpolation rounds beyond
 

@@ -14,8 +14,8 @@ from ..models import ModelCard, load_model, read_card
 from .progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
+    from ..geometry.grid import Region
     from ..geometry.volume import Volume
-    from .prediction import Region
     from .predictor import Predictor
     from .session import Session
 

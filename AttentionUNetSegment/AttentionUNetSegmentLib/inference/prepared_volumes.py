@@ -30,7 +30,7 @@ class PreparedPrediction(Prediction):
         return self.parts[level]
 
 
-def prepare(
+def prepare_volumes(
     prediction: Prediction,
     progress: ProgressCallback = ignore_progress,
     cancel: CancelToken | None = None,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from ..errors import Cancelled
 
@@ -34,3 +37,21 @@ class CancelToken:
         """
         if self._event.is_set():
             raise Cancelled()
+
+
+@dataclass
+class StepTimer:
+    """Reports progress, measures time and honours cancellation between steps."""
+
+    progress: ProgressCallback
+    cancel: CancelToken | None
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str, fraction: float, text: str) -> Iterator[None]:
+        if self.cancel is not None:
+            self.cancel.raise_if_cancelled()
+        self.progress(fraction, text)
+        began = time.perf_counter()
+        yield
+        self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - began

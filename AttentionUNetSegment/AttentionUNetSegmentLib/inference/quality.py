@@ -1,7 +1,7 @@
-"""When to doubt a result: the sentences that go with it, all from one place.
+"""Quality checks: the warnings that go with a scan and with a result, all from one place.
 
->>> scan_doubts(volume, card)        # before anything is computed; refuses what is no CT
->>> result_doubts(prediction, card)  # after every answer; milliseconds
+>>> check_scan_quality(volume, card)        # before anything is computed; refuses what is no CT
+>>> check_result_quality(prediction, card)  # after every answer; milliseconds
 
 What is usual stands in the model's card. An older card, which does not say, is judged by what
 holds for any model (:data:`ANY_MODEL`), and one for the pancreas by what holds for a pancreas.
@@ -18,9 +18,10 @@ from ..models import Usual
 from .validation import check_ct
 
 if TYPE_CHECKING:
+    from ..geometry.grid import Region
     from ..geometry.volume import Volume
     from ..models import ModelCard
-    from .prediction import Prediction, Region
+    from .prediction import Prediction
 
 PANCREAS_ML = (20.0, 250.0)
 PANCREAS = Usual(volume_ml=PANCREAS_ML, intensity_hu=(0.0, 160.0))
@@ -43,7 +44,7 @@ _ENDS = (("left", "right"), ("back", "front"), ("feet", "head"))
 """Where R, A and S begin and end in the patient."""
 
 
-def usual_for(card: ModelCard) -> Usual:
+def usual_ranges(card: ModelCard) -> Usual:
     """What the card says, and what holds anyway where it says nothing."""
     known = dataclasses.asdict(ANY_MODEL)
     for usual in (PANCREAS if card.target == "pancreas" else Usual(), card.usual):
@@ -51,7 +52,7 @@ def usual_for(card: ModelCard) -> Usual:
     return Usual(**known)
 
 
-def scan_doubts(volume: Volume, card: ModelCard) -> list[str]:
+def check_scan_quality(volume: Volume, card: ModelCard) -> list[str]:
     """What may go less well with a scan than with those that the model is known on.
 
     Args:
@@ -64,25 +65,25 @@ def scan_doubts(volume: Volume, card: ModelCard) -> list[str]:
     Raises:
         InputError: as ``check_ct``, the scan cannot be used.
     """
-    doubts = check_ct(volume)
-    thickest = usual_for(card).slice_mm
+    warnings = check_ct(volume)
+    thickest = usual_ranges(card).slice_mm
     apart = max(volume.spacing_mm)
     if thickest is not None and apart > SLIGHTLY * thickest:
-        doubts.append(
+        warnings.append(
             f"The slices are {apart:.3g} mm apart, but the model was trained on slices of at most "
             f"{thickest:.3g} mm, so the outline is coarse and small parts may be missed; use a "
             "thinner reconstruction if there is one."
         )
     if _soft_tissue_share(volume.array) < LEAST_SOFT_TISSUE:
-        doubts.append(
+        warnings.append(
             "The scan's intensities are not those of a CT: hardly any of the body lies where soft "
             f"tissue does ({SOFT_TISSUE_HU[0]:.0f} to {SOFT_TISSUE_HU[1]:.0f} HU); load the "
             "original DICOM series, or check the outline with care."
         )
-    return doubts
+    return warnings
 
 
-def result_doubts(
+def check_result_quality(
     prediction: Prediction, card: ModelCard, interest: Region | None = None
 ) -> list[str]:
     """Why somebody should look at a result before using it, the gravest reason first.
@@ -95,17 +96,17 @@ def result_doubts(
     Returns:
         Plain sentences; none for an ordinary result.
     """
-    usual, organ = usual_for(card), card.target
+    usual, organ = usual_ranges(card), card.target
     if not prediction.found:
         return [f"No {organ} was found in this scan; if it shows one, click inside it."]
-    doubts = []
+    warnings = []
     if usual.volume_ml is not None and not _within(prediction.volume_ml, usual.volume_ml):
-        doubts.append(
+        warnings.append(
             f"The {organ} measures {prediction.volume_ml:.1f} mL, which is outside the usual "
             f"{_range(usual.volume_ml)} mL; check what is missing or too much, and click there."
         )
     if prediction.pieces > 1:
-        doubts.append(
+        warnings.append(
             f"The segmentation consists of {prediction.pieces} separate pieces; check them, and "
             f"click outside in those that are no {organ}."
         )
@@ -114,26 +115,26 @@ def result_doubts(
         k, j, i = (slice(0, size) for size in prediction.mask.shape)
         limits, of = (k, j, i), ("scan", "scan")
     if ends := _touched_ends(prediction, limits):
-        doubts.append(
+        warnings.append(
             f"The {organ} reaches the edge of the {of[0]} ({', '.join(ends)}), so a part of it may "
             f"be missing; use a {of[1]} that shows all of it."
         )
     probability = prediction.mean_probability
     least = usual.least_probability
     if probability is not None and least is not None and probability < least:
-        doubts.append(
+        warnings.append(
             f"The network is unsure: its mean probability in the {organ} is {probability:.2f}, "
             f"usually {least:g} or more; check the outline slice by slice."
         )
     region = prediction.region
     mean_hu = float(prediction.volume.array[region][prediction.mask[region] != 0].mean())
     if usual.intensity_hu is not None and not _within(mean_hu, usual.intensity_hu):
-        doubts.append(
+        warnings.append(
             f"The intensities in the {organ} are not those of a CT: they have a mean of "
             f"{mean_hu:.0f} HU, usually {_range(usual.intensity_hu)} HU; check that the scan is a "
             f"CT in Hounsfield units and that the outline is on the {organ}."
         )
-    return doubts
+    return warnings
 
 
 def _within(value: float, ends: tuple[float, float]) -> bool:

@@ -1,4 +1,4 @@
-"""The refiner's answer for a part of a scan, and how it becomes a mask on the scan's own grid."""
+"""What the refiner says about a region of a scan, and the mask that it gives on the scan's grid."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..geometry.resampling import (
-    SLAB_VOXELS,
-    Grid,
-    bounds_ras,
-    grid_of,
-    index_box,
-    resample,
-    subgrid,
-)
+from ..geometry.grid import Grid, GridImage, Region
+from ..geometry.resampling import SLAB_VOXELS, resample
 from ..geometry.volume import Volume
-from .prediction import THRESHOLD, FeatureMap, Region
+from .prediction import THRESHOLD
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Refinement:
     """What the refiner says about a region.
 
     Args:
@@ -34,42 +27,44 @@ class Look:
     """
 
     grid: Grid
-    probability: FeatureMap
-    attention: tuple[FeatureMap, ...]
+    probability: GridImage
+    attention: tuple[GridImage, ...]
 
     @classmethod
-    def of(cls, grid: Grid, probability: torch.Tensor, alphas: Sequence[torch.Tensor]) -> Look:
+    def of(
+        cls, grid: Grid, probability: torch.Tensor, alphas: Sequence[torch.Tensor]
+    ) -> Refinement:
         """From the maps (1, 1, k, j, i) of one pass over ``grid``."""
         attention = tuple(
-            FeatureMap(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
+            GridImage(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
         )
-        return cls(grid, FeatureMap(probability, grid), attention)
+        return cls(grid, GridImage(probability, grid), attention)
 
     @property
     def values(self) -> np.ndarray:
         """The probability, float32 (k, j, i)."""
         return self.probability.values[0, 0].cpu().numpy()
 
-    def to(self, device: torch.device) -> Look:
-        """This look on another device."""
-        return Look.of(
+    def to(self, device: torch.device) -> Refinement:
+        """The same on another device."""
+        return Refinement.of(
             self.grid,
             self.probability.values.to(device),
             [alpha.values.to(device) for alpha in self.attention],
         )
 
-    def with_probability(self, values: torch.Tensor) -> Look:
-        """This look with another probability."""
-        return replace(self, probability=FeatureMap(values, self.grid))
+    def with_probability(self, values: torch.Tensor) -> Refinement:
+        """The same attention with another probability."""
+        return replace(self, probability=GridImage(values, self.grid))
 
-    def reaching(self, box: Region, multiple: int) -> tuple[Look, Region]:
-        """This look on a grid that holds a box of indices, which may lie beyond its own.
+    def extended_to(self, box: Region, multiple: int) -> tuple[Refinement, Region]:
+        """The same on a grid that holds a box of indices, which may lie beyond its own.
 
         Args:
             multiple: the grid grows by multiples of this, so that the coarse maps grow with it.
 
         Returns:
-            The wider look, zero where nothing was looked at yet, and the box in its indices.
+            The wider one, zero where the network was not run yet, and the box in its indices.
         """
         before, after = [], []
         for part, size in zip(box, self.grid.shape, strict=True):
@@ -91,29 +86,29 @@ class Look:
             factor = self.grid.shape[0] // values.shape[2]
             return F.pad(values, [n // factor for n in padding])
 
-        wide = Look.of(
-            subgrid(self.grid, (whole[0], whole[1], whole[2])),
+        wide = Refinement.of(
+            self.grid.subgrid((whole[0], whole[1], whole[2])),
             padded(self.probability.values),
             [padded(alpha.values) for alpha in self.attention],
         )
         return wide, (k, j, i)
 
-    def part(self, box: Region) -> Look:
-        """This look at a box of indices, which begins and ends where coarse voxels do."""
+    def crop(self, box: Region) -> Refinement:
+        """The part in a box of indices, which begins and ends where coarse voxels do."""
 
         def cut(values: torch.Tensor) -> torch.Tensor:
             factor = self.grid.shape[0] // values.shape[2]
             k, j, i = (slice(one.start // factor, one.stop // factor) for one in box)
             return values[:, :, k, j, i]
 
-        return Look.of(
-            subgrid(self.grid, box),
+        return Refinement.of(
+            self.grid.subgrid(box),
             cut(self.probability.values),
             [cut(alpha.values) for alpha in self.attention],
         )
 
-    def blended(self, other: Look, box: Region, weight: torch.Tensor) -> Look:
-        """This look with a new one of a part of it mixed in.
+    def blend(self, other: Refinement, box: Region, weight: torch.Tensor) -> Refinement:
+        """The same with a new refinement of a part of it mixed in.
 
         Args:
             other: on the sub-grid ``box`` of this one's.
@@ -132,7 +127,7 @@ class Look:
             result[part] += share * (theirs - result[part])
             return result
 
-        return Look.of(
+        return Refinement.of(
             self.grid,
             mixed(self.probability.values, other.probability.values),
             [
@@ -142,35 +137,37 @@ class Look:
         )
 
 
-def region_on_scan(volume: Volume, look: Look) -> Region:
-    """The k, j, i box of the scan that a look covers."""
-    return index_box(grid_of(volume), *bounds_ras(look.grid))
+def region_on_scan(volume: Volume, refinement: Refinement) -> Region:
+    """The k, j, i box of the scan that a refinement covers."""
+    return volume.grid.region_of(refinement.grid.corners_ras)
 
 
-def mask_on_scan(volume: Volume, look: Look, kept: np.ndarray, region: Region) -> np.ndarray:
+def mask_on_scan(
+    volume: Volume, refinement: Refinement, selected: np.ndarray, region: Region
+) -> np.ndarray:
     """The mask in a box of the scan: uint8 (k, j, i) of that box.
 
-    The threshold is taken there, where the outline is drawn. Which pieces stay, and which holes are
-    filled, was decided on the network's grid.
+    The threshold is taken there, where the outline is drawn. Which components stay, and which
+    holes are filled, was decided on the network's grid.
 
     Args:
-        kept: boolean, on the look's grid.
+        selected: boolean, on the refinement's grid.
         region: k, j, i of the scan.
     """
-    probability = look.probability.values
-    pieces = torch.from_numpy(kept).to(probability.device)[None, None]
-    filled = (pieces & (probability <= THRESHOLD)).float()
+    probability = refinement.probability.values
+    components = torch.from_numpy(selected).to(probability.device)[None, None]
+    filled = (components & (probability <= THRESHOLD)).float()
     # A voxel wider, so that the coarser grid's steps do not cut the outline.
-    pieces = F.max_pool3d(pieces.float(), 3, 1, 1)
-    target = subgrid(grid_of(volume), region)
+    components = F.max_pool3d(components.float(), 3, 1, 1)
+    target = volume.grid.subgrid(region)
     mask = np.empty(target.shape, np.uint8)
     slices = max(1, SLAB_VOXELS // max(1, target.shape[1] * target.shape[2]))
     for start in range(0, target.shape[0], slices):
         slab = slice(start, min(start + slices, target.shape[0]))
-        part = subgrid(target, (slab, slice(0, target.shape[1]), slice(0, target.shape[2])))
+        part = target.subgrid((slab, slice(0, target.shape[1]), slice(0, target.shape[2])))
         foreground = (
-            (resample(probability, look.grid, part) > THRESHOLD)
-            & (resample(pieces, look.grid, part, "nearest") > 0.5)
-        ) | (resample(filled, look.grid, part, "nearest") > 0.5)
+            (resample(probability, refinement.grid, part) > THRESHOLD)
+            & (resample(components, refinement.grid, part, "nearest") > 0.5)
+        ) | (resample(filled, refinement.grid, part, "nearest") > 0.5)
         mask[slab] = foreground[0, 0].cpu().numpy()
     return mask

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import Region, box_corners
 from ..geometry.volume import Volume
 from .clicks import Click
-from .prediction import Prediction, Region
+from .prediction import Prediction
 from .progress import ProgressCallback, ignore_progress
 from .regions import LEAST_SIDE_MM
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .predictor import Predictor
 
 
-def box_corners(text: str) -> np.ndarray:
+def parse_box(text: str) -> np.ndarray:
     """Read ``R,A,S,R,A,S``, two opposite corners of a box along R, A and S, in mm.
 
     Returns:
@@ -37,7 +37,7 @@ def box_corners(text: str) -> np.ndarray:
             f"'{text}' is no region: write R,A,S,R,A,S for two opposite corners of a box, in "
             "millimetres, for example -20,-60,50,160,80,190."
         )
-    return np.array([[ends[at, axis] for axis, at in enumerate(w)] for w in np.ndindex(2, 2, 2)])
+    return box_corners(*ends)
 
 
 def region_of_box(volume: Volume, corners_ras: np.ndarray) -> Region:
@@ -49,25 +49,20 @@ def region_of_box(volume: Volume, corners_ras: np.ndarray) -> Region:
     Raises:
         InputError: the box lies outside the scan, or too little of the scan is in it.
     """
-    corners = np.column_stack([corners_ras, np.ones(len(corners_ras))])
-    ijk = (corners @ volume.ras_to_ijk.T)[:, :3]
-    region: list[slice] = []
-    for axis, size in enumerate(volume.shape_ijk):
-        start = max(0, math.floor(ijk[:, axis].min() + 0.5))
-        stop = min(size, math.floor(ijk[:, axis].max() + 0.5) + 1)
-        if stop <= start:
+    region = volume.grid.region_of(corners_ras)
+    for part, size, step in zip(reversed(region), volume.shape_ijk, volume.spacing_mm, strict=True):
+        if part.stop <= part.start:
             raise InputError(
                 "The region of interest lies outside the scan; move it over the upper abdomen, or "
                 "choose none."
             )
-        sides_mm = volume.spacing_mm[axis] * (stop - start)
-        if sides_mm < min(LEAST_SIDE_MM, volume.spacing_mm[axis] * size):
+        side_mm = step * (part.stop - part.start)
+        if side_mm < min(LEAST_SIDE_MM, step * size):
             raise InputError(
-                f"Only {sides_mm:.0f} mm of the scan are in the region of interest along one axis; "
+                f"Only {side_mm:.0f} mm of the scan are in the region of interest along one axis; "
                 f"make it at least {LEAST_SIDE_MM:.0f} mm wide, or choose none."
             )
-        region.insert(0, slice(start, stop))
-    return region[0], region[1], region[2]
+    return region
 
 
 def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Click]) -> None:
@@ -75,7 +70,7 @@ def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Clic
     InputError: a click lies outside the region.
     """
     for click in clicks:
-        ijk = (volume.ras_to_ijk @ (*click.position_ras, 1.0))[:3]
+        ijk = volume.grid.index_of(click.position_ras)
         inside = [
             part.start - 0.5 <= index <= part.stop - 0.5
             for index, part in zip(ijk, reversed(region), strict=True)

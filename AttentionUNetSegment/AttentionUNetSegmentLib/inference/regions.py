@@ -1,5 +1,5 @@
-"""From the locator's probability to the box that the refiner looks at, and from the refiner's to
-the pieces that are kept.
+"""From the locator's probability to the box that the refiner is run on, and from the refiner's to
+the components that are kept.
 
 Connected components come from SimpleITK; the maps are small (6 mm voxels, or a region's).
 """
@@ -7,15 +7,11 @@ Connected components come from SimpleITK; the maps are small (6 mm voxels, or a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..geometry.grid import Box, Grid
 from .clicks import Click
-
-if TYPE_CHECKING:
-    from ..geometry.resampling import Grid
 
 LOCATOR_THRESHOLD = 0.3
 """Probability at which the locator's coarse voxels count: low, since it only has to be near."""
@@ -24,67 +20,22 @@ SMALLEST_ORGAN_ML = 12.0
 sees 44 mL and more where the pancreas is in view, and mostly below 12 mL where a scan ends 15 mm
 short of it."""
 COMPANION_SHARE = 0.2
-"""A second piece that has at least this share of the largest one's evidence is looked at too."""
+"""Another component with at least this share of the largest one's evidence belongs to it too."""
 MARGIN_MM = (24.0, 22.0, 24.0)
 """Room around the locator's box along R, A, S: its own error, and context for the refiner."""
 SMALLEST_BOX_MM = (160.0, 128.0, 120.0)
 LARGEST_BOX_MM = (280.0, 220.0, 260.0)
-"""The most that the refiner looks at; a scan that is no larger was cut out of one."""
+"""The most that the refiner is run on; a scan that is no larger was cut out of one."""
 LEAST_SIDE_MM = 40.0
 """What is smaller along any axis cannot hold a pancreas and what surrounds it."""
 CLICK_REACH_MM = (70.0, 50.0, 50.0)
 """Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
-KEPT_SHARE = 0.1
-"""Pieces of the result smaller than this share of the largest are dropped."""
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """A box in RAS, mm."""
-
-    low_ras: np.ndarray
-    high_ras: np.ndarray
-
-    def union(self, other: Box) -> Box:
-        return Box(
-            np.minimum(self.low_ras, other.low_ras), np.maximum(self.high_ras, other.high_ras)
-        )
-
-    def grown(self, margin_mm: Sequence[float]) -> Box:
-        margin = np.asarray(margin_mm)
-        return Box(self.low_ras - margin, self.high_ras + margin)
-
-    def at_least(self, extent_mm: Sequence[float]) -> Box:
-        """Widened about its middle to an extent."""
-        middle = (self.low_ras + self.high_ras) / 2
-        half = np.maximum(self.high_ras - self.low_ras, np.asarray(extent_mm)) / 2
-        return Box(middle - half, middle + half)
-
-    def at_most(self, extent_mm: Sequence[float], around: np.ndarray) -> Box:
-        """Cut to an extent around a point, within the box as far as possible."""
-        extent = np.minimum(self.high_ras - self.low_ras, np.asarray(extent_mm))
-        low = np.clip(around - extent / 2, self.low_ras, self.high_ras - extent)
-        return Box(low, low + extent)
-
-    @property
-    def extent_mm(self) -> np.ndarray:
-        """Lengths along R, A and S."""
-        return self.high_ras - self.low_ras
-
-    def fits_in(self, extent_mm: Sequence[float]) -> bool:
-        """Whether it is nowhere longer than an extent."""
-        return bool((self.extent_mm <= np.asarray(extent_mm)).all())
-
-    def within(self, other: Box) -> Box:
-        """The part inside another box; a point on its border if they do not meet."""
-        return Box(
-            np.clip(self.low_ras, other.low_ras, other.high_ras),
-            np.clip(self.high_ras, other.low_ras, other.high_ras),
-        )
+SMALLEST_SHARE = 0.1
+"""Components of the result smaller than this share of the largest are dropped."""
 
 
 def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
-    """Label the pieces of a boolean (k, j, i) array, 1 the largest; touching corners connect."""
+    """Label the components of a boolean (k, j, i) array, 1 the largest; corners connect."""
     import SimpleITK as sitk
 
     labelled = sitk.ConnectedComponent(sitk.GetImageFromArray(region.astype(np.uint8)), True)
@@ -93,7 +44,7 @@ def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, int(labels.max(initial=0))
 
 
-def locate(probability: np.ndarray, grid: Grid) -> Box | None:
+def find_organ_box(probability: np.ndarray, grid: Grid) -> Box | None:
     """Where the organ is, or None where there is none.
 
     Args:
@@ -108,13 +59,13 @@ def locate(probability: np.ndarray, grid: Grid) -> Box | None:
     if evidence[best] * voxel_ml < SMALLEST_ORGAN_ML:
         return None
     keep = np.flatnonzero(evidence >= COMPANION_SHARE * evidence[best]) + 1
-    box = box_around(np.isin(labels, keep), grid)
+    box = box_of_voxels(np.isin(labels, keep), grid)
     weights = probability * (labels == best + 1)
     middle = centre_of_mass(weights, grid)
     return box.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).at_most(LARGEST_BOX_MM, around=middle)
 
 
-def box_around(region: np.ndarray, grid: Grid) -> Box:
+def box_of_voxels(region: np.ndarray, grid: Grid) -> Box:
     """The box of a region's voxels on a grid along R, A, S."""
     indices = np.argwhere(region)[:, ::-1]
     origin, spacing = grid.ijk_to_ras[:3, 3], np.asarray(grid.spacing_mm)
@@ -132,28 +83,28 @@ def centre_of_mass(weights: np.ndarray, grid: Grid) -> np.ndarray:
         / total
         for axis, size in enumerate(weights.shape)
     ]
-    return (grid.ijk_to_ras @ np.array([*reversed(index), 1.0]))[:3]
+    return grid.position_of(index[::-1])
 
 
-def box_of_clicks(clicks: Sequence[Click]) -> Box | None:
+def find_clicks_box(clicks: Sequence[Click]) -> Box | None:
     """The surroundings of the clicks inside; None without any."""
     points = np.array([click.position_ras for click in clicks if click.inside])
     if len(points) == 0:
         return None
-    return Box(points.min(axis=0), points.max(axis=0)).grown(CLICK_REACH_MM)
+    return Box.around(points).grown(CLICK_REACH_MM)
 
 
-def kept_pieces(
+def select_components(
     foreground: np.ndarray, grid: Grid, clicks: Sequence[Click]
 ) -> tuple[np.ndarray, int]:
-    """Drop specks, fill holes.
+    """Drop small connected components, fill holes.
 
     Args:
         foreground: boolean (k, j, i) on a grid along R, A, S.
-        clicks: a piece that holds a click inside is kept, however small.
+        clicks: a component that holds a click inside is kept, however small.
 
     Returns:
-        The region that stays, and the number of its pieces.
+        The region that stays, and the number of its components.
     """
     import SimpleITK as sitk
 
@@ -161,13 +112,11 @@ def kept_pieces(
     if count == 0:
         return foreground, 0
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    keep = {index + 1 for index in np.flatnonzero(sizes >= KEPT_SHARE * sizes.max())}
-    ras_to_ijk = np.linalg.inv(grid.ijk_to_ras)
+    keep = {index + 1 for index in np.flatnonzero(sizes >= SMALLEST_SHARE * sizes.max())}
     for click in clicks:
-        if click.inside:
-            i, j, k = np.round((ras_to_ijk @ np.array([*click.position_ras, 1.0]))[:3]).astype(int)
-            if all(0 <= at < size for at, size in zip((k, j, i), labels.shape, strict=True)):
-                keep.add(int(labels[k, j, i]))
+        voxel = grid.voxel_of(click.position_ras)
+        if click.inside and voxel is not None:
+            keep.add(int(labels[voxel]))
     kept = np.isin(labels, sorted(keep - {0}))
     filled = sitk.BinaryFillhole(
         sitk.GetImageFromArray(kept.astype(np.uint8)), fullyConnected=False

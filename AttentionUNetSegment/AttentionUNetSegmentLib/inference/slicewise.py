@@ -48,8 +48,8 @@ class Slicewise(nn.Module):
             ):
                 done.append(resample_attention(alpha, 2 ** (level - 1), size))
         if not return_attention:
-            return _stacked(logits)
-        return NetworkOutput(_stacked(logits), [_stacked(done) for done in maps], [])
+            return _stack_slices(logits)
+        return NetworkOutput(_stack_slices(logits), [_stack_slices(done) for done in maps], [])
 
 
 def as_volumetric(network: nn.Module) -> nn.Module:
@@ -59,6 +59,6 @@ def as_volumetric(network: nn.Module) -> nn.Module:
     return network
 
 
-def _stacked(slices: list[torch.Tensor]) -> torch.Tensor:
+def _stack_slices(slices: list[torch.Tensor]) -> torch.Tensor:
     """(1, C, k, j, i) from parts (slices, C, j, i)."""
     return torch.cat(slices).transpose(0, 1)[None]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..geometry.grid import bounding_region, has_right_angles
 from ..geometry.volume import Volume
 
 FINEST_MM = 1.0
@@ -52,7 +53,7 @@ def mask_statistics(volume: Volume, mask: np.ndarray) -> MaskStatistics:
     """
     if mask.shape != volume.array.shape:
         raise ValueError(f"expected a mask of shape {volume.array.shape}, got {mask.shape}")
-    box = _filled(mask)
+    box = bounding_region(mask)
     if box is None:
         return MaskStatistics(0.0)
     inside = mask[box] != 0
@@ -60,7 +61,7 @@ def mask_statistics(volume: Volume, mask: np.ndarray) -> MaskStatistics:
     surface_mm2 = length_mm = None
     if has_right_angles(volume.ijk_to_ras):
         surface_mm2 = _surface_mm2(inside, volume.spacing_mm)
-        length_mm = length_of(inside, volume.spacing_mm)
+        length_mm = measure_length(inside, volume.spacing_mm)
     return MaskStatistics(
         volume_ml=len(values) * volume.voxel_volume_ml,
         mean_hu=float(values.mean()),
@@ -70,12 +71,6 @@ def mask_statistics(volume: Volume, mask: np.ndarray) -> MaskStatistics:
         extent_mm=extent_mm(inside, volume.ijk_to_ras),
         length_mm=length_mm,
     )
-
-
-def has_right_angles(ijk_to_ras: np.ndarray) -> bool:
-    """Whether the axes of a grid are at right angles, as label maps and most measures want it."""
-    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-3))
 
 
 def extent_mm(inside: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[float, float, float]:
@@ -95,17 +90,6 @@ def extent_mm(inside: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[float, float,
     return float(r), float(a), float(s)
 
 
-def _filled(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """The smallest box that holds the mask; None where it is empty."""
-    parts = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if hit.size == 0:
-            return None
-        parts.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return parts[0], parts[1], parts[2]
-
-
 def _surface_mm2(inside: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
     import SimpleITK as sitk
 
@@ -117,7 +101,7 @@ def _surface_mm2(inside: np.ndarray, spacing_mm: tuple[float, float, float]) -> 
     return float(measure.GetPerimeter(1))
 
 
-def length_of(inside: np.ndarray, spacing_mm: Sequence[float]) -> float:
+def measure_length(inside: np.ndarray, spacing_mm: Sequence[float]) -> float:
     """From one end of the largest piece to the other, in mm, by the shortest way within it.
 
     Args:

@@ -32,10 +32,11 @@ _SAMPLES_AN_AXIS = 64
 _FINE_MM = 0.2
 _THIN_STACK_MM = 60.0
 _NO_ORGAN_MM = 10.0
-_LONGER_THAN_A_PERSON_MM = 2500.0
+LONGEST_MM = 2500.0
+"""No scan is longer: nobody is, and no scanner's table goes as far."""
 # Of an adult's trunk from right to left, from front to back and along: whoever is outside of it has
 # seldom been scanned with a spacing of exactly 1 mm from exactly 0.
-_BODY_MM = ((250.0, 450.0), (150.0, 330.0), (150.0, _LONGER_THAN_A_PERSON_MM))
+_BODY_MM = ((250.0, 450.0), (150.0, 330.0), (150.0, LONGEST_MM))
 _AIR = -500
 _BODY_SHARE = 0.05  # of a plane of voxels
 
@@ -52,7 +53,8 @@ def check_ct(volume: Volume) -> list[str]:
 
     Raises:
         InputError: voxels that are no real numbers, or not finite; fewer than two along an axis;
-            all of one value; not in Hounsfield units; a scan smaller than any organ.
+            all of one value; not in Hounsfield units; a scan smaller than any organ or longer
+            than any person.
     """
     array = volume.array
     if array.dtype.kind not in "iuf":
@@ -82,14 +84,14 @@ def check_clicks(volume: Volume, clicks: Iterable[Click]) -> None:
             raise InputError(
                 f"A click's position must be three finite numbers, not {click.position_ras}."
             )
-        index = (volume.ras_to_ijk @ [*position, 1.0])[:3]
+        index = volume.grid.index_of(position)
         # A voxel reaches half a step around its centre; the rounding of a click on the very edge
         # is not the user's fault.
         if (index < -0.5 - 1e-6).any() or (index > shape - 0.5 + 1e-6).any():
-            low, high = _bounds_ras(volume)
+            bounds = volume.grid.bounds
             raise InputError(
                 f"The click at {_point(position)} (R, A, S in mm) lies outside the scan, which "
-                f"reaches from {_point(low)} to {_point(high)}."
+                f"reaches from {_point(bounds.low_ras)} to {_point(bounds.high_ras)}."
             )
 
 
@@ -103,12 +105,12 @@ def _check_extent(volume: Volume) -> list[str]:
             f"The scan measures only {extent_text} mm, less than any organ; its voxel spacing "
             f"({spacing_text} mm) is probably wrong."
         )
-    warnings = []
-    if extent.max() > _LONGER_THAN_A_PERSON_MM:
-        warnings.append(
-            f"The scan measures {extent_text} mm, more than a person; its voxel spacing "
-            f"({spacing_text} mm) may be wrong."
+    if extent.max() > LONGEST_MM:
+        raise InputError(
+            f"The scan measures {extent_text} mm, more than any person, so its voxel spacing "
+            f"({spacing_text} mm) is wrong; correct it and try again."
         )
+    warnings = []
     if extent.min() < _THIN_STACK_MM:
         warnings.append(
             f"The scan measures only {extent_text} mm; the network was trained on whole abdomens, "
@@ -204,13 +206,6 @@ def _check_hounsfield(array: np.ndarray) -> None:
 
 def _share(where: np.ndarray) -> float:
     return float(where.mean()) if where.size else 0.0
-
-
-def _bounds_ras(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    ends = [(-0.5, n - 0.5) for n in volume.shape_ijk]
-    corners = np.array([(i, j, k, 1.0) for i in ends[0] for j in ends[1] for k in ends[2]])
-    positions = (corners @ volume.ijk_to_ras.T)[:, :3]
-    return positions.min(axis=0), positions.max(axis=0)
 
 
 def _point(position: np.ndarray) -> str:

@@ -12,21 +12,21 @@ from contextlib import contextmanager
 _lock = threading.Lock()
 
 
-class Captured:
+class CapturedText:
     """The text that was printed; complete once the ``with`` block has ended."""
 
     text = ""
 
 
 @contextmanager
-def captured_stderr() -> Iterator[Captured]:
+def capture_stderr() -> Iterator[CapturedText]:
     """Collect what is written to file descriptor 2, by any library, while the block runs.
 
     ITK's readers of MetaImage, NIfTI and DICOM print their complaints there and raise something
     vaguer, or nothing. Python's own ``sys.stderr`` writes to the same descriptor, so keep the block
     short. Without a stderr (a window application on Windows) nothing is collected.
     """
-    captured = Captured()
+    captured = CapturedText()
     with _lock:
         if sys.stderr is None:  # the descriptor may be that of any file
             yield captured

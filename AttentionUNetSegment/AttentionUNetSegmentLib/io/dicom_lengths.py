@@ -72,12 +72,12 @@ class FileLayout:
         """Whether GDCM reads the file as it is."""
         return self.inverted_at is None and self.end is None
 
-    def made_plain(self, content: bytes) -> bytes:
+    def inflate(self, content: bytes) -> bytes:
         """The file as GDCM reads it right."""
         if self.inverted_at is None:
             return content[: self.end]
         packed_from, start = self.deflated_from, self.inverted_at
-        elements = content[: self.end] if packed_from is None else _inflated(content[packed_from:])
+        elements = content[: self.end] if packed_from is None else _inflate(content[packed_from:])
         elements = elements[:start] + _PLAIN + elements[start + len(_PLAIN) :]
         if packed_from is None:
             return elements
@@ -132,7 +132,7 @@ def _layout(content: mmap.mmap) -> FileLayout | None:
     if syntax == _DEFLATED:
         try:
             packed_from, start = start, 0
-            data = _inflated(content[packed_from:])
+            data = _inflate(content[packed_from:])
         except zlib.error:
             return None
     inverted_at = pixels_end = None
@@ -156,7 +156,7 @@ def _layout(content: mmap.mmap) -> FileLayout | None:
     return FileLayout(text, inverted_at, end=None if whole else pixels_end)
 
 
-def _inflated(content: bytes) -> bytes:
+def _inflate(content: bytes) -> bytes:
     return zlib.decompressobj(-15).decompress(content, _MOST_INFLATED)
 
 

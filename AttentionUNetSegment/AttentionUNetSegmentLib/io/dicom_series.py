@@ -20,14 +20,13 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.volume import Volume
 from ..paths import PlainPaths, printable
-from .captured_stderr import captured_stderr
-from .dicom_frames import unit_axes
+from .captured_stderr import capture_stderr
+from .dicom_frames import read_frames, unit_axes
 from .dicom_lengths import FileLayout, file_layout
+from .formats import WarningCallback, check_room, describe_failure, is_dicom
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
-
-    from .reading import WarningCallback
 
 _MOST_FILES = 20_000
 _FEW_SLICES = 8  # at most as many, beside a series of four times as many: a scout, not the scan
@@ -103,7 +102,7 @@ class _Series:
 
 
 @dataclass(frozen=True)
-class FoundSeries:
+class DicomSeries:
     """A series in a tree of DICOM files.
 
     Args:
@@ -142,7 +141,7 @@ def read_dicom_folder(
         InputError: there is none, or there are several (they are listed), or slices are missing.
     """
     series, unreadable = _series_of_folder(folder, on_warning, name, with_file_names)
-    return _read_of(series, unreadable, name, on_warning)
+    return _read_chosen(series, unreadable, name, on_warning)
 
 
 def read_dicom_file(path: Path, on_warning: WarningCallback, name: str) -> Volume:
@@ -155,7 +154,7 @@ def read_dicom_file(path: Path, on_warning: WarningCallback, name: str) -> Volum
         InputError: as :func:`read_dicom_folder`.
     """
     series, unreadable = _series_of_file(path, name)
-    return _read_of(series, unreadable, name, on_warning)
+    return _read_chosen(series, unreadable, name, on_warning)
 
 
 def dicom_files(path: Path) -> tuple[str, ...]:
@@ -165,23 +164,23 @@ def dicom_files(path: Path) -> tuple[str, ...]:
         InputError: as :func:`read_dicom_folder`.
     """
 
-    def told_when_read(text: str) -> None:
+    def ignore_warning(text: str) -> None:
         pass
 
     name = path.name or path.resolve().name
     if path.is_dir():
-        series, _ = _series_of_folder(path, told_when_read, name, True)
+        series, _ = _series_of_folder(path, ignore_warning, name, True)
     else:
         series, _ = _series_of_file(path, name)
     return tuple(image.path for image in series.images)
 
 
-def _read_of(
+def _read_chosen(
     series: _Series, unreadable: Sequence[_Unreadable], name: str, on_warning: WarningCallback
 ) -> Volume:
-    with _also_told(unreadable, name):
+    with _mention_left_out(unreadable, name):
         volume = _read(series, name, on_warning)
-    for sentence in _left_out(unreadable, name):  # one of them may have been a slice
+    for sentence in _describe_left_out(unreadable, name):  # one of them may have been a slice
         on_warning(sentence)
     return volume
 
@@ -194,7 +193,7 @@ def _series_of_folder(
     unreadable += not_searched
     if not images:
         raise InputError(_no_images(folder, name, unreadable, with_file_names))
-    with _also_told(unreadable, name):
+    with _mention_left_out(unreadable, name):
         series, aside = _ct_series(images, name)
         if len(series) > 1:
             texts = [one.text_with_file if with_file_names else one.text for one in series[:8]]
@@ -226,7 +225,7 @@ def _series_of_file(path: Path, name: str) -> tuple[_Series, list[_Unreadable]]:
         series_of = _series_keys(images)
         own = next((series_of[one] for one in images if os.path.samefile(one.path, path)), None)
         images = [image for image in images if series_of[image] == own] or chosen
-    with _also_told(unreadable, name):
+    with _mention_left_out(unreadable, name):
         series, _ = _ct_series(images, name, keep_few=True)
         one = _volume_of(path, chosen[0], series)
         if one is None:
@@ -246,7 +245,7 @@ def _volume_of(path: Path, chosen: _Image, series: Sequence[_Series]) -> _Series
     return None
 
 
-def find_dicom_series(paths: Iterable[str]) -> list[FoundSeries]:
+def find_dicom_series(paths: Iterable[str]) -> list[DicomSeries]:
     """The axial CT volumes among any number of DICOM files, and the series that are none.
 
     Args:
@@ -258,11 +257,11 @@ def find_dicom_series(paths: Iterable[str]) -> list[FoundSeries]:
     by_series: dict[tuple[str, ...], list[_Image]] = {}
     for image in images:
         by_series.setdefault(series_of[image], []).append(image)
-    found = [one for series in by_series.values() for one in _found(series)]
+    found = [one for series in by_series.values() for one in _list_series(series)]
     for reason in sorted({one.reason for one in unreadable}):
         alike = [one for one in unreadable if one.reason == reason]
         files = tuple(one.path for one in alike)
-        found.append(FoundSeries(files, _left_out(alike)[0]))
+        found.append(DicomSeries(files, _describe_left_out(alike)[0]))
     return found
 
 
@@ -287,22 +286,22 @@ def read_dicom_files(paths: Sequence[str], name: str, on_warning: WarningCallbac
     return _read(series[0], name, on_warning)
 
 
-def _found(images: Sequence[_Image]) -> Iterator[FoundSeries]:
+def _list_series(images: Sequence[_Image]) -> Iterator[DicomSeries]:
     """The volumes of one series, or why it has none."""
     number = images[0].series_number or "without a number"
     try:
         volumes, _ = _ct_series(images, f"series {number}")
     except InputError as error:
-        yield FoundSeries(tuple(sorted(image.path for image in images)), str(error))
+        yield DicomSeries(tuple(sorted(image.path for image in images)), str(error))
         return
     for volume in volumes:
         files = tuple(image.path for image in volume.images)
         whole_series = all(image.series == images[0].series for image in images)
         uid = images[0].series if whole_series else ""
-        yield FoundSeries(files, _not_axial(volume.first, number), uid)
+        yield DicomSeries(files, _why_not_axial(volume.first, number), uid)
 
 
-def _not_axial(image: _Image, number: str) -> str:
+def _why_not_axial(image: _Image, number: str) -> str:
     """Why a series is not axial; nothing where it is, or where nobody can tell."""
     if image.axes is None:  # a multi-frame file tells it frame by frame; reading finds out
         return ""
@@ -347,11 +346,9 @@ def _headers(paths: Iterable[str]) -> tuple[list[_Image], list[_Unreadable]]:
     not look like DICOM are passed over."""
     import SimpleITK as sitk
 
-    from .reading import is_dicom
-
     images: list[_Image] = []
     unreadable: list[_Unreadable] = []
-    with captured_stderr():
+    with capture_stderr():
         for path in paths:
             try:
                 if not is_dicom(path):
@@ -367,17 +364,17 @@ def _headers(paths: Iterable[str]) -> tuple[list[_Image], list[_Unreadable]]:
             with PlainPaths() as plain:
                 reader = sitk.ImageFileReader()
                 reader.SetImageIO("GDCMImageIO")
-                reader.SetFileName(_decodable(path, layout, plain))
+                reader.SetFileName(_decodable_copy(path, layout, plain))
                 try:
                     reader.ReadImageInformation()
                 except RuntimeError:  # a report, a plan, a damaged file
-                    unreadable.append(_Unreadable(path, _not_decoded(layout)))
+                    unreadable.append(_Unreadable(path, _why_not_decodable(layout)))
                     continue
             images.append(_image(path, layout, reader))
     return images, unreadable
 
 
-def _not_decoded(layout: FileLayout) -> str:
+def _why_not_decodable(layout: FileLayout) -> str:
     if layout.transfer_syntax in _SYNTAXES:
         return ""
     return (
@@ -386,13 +383,13 @@ def _not_decoded(layout: FileLayout) -> str:
     )
 
 
-def _decodable(path: str, layout: FileLayout, plain: PlainPaths) -> str:
+def _decodable_copy(path: str, layout: FileLayout, plain: PlainPaths) -> str:
     """The path of a file that GDCM reads right: itself, a link or a repaired copy."""
     if layout.is_plain:
         return plain.of(path)
     copy = plain.new_file(".dcm")
     with open(path, "rb") as file, open(copy, "wb") as target:
-        target.write(layout.made_plain(file.read()))
+        target.write(layout.inflate(file.read()))
     return copy
 
 
@@ -546,20 +543,20 @@ def _volumes(stack: Sequence[_Image], name: str) -> list[_Series]:
     share a slice joined, and images that only watch one place (bolus tracking) set aside. Where
     nothing of that explains it, all images again, to be refused for what is wrong with them.
     """
-    whole = _sorted(stack)
+    whole = _sort_slices(stack)
     if _is_even(whole):
         return [whole]
     if _overlaps(whole):
-        once = _without_copies(whole, name)
+        once = _remove_copies(whole, name)
         if not _overlaps(once):
             return _volumes(once.images, name) if len(once.images) < len(stack) else [whole]
     for tag in range(len(_PART_TAGS)):
         parts: dict[str, list[_Image]] = {}
         for image in whole.images:
             parts.setdefault(image.parts[tag], []).append(image)
-        several = [_sorted(part) for part in parts.values() if not _is_one_place(part)]
+        several = [_sort_slices(part) for part in parts.values() if not _is_one_place(part)]
         if len(parts) > 1 and several and not any(map(_overlaps, several)):
-            joined = _joined(several)
+            joined = _join_slabs(several)
             most = len(joined) == 1 and 2 * joined[0].slices > len(stack)
             if _overlaps(whole) or (most and _is_even(joined[0])):
                 return joined
@@ -567,7 +564,7 @@ def _volumes(stack: Sequence[_Image], name: str) -> list[_Series]:
     scan = [place[0] for place in places if len(place) == 1]
     if len(scan) <= _FEW_SLICES or any(1 < len(place) < _WATCHED for place in places):
         return [whole]
-    rest = _sorted(scan)
+    rest = _sort_slices(scan)
     return [rest] if _is_even(rest, _EVEN) else [whole]
 
 
@@ -599,7 +596,7 @@ def _places(series: _Series) -> Iterator[list[_Image]]:
     yield place
 
 
-def _without_copies(series: _Series, name: str) -> _Series:
+def _remove_copies(series: _Series, name: str) -> _Series:
     """Without images of the same voxels at the same place; all of them where one is no copy."""
     kept = []
     for place in _places(series):
@@ -611,7 +608,7 @@ def _without_copies(series: _Series, name: str) -> _Series:
     return _Series(tuple(kept))
 
 
-def _joined(parts: Sequence[_Series]) -> list[_Series]:
+def _join_slabs(parts: Sequence[_Series]) -> list[_Series]:
     """Slabs that follow on one another as one volume; parts that cover one another as they are."""
     normal_of = parts[0].images
     ordered = sorted(parts, key=lambda part: _heights([*normal_of[:1], part.first])[1])
@@ -627,11 +624,11 @@ def _joined(parts: Sequence[_Series]) -> list[_Series]:
         images += [
             image for image, is_there in zip(part.images, shared, strict=True) if not is_there
         ]
-    whole = _sorted(images)
+    whole = _sort_slices(images)
     return [whole] if _is_even(whole) else list(parts)
 
 
-def _sorted(stack: Sequence[_Image]) -> _Series:
+def _sort_slices(stack: Sequence[_Image]) -> _Series:
     heights = _heights(stack)
     return _Series(tuple(stack[index] for index in np.argsort(heights, kind="stable")))
 
@@ -666,15 +663,13 @@ def _read(series: _Series, name: str, on_warning: WarningCallback) -> Volume:
         InputError: a slice is missing, at a place with another or off the row; or cannot be
             decoded.
     """
-    from .reading import volume_from_image, volume_from_lps
-
     if series.first.frames > 1:
         return _read_frames(series.first, name, on_warning)
     ijk_to_lps = _place(series, name, on_warning)
-    volume = volume_from_image(_decode(series, name), name)
+    volume = Volume.from_sitk(_decode(series, name), name)
     # ITK stacks images of a single row along j.
     columns, rows = series.first.size[:2]
-    return volume_from_lps(volume.array.reshape(series.slices, rows, columns), ijk_to_lps)
+    return Volume.from_lps(volume.array.reshape(series.slices, rows, columns), ijk_to_lps)
 
 
 def _read_frames(image: _Image, name: str, on_warning: WarningCallback) -> Volume:
@@ -684,9 +679,6 @@ def _read_frames(image: _Image, name: str, on_warning: WarningCallback) -> Volum
     Raises:
         InputError: as :func:`_read`.
     """
-    from .dicom_frames import read_frames
-    from .reading import volume_from_image, volume_from_lps
-
     frames = [
         replace(
             image,
@@ -701,9 +693,9 @@ def _read_frames(image: _Image, name: str, on_warning: WarningCallback) -> Volum
         raise InputError(f"The frames of '{name}' are not parallel slices of one spacing.")
     order = np.argsort(_heights(frames), kind="stable")
     ijk_to_lps = _place(_Series(tuple(frames[index] for index in order)), name, on_warning)
-    volume = volume_from_image(_decode(_Series((image,)), name), name)
+    volume = Volume.from_sitk(_decode(_Series((image,)), name), name)
     columns, rows = image.size[:2]
-    return volume_from_lps(volume.array.reshape(-1, rows, columns)[order], ijk_to_lps)
+    return Volume.from_lps(volume.array.reshape(-1, rows, columns)[order], ijk_to_lps)
 
 
 def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarray:
@@ -767,14 +759,12 @@ def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarra
 def _decode(series: _Series, name: str) -> sitk.Image:
     import SimpleITK as sitk
 
-    from .reading import check_room, describe_failure
-
     columns, rows = series.first.size[:2]
     check_room((columns, rows, series.slices), [Path(one.path) for one in series.images], name)
     reader: sitk.ImageFileReader | sitk.ImageSeriesReader
     try:
-        with PlainPaths() as plain, captured_stderr():
-            paths = [_decodable(one.path, one.layout, plain) for one in series.images]
+        with PlainPaths() as plain, capture_stderr():
+            paths = [_decodable_copy(one.path, one.layout, plain) for one in series.images]
             if len(paths) == 1:
                 reader = sitk.ImageFileReader()
                 reader.SetFileName(paths[0])
@@ -787,7 +777,7 @@ def _decode(series: _Series, name: str) -> sitk.Image:
                 reader.SetOutputPixelType(sitk.sitkFloat32)
             return reader.Execute()
     except RuntimeError as error:
-        unknown = next(filter(None, (_not_decoded(one.layout) for one in series.images)), "")
+        unknown = next(filter(None, (_why_not_decodable(one.layout) for one in series.images)), "")
         if unknown:
             raise InputError(f"'{name}' {unknown}.") from error
         raise InputError(describe_failure(name, "DICOM", str(error))) from error
@@ -800,12 +790,12 @@ def _array(image: sitk.Image) -> np.ndarray:
 
 
 @contextmanager
-def _also_told(unreadable: Sequence[_Unreadable], name: str) -> Iterator[None]:
+def _mention_left_out(unreadable: Sequence[_Unreadable], name: str) -> Iterator[None]:
     """What is refused is told with what was left out before, which may be why."""
     try:
         yield
     except InputError as error:
-        left_out = _left_out(unreadable, name)
+        left_out = _describe_left_out(unreadable, name)
         if not left_out:
             raise
         raise InputError(" ".join([str(error), *left_out])) from error
@@ -835,7 +825,7 @@ def _no_images(
     return f"The folder '{name}' holds no DICOM images."
 
 
-def _left_out(unreadable: Sequence[_Unreadable], name: str = "") -> list[str]:
+def _describe_left_out(unreadable: Sequence[_Unreadable], name: str = "") -> list[str]:
     where = f" in '{name}'" if name else ""
     count = sum(not one.reason for one in unreadable)
     sentences = []

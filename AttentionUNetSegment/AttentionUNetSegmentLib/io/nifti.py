@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import itertools
 import logging
 import math
 import struct
@@ -23,12 +22,13 @@ import nibabel  # noqa: F401  this module is of no use without it, and is import
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import box_corners, transform_points
+from ..geometry.itk import check_kind
 from ..geometry.volume import Volume
+from .formats import WarningCallback
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
-
-    from .reading import WarningCallback
 
 _GZIP_START = b"\x1f\x8b"
 _MOST_DEFLATED = 1040  # deflate shrinks nothing by more than 1032
@@ -81,8 +81,8 @@ def read_nifti(path: Path, name: str, on_warning: WarningCallback) -> Volume:
         OSError: it cannot be opened.
     """
     header = read_nifti_header(path, name)
-    with _damage_told(name), _opened(path) as stream:
-        stored = _stored(stream, header, name)
+    with _describe_damage(name), _open_stream(path) as stream:
+        stored = _read_voxels(stream, header, name)
         _read_to_end(stream)
     slope, intercept = header.slope, header.intercept
     if slope is not None and intercept is not None:
@@ -103,24 +103,22 @@ def read_nifti_header(path: Path, name: str) -> NiftiHeader:
         InputError: as :func:`read_nifti`.
         OSError: it cannot be opened.
     """
-    with _damage_told(name), _opened(path) as stream:
+    with _describe_damage(name), _open_stream(path) as stream:
         start = stream.read(_HEADER_BYTES)
-    header = _described(start, name)
+    header = _interpret_header(start, name)
     problem = _size_problem(path, header.offset + header.voxel_bytes)
     if problem:
-        raise _refused(name, problem)
+        raise _input_error(name, problem)
     return header
 
 
-def _described(start: bytes, name: str) -> NiftiHeader:
+def _interpret_header(start: bytes, name: str) -> NiftiHeader:
     from nibabel.spatialimages import HeaderDataError
-
-    from .reading import check_kind
 
     unreadable = InputError(
         f"'{name}' cannot be read as NIfTI: it is damaged, cut short or of another format."
     )
-    parsed = _parsed(start)
+    parsed = _parse_header(start)
     if parsed is None:
         raise unreadable
     lengths = [int(length) for length in parsed["dim"]]
@@ -128,12 +126,12 @@ def _described(start: bytes, name: str) -> NiftiHeader:
         raise unreadable
     shape = tuple(lengths[1 : lengths[0] + 1])
     if min(shape) <= 0:
-        raise _refused(name, "has no valid size in its header")
+        raise _input_error(name, "has no valid size in its header")
     spacing = parsed["pixdim"][1:4].astype(np.float64)
     stored_slope, stored_intercept = float(parsed["scl_slope"]), float(parsed["scl_inter"])
     no_slope = stored_slope == 0 or not math.isfinite(stored_slope)
     if no_slope and math.isfinite(stored_intercept) and stored_intercept != 0:
-        raise _refused(
+        raise _input_error(
             name, "has an intercept without a slope in its header, so its values are uncertain"
         )
     try:
@@ -145,7 +143,7 @@ def _described(start: bytes, name: str) -> NiftiHeader:
     try:
         slope, intercept = parsed.get_slope_inter()
     except HeaderDataError as error:
-        raise _refused(
+        raise _input_error(
             name, "has no valid slope and intercept for its values in its header"
         ) from error
     components = 1
@@ -162,7 +160,7 @@ def _described(start: bytes, name: str) -> NiftiHeader:
     )
 
 
-def _parsed(start: bytes) -> Nifti1Header | None:
+def _parse_header(start: bytes) -> Nifti1Header | None:
     """None for what is no NIfTI."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
@@ -200,19 +198,19 @@ def _place(
         return qform, [f"The sform in the header of '{name}' is no valid place; the qform is used."]
     if sform is not None:
         return sform, list(
-            _contradictions(
+            _find_contradictions(
                 sform, qform, header, name, spacing * unit if spacing_valid else None, shape
             )
         )
     if not spacing_valid:
-        raise _refused(name, "has no valid voxel spacing in its header")
+        raise _input_error(name, "has no valid voxel spacing in its header")
     minus = [
         f"The header of '{name}' has a negative voxel spacing, whose sign means nothing in NIfTI; "
         "check that the patient is not mirrored."
     ] * bool((spacing < 0).any())
     if qform is not None:
         if not _is_place(qform):
-            raise _refused(name, "has no valid orientation in its header")
+            raise _input_error(name, "has no valid orientation in its header")
         return qform, minus
     return to_mm @ header.get_base_affine(), [
         *minus,
@@ -240,7 +238,7 @@ def _is_place(matrix: np.ndarray) -> bool:
     return True
 
 
-def _contradictions(
+def _find_contradictions(
     sform: np.ndarray,
     qform: np.ndarray | None,
     header: Nifti1Header,
@@ -260,17 +258,17 @@ def _contradictions(
         off = np.abs(np.abs(spacing_mm) / steps - 1) * (np.array(shape) - 1)
         if off.max() > _DISAGREE_VOXELS:
             yield (
-                f"The header of '{name}' gives two voxel spacings, {_listed(np.abs(spacing_mm))} "
-                f"mm and {_listed(steps)} mm; the latter is that of {used}."
+                f"The header of '{name}' gives two voxel spacings, "
+                f"{_join_values(np.abs(spacing_mm))} mm and {_join_values(steps)} mm; "
+                f"the latter is that of {used}."
             )
     if qform is None:
         return
     if not _is_place(qform):
         yield f"The qform in the header of '{name}' is no valid place, unlike {used}."
         return
-    ends = [(0, length - 1) for length in shape]
-    corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])
-    apart_mm = np.linalg.norm((corners @ (qform - sform).T)[:, :3], axis=1).max()
+    corners = box_corners((0, 0, 0), np.array(shape) - 1)
+    apart_mm = np.linalg.norm(transform_points(qform - sform, corners), axis=1).max()
     # The rotation by 180 degrees that ITK writes for every axial scan is the least exact of all.
     b, c, d = (float(header[f"quatern_{part}"]) for part in "bcd")
     a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
@@ -283,14 +281,14 @@ def _contradictions(
         )
 
 
-def _listed(values: np.ndarray) -> str:
+def _join_values(values: np.ndarray) -> str:
     return " x ".join(f"{value:.4g}" for value in values)
 
 
 # --- bytes --------------------------------------------------------------------------------------
 
 
-def _stored(stream: Any, header: NiftiHeader, name: str) -> np.ndarray:
+def _read_voxels(stream: Any, header: NiftiHeader, name: str) -> np.ndarray:
     """The voxels as they are stored, one after the other, in this machine's byte order."""
     _skip(stream, header.offset)
     try:
@@ -302,7 +300,7 @@ def _stored(stream: Any, header: NiftiHeader, name: str) -> np.ndarray:
     while filled < len(view):
         chunk = stream.read(min(_CHUNK, len(view) - filled))
         if not chunk:
-            raise _refused(name, _CUT)
+            raise _input_error(name, _CUT)
         view[filled : filled + len(chunk)] = chunk
         filled += len(chunk)
     stored = content.view(header.dtype)
@@ -339,7 +337,7 @@ def _size_problem(path: Path, expected: int) -> str | None:
             return None
     # Several gzip members, bytes behind the voxels, or a file that is cut: only reading tells.
     try:
-        with _opened(path) as unpacked:
+        with _open_stream(path) as unpacked:
             found = 0
             while chunk := unpacked.read(_CHUNK):
                 found += len(chunk)
@@ -351,11 +349,11 @@ def _size_problem(path: Path, expected: int) -> str | None:
 
 
 @contextmanager
-def _damage_told(name: str) -> Iterator[None]:
+def _describe_damage(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise _refused(
+        raise _input_error(
             name, "is cut short or damaged: its compressed data does not end as it should"
         ) from error
 
@@ -365,10 +363,10 @@ def _is_compressed(path: Path) -> bool:
         return stream.read(2) == _GZIP_START
 
 
-def _opened(path: Path) -> gzip.GzipFile | BinaryIO:
+def _open_stream(path: Path) -> gzip.GzipFile | BinaryIO:
     """The file's bytes, decompressed."""
     return gzip.open(path) if _is_compressed(path) else path.open("rb")
 
 
-def _refused(name: str, problem: str) -> InputError:
+def _input_error(name: str, problem: str) -> InputError:
     return InputError(f"The file '{name}' {problem}.")

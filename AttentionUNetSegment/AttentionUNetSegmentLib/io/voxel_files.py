@@ -41,7 +41,7 @@ def voxel_files(path: Path, kind: str, name: str) -> list[Path]:
     with path.open("rb") as stream:
         header = stream.read(_MOST_HEADER_BYTES)
     folder = path.parent.resolve()
-    names = {one for found in _ENTRIES[kind].finditer(header) for one in _named(found)}
+    names = {one for found in _ENTRIES[kind].finditer(header) for one in _find_named_files(found)}
     files = [folder / one for one in sorted(names)]
     # ITK takes a leading tilde for somebody's home.
     if any(one.startswith("~") for one in names) or not all(
@@ -57,7 +57,7 @@ def voxel_files(path: Path, kind: str, name: str) -> list[Path]:
     return there or [path]
 
 
-def _named(entry: re.Match[bytes]) -> Iterator[str]:
+def _find_named_files(entry: re.Match[bytes]) -> Iterator[str]:
     """The files of an entry: one, the numbered ones of a pattern, or those listed after it."""
     value = _text(entry[1])
     if value.upper() == "LOCAL":

@@ -18,7 +18,7 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError
 
 
 @contextmanager
-def unzipped(path: Path) -> Iterator[Path]:
+def unzip(path: Path) -> Iterator[Path]:
     """The folder that a zip archive was unpacked into, for as long as the block runs; any other
     path itself.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.volume import Volume
-from .orientation import orientation_doubts
+from .orientation import find_orientation_conflicts
 
 STACK = "SPL"
 _ADVICE = (
@@ -44,7 +44,7 @@ class GivenImage:
         return array if self.axes == "kji" else array.transpose(2, 1, 0)
 
 
-def given_image(
+def load_image(
     image: Any,
     spacing: Sequence[float] | None = None,
     affine: np.ndarray | None = None,
@@ -57,27 +57,27 @@ def given_image(
         InputError: it is none of them, cannot be used, or lies otherwise than is said.
     """
     if isinstance(image, np.ndarray):
-        return _of_array(image, spacing, affine, orientation, check_orientation)
+        return _load_array(image, spacing, affine, orientation, check_orientation)
     if spacing is not None or affine is not None or orientation is not None:
         raise InputError(
             "Spacing, affine and orientation are for arrays; files and images have their own."
         )
     if isinstance(image, (str, Path)):
-        return _of_file(Path(image))
+        return _load_file(Path(image))
     if hasattr(image, "GetDirection") and hasattr(image, "GetNumberOfComponentsPerPixel"):
         volume = Volume.from_sitk(image)
-        return _checked(volume, "kji", _says_nothing(volume), check_orientation, "image")
+        return _check_image(volume, "kji", _is_unplaced(volume), check_orientation, "image")
     if hasattr(image, "dataobj") and hasattr(image, "affine"):
         volume = Volume.from_nibabel(image)
-        unplaced = _says_nothing(volume) or _has_no_form(image)
-        return _checked(volume, "ijk", unplaced, check_orientation, "image")
+        unplaced = _is_unplaced(volume) or _has_no_form(image)
+        return _check_image(volume, "ijk", unplaced, check_orientation, "image")
     raise InputError(
         f"A {type(image).__name__} is no scan; give a path, a SimpleITK image, a nibabel image, or "
         "a NumPy array with its spacing or affine."
     )
 
 
-def _of_file(path: Path) -> GivenImage:
+def _load_file(path: Path) -> GivenImage:
     from ..io.reading import read_volume
 
     warnings: list[str] = []
@@ -85,7 +85,7 @@ def _of_file(path: Path) -> GivenImage:
     return GivenImage(volume, path.name or path.resolve().name, "kji", tuple(warnings), path)
 
 
-def _of_array(
+def _load_array(
     array: np.ndarray,
     spacing: Sequence[float] | None,
     affine: np.ndarray | None,
@@ -96,10 +96,10 @@ def _of_array(
         raise InputError("An orientation goes with a spacing; an affine says both by itself.")
     volume = Volume.from_array(array, affine, spacing_mm=spacing, orientation=orientation or STACK)
     if affine is not None:
-        return _checked(volume, "ijk", _says_nothing(volume), check, "array")
+        return _check_image(volume, "ijk", _is_unplaced(volume), check, "array")
     assert spacing is not None
     _check_order(array.shape, spacing)
-    return _checked(volume, "kji", orientation is None, check, "array")
+    return _check_image(volume, "kji", orientation is None, check, "array")
 
 
 def _check_order(shape: Sequence[int], spacing: Sequence[float]) -> None:
@@ -122,7 +122,7 @@ def _check_order(shape: Sequence[int], spacing: Sequence[float]) -> None:
         )
 
 
-def _says_nothing(volume: Volume) -> bool:
+def _is_unplaced(volume: Volume) -> bool:
     """Whether it is placed as an image is of which nobody said where it lies."""
     matrix = volume.ijk_to_ras
     return bool(np.array_equal(np.abs(matrix), np.eye(4)))
@@ -137,23 +137,23 @@ def _has_no_form(image: Any) -> bool:
         return False
 
 
-def _checked(volume: Volume, axes: str, unplaced: bool, check: bool, name: str) -> GivenImage:
+def _check_image(volume: Volume, axes: str, unplaced: bool, check: bool, name: str) -> GivenImage:
     """Compare what the image shows with how it is said to lie.
 
     Raises:
         InputError: it contradicts it.
     """
     warnings = []
-    doubts = orientation_doubts(volume) if check and _is_image(volume) else []
-    for doubt in doubts:
-        if doubt.certain or unplaced:
-            raise InputError(f"{doubt.sentence} {_ADVICE}")
-        warnings.append(f"{doubt.sentence} Check its affine.")
+    conflicts = find_orientation_conflicts(volume) if check and _is_image(volume) else []
+    for conflict in conflicts:
+        if conflict.certain or unplaced:
+            raise InputError(f"{conflict.sentence} {_ADVICE}")
+        warnings.append(f"{conflict.sentence} Check its affine.")
     if unplaced:
         warnings.append(
             f"The {name} does not say how it lies in the patient; it was taken for "
-            f"{_in_words(volume)}. If that is wrong, so is the result; left and right cannot be "
-            "told from the image."
+            f"{_describe_axes(volume)}. If that is wrong, so is the result; left and right cannot "
+            "be told from the image."
         )
     return GivenImage(volume, name, axes, tuple(warnings))
 
@@ -164,7 +164,7 @@ def _is_image(volume: Volume) -> bool:
     return array.size > 0 and array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
 
 
-def _in_words(volume: Volume) -> str:
+def _describe_axes(volume: Volume) -> str:
     words = {0: ("left to right", "right to left"), 1: ("back to front", "front to back")}
     words[2] = ("feet to head", "head to feet")
     named = []

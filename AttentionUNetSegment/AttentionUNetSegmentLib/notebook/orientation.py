@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry.volume import Volume, reordered
+from ..geometry.volume import Volume, reorder_axes
 
 _SAMPLES_AN_AXIS = 96
 _TISSUE_HU = -120.0
@@ -33,7 +33,7 @@ _NAMES = ("feet to head", "back to front", "left to right")
 
 
 @dataclass(frozen=True)
-class Doubt:
+class OrientationConflict:
     """Something in the image that contradicts its directions.
 
     Args:
@@ -45,10 +45,10 @@ class Doubt:
     certain: bool
 
 
-def orientation_doubts(volume: Volume) -> list[Doubt]:
+def find_orientation_conflicts(volume: Volume) -> list[OrientationConflict]:
     """What of a scan contradicts the way that it is said to lie; empty where nothing can be seen,
     as in a head or in a crop."""
-    image = _along_patient(volume)
+    image = _sample_along_patient(volume)
     tissue = image > max(_TISSUE_HU, float(image.min()))
     ends = [
         (float(tissue.take(0, axis).mean()) + float(tissue.take(-1, axis).mean())) / 2
@@ -59,16 +59,16 @@ def orientation_doubts(volume: Volume) -> list[Doubt]:
         return []  # no trunk that is cut off above and below
     if order[0] != 0:
         return [
-            Doubt(
+            OrientationConflict(
                 "The scan seems to be transposed: the body is cut off along the axis that is said "
                 f"to run from {_NAMES[order[0]]}, as only that from feet to head is.",
                 certain=True,
             )
         ]
-    return [*_at_the_back(image, tissue), *_at_the_top(image, tissue)]
+    return [*_check_bones(image, tissue), *_check_lungs(image, tissue)]
 
 
-def _at_the_back(image: np.ndarray, tissue: np.ndarray) -> list[Doubt]:
+def _check_bones(image: np.ndarray, tissue: np.ndarray) -> list[OrientationConflict]:
     bone = np.argwhere(image > _BONE_HU)
     if len(bone) < _FEWEST_BONE_VOXELS:
         return []
@@ -77,11 +77,13 @@ def _at_the_back(image: np.ndarray, tissue: np.ndarray) -> list[Doubt]:
     _, forward, sideways = (bone.mean(axis=0) - body.mean(axis=0)) / np.maximum(extent, 1)
     if forward > _BONES_BACK and forward > abs(sideways):
         return [
-            Doubt("The scan seems to be turned over: its bones lie at the front.", certain=False)
+            OrientationConflict(
+                "The scan seems to be turned over: its bones lie at the front.", certain=False
+            )
         ]
     if abs(sideways) > max(_BONES_BACK, 2 * abs(forward)) and extent[1] > extent[2]:
         return [
-            Doubt(
+            OrientationConflict(
                 "The scan seems to lie on its side: its bones are at the left or the right, and it "
                 "is deeper than wide.",
                 certain=False,
@@ -90,8 +92,8 @@ def _at_the_back(image: np.ndarray, tissue: np.ndarray) -> list[Doubt]:
     return []
 
 
-def _at_the_top(image: np.ndarray, tissue: np.ndarray) -> list[Doubt]:
-    inside = _between(tissue, 1) & _between(tissue, 2)
+def _check_lungs(image: np.ndarray, tissue: np.ndarray) -> list[OrientationConflict]:
+    inside = _has_tissue_on_both_sides(tissue, 1) & _has_tissue_on_both_sides(tissue, 2)
     lung = inside & (image < max(_LUNG_HU, float(image.min()) + 5))
     part = max(1, len(image) // 5)
     feet, head = (
@@ -100,21 +102,21 @@ def _at_the_top(image: np.ndarray, tissue: np.ndarray) -> list[Doubt]:
     )
     if feet > _LEAST_LUNG and feet > 2 * head:
         return [
-            Doubt(
+            OrientationConflict(
                 "The scan seems to be upside down: the lungs lie at its lower end.", certain=False
             )
         ]
     return []
 
 
-def _between(tissue: np.ndarray, axis: int) -> np.ndarray:
+def _has_tissue_on_both_sides(tissue: np.ndarray, axis: int) -> np.ndarray:
     """Whether there is tissue on both sides along an axis."""
     after = np.maximum.accumulate(tissue, axis)
     before = np.flip(np.maximum.accumulate(np.flip(tissue, axis), axis), axis)
     return after & before
 
 
-def _along_patient(volume: Volume) -> np.ndarray:
+def _sample_along_patient(volume: Volume) -> np.ndarray:
     """A sparse sample whose axes run to the head, to the front and to the right, as far as the
     scan's own do."""
     sparse = volume.array[
@@ -128,4 +130,4 @@ def _along_patient(volume: Volume) -> np.ndarray:
         along, column = np.unravel_index(int(left.argmax()), left.shape)
         left[along, :] = left[:, column] = -1
         axes[2 - along], flips[2 - along] = 2 - int(column), bool(directions[along, column] < 0)
-    return reordered(Volume(sparse, np.eye(4)), (axes[0], axes[1], axes[2]), tuple(flips)).array
+    return reorder_axes(Volume(sparse, np.eye(4)), (axes[0], axes[1], axes[2]), tuple(flips)).array

@@ -27,16 +27,16 @@ def save(given: GivenImage, prediction: Prediction, model: Model, path: Path) ->
             "A DICOM Segmentation refers to the slices of its series; write it with the command "
             "'attention-unet-segment', which has them."
         )
-    answered: Any = _Answered(prediction, model)
+    stored: Any = _StoredPrediction(prediction, model)
     scan = Scan(given.volume, given.name, given.warnings)
-    job = Job(lambda: scan, prediction.clicks, source=given.source, predictor=answered)
+    job = Job(lambda: scan, prediction.clicks, source=given.source, predictor=stored)
     if suffix is None:
         segment_into(path, job)
     else:
         segment_to_file(path, job)
 
 
-class _Answered:
+class _StoredPrediction:
     """In place of a predictor: what was predicted already."""
 
     def __init__(self, prediction: Prediction, model: Model) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..models import DEFAULT_MODEL, find_model
-from .images import given_image
+from .images import load_image
 from .predicted import ImagePrediction
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def segment(
         ModelError: the model cannot be used.
         DeviceError: the device is not there.
     """
-    given = given_image(image, spacing, affine, orientation, check_orientation)
+    given = load_image(image, spacing, affine, orientation, check_orientation)
     from ..inference.predictor_cache import PredictorOptions
 
     options = PredictorOptions(find_model(model), device, precision, tile_voxels)

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import bounding_region
 from ..inference.clicks import Click
 from . import segments
-from .labelmaps import Box, Voxels, segmentVoxels, shifted
+from .labelmaps import VoxelBox, Voxels, segmentVoxels, shifted
 from .removal import removeNode
 from .volumes import nodeToPlace
 
@@ -96,16 +97,16 @@ class State:
 
     @classmethod
     def of(
-        cls, seen: np.ndarray, user: np.ndarray, box: Box, clicks: tuple[Click, ...] = ()
+        cls, seen: np.ndarray, user: np.ndarray, box: VoxelBox, clicks: tuple[Click, ...] = ()
     ) -> State:
         """A state on a box, cut to what is not zero."""
-        region = segments.filledRegion(seen | user)
+        region = bounding_region(seen | user)
         if region is None:
             nothing = np.zeros((0, 0, 0), bool)
             return cls(nothing, nothing, box.grid, clicks)
         return cls(seen[region], user[region], box.part(region).ijkToLocal, clicks)
 
-    def on(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    def on(self, box: VoxelBox) -> tuple[np.ndarray, np.ndarray]:
         """What was seen, and what is the user's, in a box."""
         return (
             box.read(Voxels(self.seen, self.ijkToLocal)),
@@ -126,7 +127,7 @@ class State:
 
     def seenVoxels(self) -> Voxels:
         """What was last seen, cut to it."""
-        region = segments.filledRegion(self.seen)
+        region = bounding_region(self.seen)
         if region is None:
             return Voxels(self.seen[:0, :0, :0], self.ijkToLocal)
         start_ijk = [part.start for part in reversed(region)]
@@ -197,7 +198,7 @@ def updatedState(before: State | None, voxels: Voxels) -> State:
         # An empty segment has no grid of its own that would have to be followed.
         return replace(before, seen=before.seen & False, user=before.user | before.seen)
     before = before.movedWith(voxels)
-    box = Box.around(grid, [voxels.boundsOn(grid), before.boundsOn(grid)])
+    box = VoxelBox.around(grid, [voxels.boundsOn(grid), before.boundsOn(grid)])
     seen, user = before.on(box)
     now = box.read(voxels)
     if voxels.offsetOn(before.ijkToLocal) is None:
@@ -421,7 +422,7 @@ def showCorrections(
         helper.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     helper.SetAndObserveTransformNodeID(segmentationNode.GetTransformNodeID())
     shape = theirs.painted.shape
-    box = Box(theirs.ijkToLocal, (0, 0, 0), (shape[0], shape[1], shape[2]))
+    box = VoxelBox(theirs.ijkToLocal, (0, 0, 0), (shape[0], shape[1], shape[2]))
     segments.fillSegment(helper, PAINTED, box.image(theirs.painted))
     segments.fillSegment(helper, ERASED, box.image(theirs.erased))
     return helper

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..inference.clicks import BALL_MM, Click, satisfy_clicks, voxel_of
+from ..geometry.grid import Grid, bounding_region, transform_points
+from ..inference.clicks import BALL_MM, Click, satisfy_clicks
 from . import segments
 from .corrections import State, currentState, networkWriting, noteState
 from .editor_rules import EditorRules
-from .labelmaps import Box, Voxels, gridOfImage, segmentIn, shifted
+from .labelmaps import VoxelBox, Voxels, gridOfImage, segmentIn, shifted
 from .surface import SURFACE
 from .volumes import clicksInPlace, nodeToPlace
 
@@ -188,7 +189,7 @@ class _Plan:
         overwritten: other segments that lose voxels.
     """
 
-    box: Box
+    box: VoxelBox
     seen: np.ndarray
     wanted: np.ndarray
     after: State
@@ -205,13 +206,13 @@ def _planned(
     placed, earlier = clicksInPlace(node, clicks), clicksInPlace(node, before.clicks)
     answer = _answer(rules, mask)
     bounds = [answer.boundsOn(grid), before.boundsOn(grid), *_balls(rules, placed, grid, toWorld)]
-    box = Box.around(grid, bounds)
+    box = VoxelBox.around(grid, bounds)
     seen, user = before.on(box)
     said = box.read(answer)
     wanted, user = reconciled(said, seen, user, toWorld @ box.ijkToLocal, placed, earlier)
     kept, blocked = int(np.count_nonzero(user & (said != seen))), 0
     others: dict[str, np.ndarray] = {}
-    change = segments.filledRegion(wanted != seen)
+    change = bounding_region(wanted != seen)
     if change is not None:
         inner, has, gets = box.part(change), seen[change], wanted[change]
         forbidden = rules.forbidden(inner)
@@ -250,10 +251,11 @@ def reconciled(
     Returns:
         What the segment should hold, and which voxels are the user's.
     """
+    grid = Grid((said.shape[0], said.shape[1], said.shape[2]), ijkToWorld)
     combined = np.where(user, seen, said)
     valid, against, agreeing = [], [], []
     for click in clicks:
-        voxel = voxel_of(click, ijkToWorld, said.shape)
+        voxel = grid.voxel_of(click.position_ras)
         if voxel is None:
             continue
         if combined[voxel] == click.inside:
@@ -265,9 +267,9 @@ def reconciled(
         valid.append(click)
     if against:
         # The agreeing ones change nothing, but keep the balls of the others small.
-        user = user & (satisfy_clicks(combined, ijkToWorld, agreeing + against) == combined)
+        user = user & (satisfy_clicks(combined, grid, agreeing + against) == combined)
         combined = np.where(user, seen, said)
-    return np.where(user, seen, satisfy_clicks(combined, ijkToWorld, valid)), user
+    return np.where(user, seen, satisfy_clicks(combined, grid, valid)), user
 
 
 def _grid(rules: EditorRules, before: State) -> np.ndarray:
@@ -283,7 +285,7 @@ def _grid(rules: EditorRules, before: State) -> np.ndarray:
 def _answer(rules: EditorRules, mask: np.ndarray) -> Voxels:
     """The mask in the segmentation's coordinates, cut to what is in it."""
     ijkToLocal = segments.ijkToSegmentation(rules.volumeNode, rules.segmentationNode)
-    region = segments.filledRegion(mask)
+    region = bounding_region(mask)
     if region is None:
         return Voxels(np.zeros((0, 0, 0), bool), ijkToLocal)
     start_ijk = [part.start for part in reversed(region)]
@@ -300,7 +302,7 @@ def _balls(
     toGrid = np.linalg.inv(toWorld @ grid)
     reach = BALL_MM * np.linalg.norm(toGrid[:3, :3], axis=1)
     for click in clicks:
-        middle = (toGrid @ (*click.position_ras, 1.0))[:3]
+        middle = transform_points(toGrid, click.position_ras)
         start, stop = np.floor(middle - reach), np.ceil(middle + reach) + 1
         yield np.array([np.maximum(start, low), np.minimum(stop, high)], int)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import segments
-from .labelmaps import Box, Voxels, segmentIn, voxelsOfImage
+from .labelmaps import VoxelBox, Voxels, segmentIn, voxelsOfImage
 from .volumes import toVtkMatrix, volumeFromNode
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ class EditorRules:
             return slicer.vtkMRMLSegmentEditorNode.OverwriteNone
         return self.parameters.GetOverwriteMode()
 
-    def forbidden(self, box: Box) -> np.ndarray:
+    def forbidden(self, box: VoxelBox) -> np.ndarray:
         """Where nothing may change: bool (k, j, i)."""
         if self.parameters is None:
             return np.zeros(box.shape, bool)
         return self._masked(self.parameters, box) | self._outOfRange(self.parameters, box)
 
-    def overwritten(self, box: Box, added: np.ndarray) -> dict[str, np.ndarray]:
+    def overwritten(self, box: VoxelBox, added: np.ndarray) -> dict[str, np.ndarray]:
         """The other segments that lose voxels where some are added, and what they hold there."""
         segmentation = self.segmentationNode.GetSegmentation()
         held = {
@@ -70,7 +70,7 @@ class EditorRules:
             and (not visibleOnly or (display is not None and display.GetSegmentVisibility(other)))
         ]
 
-    def _masked(self, parameters: slicer.vtkMRMLSegmentEditorNode, box: Box) -> np.ndarray:
+    def _masked(self, parameters: slicer.vtkMRMLSegmentEditorNode, box: VoxelBox) -> np.ndarray:
         import slicer
 
         mode = parameters.GetMaskMode()
@@ -84,7 +84,7 @@ class EditorRules:
             return np.ones(box.shape, bool)
         return voxelsOfImage(mask).array != 0
 
-    def _outOfRange(self, parameters: slicer.vtkMRMLSegmentEditorNode, box: Box) -> np.ndarray:
+    def _outOfRange(self, parameters: slicer.vtkMRMLSegmentEditorNode, box: VoxelBox) -> np.ndarray:
         if not parameters.GetSourceVolumeIntensityMask():
             return np.zeros(box.shape, bool)
         source = parameters.GetSourceVolumeNode() or self.volumeNode
@@ -92,7 +92,7 @@ class EditorRules:
         values = self._intensities(source, box)
         return (values < low) | (values > high)
 
-    def _intensities(self, source: slicer.vtkMRMLScalarVolumeNode, box: Box) -> np.ndarray:
+    def _intensities(self, source: slicer.vtkMRMLScalarVolumeNode, box: VoxelBox) -> np.ndarray:
         """A volume's values in a box; interpolated where it is on another grid."""
         import slicer
 

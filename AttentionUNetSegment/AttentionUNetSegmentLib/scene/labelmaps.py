@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..geometry.grid import bounding_region, box_corners, transform_points
 from . import segments
 from .volumes import fromVtkMatrix, toVtkMatrix
 
@@ -49,13 +50,12 @@ class Voxels:
         if start is not None or not self.array.size:
             return np.array([start, start + size]) if self.array.size else np.zeros((2, 3), int)
         relative = np.linalg.inv(grid) @ self.ijkToLocal
-        corners = np.array(list(np.ndindex(2, 2, 2))) * size - 0.5
-        corners = corners @ relative[:3, :3].T + relative[:3, 3]
+        corners = transform_points(relative, box_corners((-0.5, -0.5, -0.5), size - 0.5))
         return np.array([np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1], int)
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class VoxelBox:
     """A part of a grid.
 
     Args:
@@ -69,7 +69,7 @@ class Box:
     shape: tuple[int, int, int]
 
     @classmethod
-    def around(cls, grid: np.ndarray, bounds: Iterable[np.ndarray]) -> Box:
+    def around(cls, grid: np.ndarray, bounds: Iterable[np.ndarray]) -> VoxelBox:
         """The smallest box around bounds as :meth:`Voxels.boundsOn` gives them."""
         filled = [each for each in bounds if (each[1] > each[0]).all()]
         if not filled:
@@ -91,13 +91,13 @@ class Box:
             extent += [start, start + size - 1]
         return extent
 
-    def part(self, region: Sequence[slice]) -> Box:
+    def part(self, region: Sequence[slice]) -> VoxelBox:
         """A part of it, given by k, j, i slices."""
         i, j, k = (
             own + part.start for own, part in zip(self.start_ijk, reversed(region), strict=True)
         )
         k_size, j_size, i_size = (part.stop - part.start for part in region)
-        return Box(self.grid, (i, j, k), (k_size, j_size, i_size))
+        return VoxelBox(self.grid, (i, j, k), (k_size, j_size, i_size))
 
     def read(self, voxels: Voxels, margin: int = 1) -> np.ndarray:
         """The voxels that lie in this box, from another grid the nearest ones; 0 where none are.
@@ -177,14 +177,14 @@ def segmentVoxels(segment: slicer.vtkSegment) -> Voxels:
     """What is in a segment: boolean, cut to it; no voxels at all where it is empty."""
     whole = voxelsOfImage(segment.GetRepresentation(segments.LABELMAP))
     voxels = whole.array == segment.GetLabelValue()
-    region = segments.filledRegion(voxels)
+    region = bounding_region(voxels)
     if region is None:
         return Voxels(np.zeros((0, 0, 0), bool), whole.ijkToLocal)
     start_ijk = [part.start for part in reversed(region)]
     return Voxels(voxels[region], shifted(whole.ijkToLocal, start_ijk))
 
 
-def segmentIn(box: Box, segment: slicer.vtkSegment) -> np.ndarray:
+def segmentIn(box: VoxelBox, segment: slicer.vtkSegment) -> np.ndarray:
     """What of a segment lies in a box: boolean."""
     whole = voxelsOfImage(segment.GetRepresentation(segments.LABELMAP))
     if whole.offsetOn(box.grid) is None:

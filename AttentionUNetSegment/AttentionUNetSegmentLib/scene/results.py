@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import slicer
     import vtk
 
-    from ..inference.prediction import Prediction, Region
+    from ..geometry.grid import Region
+    from ..inference.prediction import Prediction
     from ..inference.predictor import Predictor
 
 INPUT_ROLE = "AttentionUNetSegment.Input"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import bounding_region
 from ..models import Label, Terminology
 from .volumes import ijkToRas, nodeToWorld, toVtkMatrix
 
@@ -48,26 +49,12 @@ class Crop(NamedTuple):
 
 def cropMask(mask: np.ndarray) -> Crop:
     """The smallest box of a mask (k, j, i) that holds all of it; of an empty mask a few zeros."""
-    region = filledRegion(mask)
+    region = bounding_region(mask)
     if region is None:
         # Two voxels along each axis: the converter to a surface fails on a single one.
         return Crop(np.zeros((2, 2, 2), np.uint8), (0, 0, 0))
     k, j, i = (part.start for part in region)
     return Crop((mask[region] != 0).astype(np.uint8), (i, j, k))
-
-
-def filledRegion(array: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """The smallest box that holds all that is not zero, as k, j, i slices; None where all is."""
-    region: list[slice] = []
-    for axis in range(3):
-        # The first reduction leaves a fraction of the voxels for the next ones.
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(array.any(axis=others))
-        if not filled.size:
-            return None
-        region.append(slice(int(filled[0]), int(filled[-1]) + 1))
-        array = array[(slice(None),) * axis + (region[-1],)]
-    return region[0], region[1], region[2]
 
 
 def orientedImage(crop: Crop, ijkToLocal: np.ndarray) -> slicer.vtkOrientedImageData:

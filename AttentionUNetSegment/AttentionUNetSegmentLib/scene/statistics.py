@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..geometry.grid import has_right_angles, transform_points
 from ..inference.regions import connected_components
-from ..inference.statistics import has_right_angles, length_of
+from ..inference.statistics import measure_length
 from .labelmaps import segmentVoxels
 from .segments import ijkToSegmentation
 from .volumes import nodeToPlace
@@ -68,10 +69,10 @@ def segmentStatistics(
     ijkToWorld = nodeToPlace(segmentationNode) @ ijkToLocal
     voxelMm3 = abs(np.linalg.det(ijkToWorld[:3, :3]))
     points = np.argwhere(inside)[:, ::-1] + start
-    world = points @ ijkToWorld[:3, :3].T + ijkToWorld[:3, 3]
+    world = transform_points(ijkToWorld, points)
     halfVoxel = np.abs(ijkToWorld[:3, :3]).sum(axis=1) / 2
     extent = world.max(axis=0) - world.min(axis=0) + 2 * halfVoxel
-    local = points @ ijkToLocal[:3, :3].T + ijkToLocal[:3, 3]
+    local = transform_points(ijkToLocal, points)
     values = _values(volumeNode, segmentationNode, local)
     spacing = np.linalg.norm(ijkToWorld[:3, :3], axis=0)
     return SegmentStatistics(
@@ -81,7 +82,7 @@ def segmentStatistics(
         medianHu=float(np.median(values)) if len(values) else None,
         surfaceMm2=_surface(segmentationNode, segmentId),
         extentMm=(float(extent[0]), float(extent[1]), float(extent[2])),
-        lengthMm=length_of(inside, spacing.tolist()) if has_right_angles(ijkToWorld) else None,
+        lengthMm=measure_length(inside, spacing.tolist()) if has_right_angles(ijkToWorld) else None,
         pieces=connected_components(inside)[1],
     )
 
@@ -115,7 +116,7 @@ def _values(
 
     array = slicer.util.arrayFromVolume(volumeNode)
     toIjk = np.linalg.inv(ijkToSegmentation(volumeNode, segmentationNode))
-    indices = np.rint(points @ toIjk[:3, :3].T + toIjk[:3, 3]).astype(int)
+    indices = np.rint(transform_points(toIjk, points)).astype(int)
     inVolume = ((indices >= 0) & (indices < array.shape[::-1])).all(axis=1)
     i, j, k = indices[inVolume].T
     return array[k, j, i].astype(np.float64)

@@ -15,23 +15,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import box_corners, transform_points
 from ..inference import region_of_interest
 from ..inference.clicks import Click
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
-from ..inference.prepared_volumes import prepare
+from ..inference.prepared_volumes import prepare_volumes
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
-from ..inference.quality import scan_doubts
+from ..inference.quality import check_scan_quality
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .removal import removeNode
 from .results import SceneResult, writePrediction
-from .volumes import clicksInPlace, pointsInPlace, volumeFromNode
+from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
 
+    from ..geometry.grid import Region
     from ..geometry.volume import Volume
-    from ..inference.prediction import Prediction, Region
+    from ..inference.prediction import Prediction
     from .editing import SegmentEditing
 
 AUTOMATIC_TAG = "AttentionUNetSegment.Automatic"
@@ -139,7 +141,7 @@ class SegmentationTask:
         """
         progress(0.0, "Checking the scan")
         # Before PyTorch is loaded: what is no CT is refused at once.
-        warnings = scan_doubts(self._scan, self._card)
+        warnings = check_scan_quality(self._scan, self._card)
         if cancel is not None:
             cancel.raise_if_cancelled()
         with cache.session(
@@ -161,7 +163,7 @@ class SegmentationTask:
             )
             if not self._withVolumes:
                 return prediction
-            return prepare(
+            return prepare_volumes(
                 prediction,
                 lambda fraction, text: progress(_COMPUTED + (1 - _COMPUTED) * fraction, text),
                 cancel,
@@ -268,9 +270,6 @@ def roiCorners(roiNode: slicer.vtkMRMLMarkupsROINode) -> np.ndarray:
             f"The region of interest '{roiNode.GetName()}' has no size yet; place it in a slice "
             "view, or choose none."
         )
-    matrix = roiNode.GetObjectToWorldMatrix()
-    corners = []
-    for signs in np.ndindex(2, 2, 2):
-        point = [(sign - 0.5) * length for sign, length in zip(signs, size, strict=True)]
-        corners.append(matrix.MultiplyPoint([*point, 1.0])[:3])
-    return np.array(corners)
+    half = np.array(size) / 2
+    toWorld = fromVtkMatrix(roiNode.GetObjectToWorldMatrix())
+    return transform_points(toWorld, box_corners(-half, half))

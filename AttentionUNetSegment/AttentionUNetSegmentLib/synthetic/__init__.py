@@ -6,7 +6,7 @@ and not a substitute for one: say "synthetic" wherever it is shown.
 """
 
 from .abdomen import ORGAN_LABELS, SyntheticAbdomen, synthetic_abdomen
-from .elsewhere import BODY_PARTS, BodyPart, synthetic_body_part
+from .body_parts import BODY_PARTS, BodyPart, synthetic_body_part
 
 __all__ = [
     "BODY_PARTS",

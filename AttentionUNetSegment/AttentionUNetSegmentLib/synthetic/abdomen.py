@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import transform_points
+from ..geometry.itk import LPS_TO_RAS
 from ..geometry.volume import Volume
 from .canvas import Canvas
 from .fields import SmoothField
@@ -134,10 +136,6 @@ class _Noise:
         return np.fft.irfft2(spectrum, s=self._shape).astype(np.float32)
 
 
-def _ras(world_mm: np.ndarray, offset_lps: np.ndarray) -> np.ndarray:
-    return (world_mm + offset_lps) * (-1.0, -1.0, 1.0)
-
-
 def synthetic_abdomen(
     seed: int = 0,
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 3.0),
@@ -214,12 +212,11 @@ def synthetic_abdomen(
         loss = np.clip(0.35 + (clean + 1000) / 1400, 0.35, 1.1)
         ct[k] = np.clip(np.rint(clean + loss * noise.slice()), -1024, 3071)
 
-    ijk_to_ras = np.eye(4)
-    ijk_to_ras[:3, :3] = np.diag((-spacing_mm[0], -spacing_mm[1], spacing_mm[2]))
-    ijk_to_ras[:3, 3] = _ras(np.array([x[0], y[0], z[0]]), offset_lps)
+    ijk_to_lps = np.diag([*spacing_mm, 1.0])
+    ijk_to_lps[:3, 3] = np.array([x[0], y[0], z[0]]) + offset_lps
     vessels, deformation = anatomy.vessels, anatomy.patient.deformation
     centrelines = {
-        name: _ras(points, offset_lps)
+        name: transform_points(LPS_TO_RAS, points + offset_lps)
         for name, points in (
             ("pancreas", anatomy.pancreas.body.points),
             ("splenic vein", deformation.to_world(vessels.splenic_atlas[1:, :3])),
@@ -228,4 +225,6 @@ def synthetic_abdomen(
             ("aorta", vessels.aorta.points),
         )
     }
-    return SyntheticAbdomen(Volume(ct, ijk_to_ras), Volume(labels, ijk_to_ras), centrelines, seed)
+    return SyntheticAbdomen(
+        Volume.from_lps(ct, ijk_to_lps), Volume.from_lps(labels, ijk_to_lps), centrelines, seed
+    )

@@ -8,10 +8,10 @@ coordinates are where they would lie in an undeformed patient. Arrays are in z, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
+from ..geometry.grid import box_corners
 from .fields import SmoothField, smooth_curve
 
 Point = tuple[float, float, float]
@@ -64,8 +64,7 @@ class Deformation:
 
     def world_box(self, low: Point, high: Point) -> tuple[np.ndarray, np.ndarray]:
         """A world box that surely holds an atlas box."""
-        corners = np.array(list(product(*zip(low, high, strict=True))))
-        world = corners @ self.inverse.T
+        world = box_corners(low, high) @ self.inverse.T
         margin = 3.2 * np.array(self._bend_mm) + 2 * EDGE_MM
         return world.min(0) - margin, world.max(0) + margin
 
@@ -139,7 +138,7 @@ class Tube:
 
 
 @dataclass
-class View:
+class CanvasView:
     """A box of the canvas: atlas coordinates and the shared fields, as views."""
 
     slices: Slices
@@ -190,8 +189,8 @@ class Canvas:
             found.append(slice(int(start), int(stop)))
         return found[0], found[1], found[2]
 
-    def view(self, slices: Slices) -> View:
-        return View(
+    def view(self, slices: Slices) -> CanvasView:
+        return CanvasView(
             slices,
             self.atlas_x[slices],
             self.atlas_y[slices],
@@ -202,16 +201,16 @@ class Canvas:
             self.cavity[slices],
         )
 
-    def whole(self) -> View:
+    def whole(self) -> CanvasView:
         return self.view((slice(0, len(self.z)), slice(0, len(self.y)), slice(0, len(self.x))))
 
-    def box(self, low: Point, high: Point) -> View | None:
-        """View of an atlas box; None where it misses the slab."""
+    def box(self, low: Point, high: Point) -> CanvasView | None:
+        """CanvasView of an atlas box; None where it misses the slab."""
         slices = self.slices(*self.deformation.world_box(low, high))
         return None if slices is None else self.view(slices)
 
-    def tube(self, tube: Tube) -> tuple[View, np.ndarray] | None:
-        """View of a tube and its distance there; None where it misses the slab."""
+    def tube(self, tube: Tube) -> tuple[CanvasView, np.ndarray] | None:
+        """CanvasView of a tube and its distance there; None where it misses the slab."""
         slices = self.slices(tube.low, tube.high)
         if slices is None:
             return None
@@ -219,7 +218,7 @@ class Canvas:
 
     def paint(
         self,
-        view: View,
+        view: CanvasView,
         distance: np.ndarray,
         hu: float | np.ndarray,
         label: int | None = None,
@@ -258,7 +257,7 @@ def _blend(target: np.ndarray, distance: np.ndarray, hu: float | np.ndarray, edg
 
 
 def ellipsoid(
-    view: View, centre: Point, radii: Point, turn: np.ndarray | None = None
+    view: CanvasView, centre: Point, radii: Point, turn: np.ndarray | None = None
 ) -> np.ndarray:
     """Approximate signed distance in mm to an ellipsoid; ``turn`` (3x3) goes to its own axes."""
     x, y, z = (a - np.float32(c) for a, c in zip((view.x, view.y, view.z), centre, strict=True))
@@ -297,11 +296,11 @@ def smooth_union(a: np.ndarray, b: np.ndarray, mm: float) -> np.ndarray:
     return b + (a - b) * h - np.float32(mm) * h * (1 - h)
 
 
-def smooth_cut(a: np.ndarray, b: np.ndarray, mm: float) -> np.ndarray:
+def smooth_difference(a: np.ndarray, b: np.ndarray, mm: float) -> np.ndarray:
     """What of ``a`` lies outside ``b``, the new border rounded over ``mm``."""
     return -smooth_union(-a, b, mm)
 
 
-def within(a: np.ndarray, b: np.ndarray, mm: float) -> np.ndarray:
+def smooth_intersection(a: np.ndarray, b: np.ndarray, mm: float) -> np.ndarray:
     """What of ``a`` lies inside ``b``, the new border rounded over ``mm``."""
     return -smooth_union(-a, -b, mm)

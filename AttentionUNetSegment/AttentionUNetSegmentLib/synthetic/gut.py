@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, Tube, View
+from .canvas import Canvas, CanvasView, Tube
 from .patient import Patient
 
 GAS_HU = -930.0
 
 
-def fill(view: View, distance: np.ndarray, fluid: float, gas_above_y: float | None) -> np.ndarray:
+def fill(
+    view: CanvasView, distance: np.ndarray, fluid: float, gas_above_y: float | None
+) -> np.ndarray:
     """HU of a lumen of a patient on the back: gas lies in front of a flat fluid level."""
     hu = np.full(distance.shape, np.float32(fluid))
     hu += 3 * view.fine

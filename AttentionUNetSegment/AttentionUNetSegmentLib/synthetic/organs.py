@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, Tube, ellipsoid, smooth_cut, smooth_union, turn_about, within
+from .canvas import (
+    Canvas,
+    Tube,
+    ellipsoid,
+    smooth_difference,
+    smooth_intersection,
+    smooth_union,
+    turn_about,
+)
 from .patient import Patient
 from .torso import Torso
 
@@ -76,18 +84,18 @@ class Liver:
         shape = smooth_union(right, left, 22)
         # The visceral face: duodenum, kidney, stomach and spine press into it.
         hollow = ellipsoid(view, (6 + self.waist, 14, -8), (64, 62, 62))
-        shape = smooth_cut(shape, hollow, 16)
+        shape = smooth_difference(shape, hollow, 16)
         kidney = ellipsoid(view, self.kidney.centre, self.kidney.radii, self.kidney.turn)
-        shape = smooth_cut(shape, kidney - 2.5, 5)
+        shape = smooth_difference(shape, kidney - 2.5, 5)
         stomach = ellipsoid(view, (62, 8, 72), (52, 56, 60))
-        shape = smooth_cut(shape, stomach, 14)
+        shape = smooth_difference(shape, stomach, 14)
         # The umbilical fissure.
         fissure = ellipsoid(view, (-26 + self.waist, front(-78), 40), (3, 24, 34))
-        shape = smooth_cut(shape, fissure, 6)
+        shape = smooth_difference(shape, fissure, 6)
         shape = shape + 2.0 * view.coarse + 0.8 * view.medium
         domes = self.torso.domes(view)
-        shape = within(shape, domes + 0.2, 3)
-        shape = within(shape, view.cavity + 0.8, 3)
+        shape = smooth_intersection(shape, domes + 0.2, 3)
+        shape = smooth_intersection(shape, view.cavity + 0.8, 3)
         tissues = self.patient.tissues
         hu = tissues.liver + 2.5 * view.fine + 1.5 * view.medium
         canvas.paint(view, shape, hu, self.LABEL, halo_mm=1.0)
@@ -158,9 +166,9 @@ class Spleen:
             return
         shape = ellipsoid(view, self.centre, (32 * size, 48 * size, 52 * size), self.turn)
         hilum = ellipsoid(view, (cx - 42 * size, cy - 14, cz - 6), (32, 34, 44))
-        shape = smooth_cut(shape, hilum, 10) + 1.8 * view.coarse + 0.8 * view.medium
-        shape = within(shape, self.torso.domes(view) + 0.5, 3)
-        shape = within(shape, view.cavity + 1.0, 3)
+        shape = smooth_difference(shape, hilum, 10) + 1.8 * view.coarse + 0.8 * view.medium
+        shape = smooth_intersection(shape, self.torso.domes(view) + 0.5, 3)
+        shape = smooth_intersection(shape, view.cavity + 1.0, 3)
         hu = self.patient.tissues.spleen + 2 * view.fine
         canvas.paint(view, shape, hu, self.LABEL, halo_mm=1.8)
 
@@ -209,7 +217,7 @@ class Kidney:
         )
         gate = ellipsoid(view, (hx, hy, hz), (16, 9, 13), self.turn)
         sinus = smooth_union(sinus, gate, 6) + 3.2 * view.fine + 1.5 * view.medium
-        shape = smooth_cut(shape, sinus, 3)
+        shape = smooth_difference(shape, sinus, 3)
         depth = -shape + 2.0 * view.medium
         rays = np.clip((depth - 6) / 3, 0, 1) * np.clip(0.6 + 0.5 * view.fine, 0, 1)
         hu = tissues.kidney_cortex + (tissues.kidney_medulla - tissues.kidney_cortex) * rays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, Tube, View, ellipsoid, smooth_union
+from .canvas import Canvas, CanvasView, Tube, ellipsoid, smooth_union
 from .patient import Patient
 
 
@@ -95,7 +95,7 @@ class Torso:
         shell = np.clip(0.5 - depth / 1.6, 0, 1) * (np.abs(x) < 175)
         canvas.hu += (shell * 1150).astype(np.float32)[None]
 
-    def _wall(self, canvas: Canvas, view: View) -> None:
+    def _wall(self, canvas: Canvas, view: CanvasView) -> None:
         build, tissues = self.patient.build, self.patient.tissues
         x, y, z = view.x, view.y, view.z
         # The pelvis is wider and the chest rounder than the waist.
@@ -137,7 +137,7 @@ class Torso:
         strands = np.clip(np.abs(view.fine) - 1.5, 0, 1.2) * 45
         canvas.paint(view, cavity, tissues.fat - 4 + 5 * view.medium + strands)
 
-    def domes(self, view: View) -> np.ndarray:
+    def domes(self, view: CanvasView) -> np.ndarray:
         """Signed distance to the underside of the diaphragm: negative in the abdomen."""
         right = ellipsoid(view, *self.right_dome)
         left = ellipsoid(view, *self.left_dome)
@@ -149,7 +149,7 @@ class Torso:
         attached = np.float32(self.recess) + np.clip(-view.y, 0, 90) * 0.55
         return np.minimum(domes, (view.z - attached) * np.float32(0.5))
 
-    def _chest(self, canvas: Canvas, view: View) -> None:
+    def _chest(self, canvas: Canvas, view: CanvasView) -> None:
         tissues = self.patient.tissues
         if float(view.z.max()) < self.recess - 5:
             return

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..geometry.resampling import Grid
+from ..geometry.grid import Grid
 from ..inference.click_maps import click_channels
 from ..inference.clicks import Click
 from .losses import IGNORE
@@ -59,7 +59,7 @@ def pick_voxel(region: torch.Tensor, rng: np.random.Generator) -> tuple[int, int
 
 def click_at(voxel: tuple[int, int, int], inside: bool, grid: Grid) -> Click:
     k, j, i = voxel
-    r, a, s = (grid.ijk_to_ras @ np.array([i, j, k, 1.0]))[:3]
+    r, a, s = grid.position_of((i, j, k))
     return Click((float(r), float(a), float(s)), inside)
 
 

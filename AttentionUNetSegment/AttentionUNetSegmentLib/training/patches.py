@@ -17,15 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from ..datasets.cases import LabelledCase
-from ..geometry.resampling import (
-    Grid,
-    Source,
-    aligned_grid,
-    bounds_ras,
-    grid_of,
-    normalised_coordinates,
-    windowed_source,
-)
+from ..geometry.grid import Grid, GridImage, aligned_grid
+from ..geometry.resampling import normalised_coordinates, window_scan
 from .losses import IGNORE
 
 LOOKS_PER_SCAN = 12
@@ -149,22 +142,21 @@ class PatchSource:
         self.case = case
         self.target_label = target_label
         self.device = torch.device(device)
-        grid = grid_of(case.ct)
-        low, high = bounds_ras(grid)
-        source = windowed_source(case.ct, aligned_grid(low, high, spacing_mm), window_hu)
+        grid, box = case.ct.grid, case.ct.grid.bounds
+        source = window_scan(case.ct, aligned_grid(box, spacing_mm), window_hu)
         # Half precision holds 4,096 HU steps of a 400 HU window: enough, at half the memory.
-        self.source = Source(source.image.half(), source.grid)
+        self.source = GridImage(source.values.half(), source.grid)
         self.labels = torch.from_numpy(case.labels.array)[None, None]
         self.label_grid = grid
-        self.low_ras, self.high_ras = low, high
+        self.low_ras, self.high_ras = box.low_ras, box.high_ras
         organ = np.argwhere(case.labels.array == target_label)
         if len(organ):
             middle = (organ.min(axis=0) + organ.max(axis=0)) / 2
-            self.organ_centre_ras = (grid.ijk_to_ras @ np.array([*middle[::-1], 1.0]))[:3]
+            self.organ_centre_ras = grid.position_of(middle[::-1])
             heights = organ[:, ::-1] @ grid.ijk_to_ras[2, :3] + grid.ijk_to_ras[2, 3]
             self.organ_heights_ras = np.unique(np.round(heights, 2))
         else:
-            self.organ_centre_ras = (low + high) / 2
+            self.organ_centre_ras = box.centre_ras
             self.organ_heights_ras = self.organ_centre_ras[2:]
 
     def sample(
@@ -221,7 +213,7 @@ class PatchSource:
         if augmentation is not None and rng.random() < augmentation.elastic_probability:
             bend = random_bend(patch, augmentation, rng).to(self.device)
         image, within = self._read(
-            self.source.image, self.source.grid, patch, to_ras, bend, "bilinear"
+            self.source.values, self.source.grid, patch, to_ras, bend, "bilinear"
         )
         labels, _ = self._read(self.labels, self.label_grid, patch, to_ras, bend, "nearest")
         if self.case.kind == "region":
@@ -267,11 +259,11 @@ class PatchSource:
         bend: torch.Tensor | None,
         mode: str,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        to_source = np.linalg.inv(grid.ijk_to_ras) @ to_ras
+        to_source = grid.ras_to_ijk @ to_ras
         positions = normalised_coordinates(grid, to_source, patch.shape).to(self.device)
         if bend is not None:
             sizes = np.array(grid.shape[::-1])
-            mm_to_unit = np.linalg.inv(grid.ijk_to_ras)[:3, :3] * (2 / sizes)[:, None]
+            mm_to_unit = grid.ras_to_ijk[:3, :3] * (2 / sizes)[:, None]
             positions = positions + bend @ torch.from_numpy(mm_to_unit.T).float().to(self.device)
         within = (positions.abs() <= 1).all(dim=-1)[:, None]
         # Only the part that the patch can see is converted to float for the interpolation.

@@ -20,7 +20,6 @@ from ..datasets.loading import find_cases, find_data_set, load_cases
 from ..datasets.splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from ..errors import InputError, TrainingError
 from ..files import replace_text
-from ..geometry.resampling import bounds_ras, grid_of
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..models import (
@@ -369,10 +368,8 @@ def _slice_spacing_mm(cases: Sequence[LabelledCase]) -> tuple[float, float, floa
     """Pixels with which the recipe's slices span the widest scan, and the usual slice distance."""
     widths, distances = [], []
     for case in cases:
-        grid = grid_of(case.ct)
-        low, high = bounds_ras(grid)
-        widths.append(float((high - low)[:2].max()))
-        distances.append(float(np.abs(grid.ijk_to_ras[2, :3]).max()))
+        widths.append(float(case.ct.grid.bounds.extent_mm[:2].max()))
+        distances.append(float(np.abs(case.ct.ijk_to_ras[2, :3]).max()))
     in_plane = round(max(widths) / SLICE_PIXELS, 2)
     return in_plane, in_plane, round(float(np.median(distances)), 2)
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from ... import __version__
 from ...errors import InputError
+from ...geometry.grid import Grid, transform_points
+from ...geometry.itk import LPS_TO_RAS
 from ..requirements import extra_needed
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def write_dicom_seg(
     sources = [_source(pydicom.dcmread(file, stop_before_pixels=True)) for file in dicom_files]
     mask = np.ascontiguousarray(prediction.mask != 0, dtype=np.uint8)
     if "NumberOfFrames" in sources[0]:
-        mask = _in_order_of_frames(mask, sources[0], prediction.volume.ras_to_ijk)
+        mask = _in_order_of_frames(mask, sources[0], prediction.volume.grid)
 
     def uid(kind: str) -> str:
         made_of = [kind, sources[0].SOPInstanceUID, prediction.model_name, prediction.model_version]
@@ -138,14 +140,13 @@ def _pixel_measures(source: pydicom.Dataset) -> list[pydicom.Dataset]:
     return [one for group in groups for one in group.get("PixelMeasuresSequence", ())]
 
 
-def _in_order_of_frames(
-    mask: np.ndarray, source: pydicom.Dataset, ras_to_ijk: np.ndarray
-) -> np.ndarray:
+def _in_order_of_frames(mask: np.ndarray, source: pydicom.Dataset, grid: Grid) -> np.ndarray:
     """The planes of a mask (k, j, i) in the order of the frames that lie there, by their places."""
     planes = []
     for group in source.PerFrameFunctionalGroupsSequence:
-        x, y, z = map(float, group.PlanePositionSequence[0].ImagePositionPatient)
-        planes.append(round(float((ras_to_ijk @ (-x, -y, z, 1.0))[2])))
+        position_lps = [*map(float, group.PlanePositionSequence[0].ImagePositionPatient)]
+        position_ras = transform_points(LPS_TO_RAS, position_lps)
+        planes.append(round(float(grid.index_of(position_ras)[2])))
     if sorted(planes) != list(range(len(mask))):
         raise InputError("The frames of this series are not the planes of its volume.")
     return mask[planes]

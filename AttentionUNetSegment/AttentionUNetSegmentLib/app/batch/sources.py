@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...inference.clicks import Click
-from ...io.dicom_series import FoundSeries, find_dicom_series
+from ...io.dicom_series import DicomSeries, find_dicom_series
 from ...models import DEFAULT_MODEL
 from ...paths import in_home
 from ..output_folder import SOURCES_FILE
@@ -121,7 +121,7 @@ def _from_source(source: Path, blank: Study, skip: Path = Path()) -> Plan:
     return plan
 
 
-def _from_series(found: Sequence[FoundSeries], blank: Study) -> Plan:
+def _from_series(found: Sequence[DicomSeries], blank: Study) -> Plan:
     plan = Plan()
     for series in found:
         folder = os.path.dirname(series.files[0])

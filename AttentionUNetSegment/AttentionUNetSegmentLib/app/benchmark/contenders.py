@@ -25,7 +25,7 @@ from .measurements import medians, timed
 if TYPE_CHECKING:
     import torch
 
-    from ...geometry.resampling import Grid
+    from ...geometry.grid import Grid
     from ...geometry.volume import Volume
     from ...inference.predictor import Predictor
     from ...inference.session import Session
@@ -80,10 +80,10 @@ class Bench:
         """The scan at the refiner's resolution, with empty click channels."""
         import torch
 
-        from ...geometry.resampling import aligned_grid, bounds_ras, grid_of
+        from ...geometry.grid import aligned_grid
 
         stage = self.predictor.card.stages["refiner"]
-        grid = aligned_grid(*bounds_ras(grid_of(self.volume)), stage.spacing_mm)
+        grid = aligned_grid(self.volume.grid.bounds, stage.spacing_mm)
         image = self.predictor.sample(self.volume, grid)
         channels = int(stage.network["in_channels"]) - 1
         return torch.cat((image, image.new_zeros(1, channels, *grid.shape)), dim=1), grid
@@ -179,7 +179,7 @@ def monai_sliding_window(bench: Bench) -> tuple[float, ...]:
     image, grid = bench.whole_scan
 
     def job() -> None:
-        from ...geometry.resampling import grid_of, resample
+        from ...geometry.resampling import resample
 
         with bench.computing():
             logits: Any = sliding_window_inference(
@@ -187,7 +187,7 @@ def monai_sliding_window(bench: Bench) -> tuple[float, ...]:
             )
             label = bench.predictor.target_label
             probability = logits.float().softmax(dim=1)[:, label, None]
-            resample(probability, grid, grid_of(bench.volume))
+            resample(probability, grid, bench.volume.grid)
 
     return timed(job, bench.few, warm_ups=0)
 
@@ -413,5 +413,4 @@ def _outline(mask: np.ndarray, volume: Volume) -> np.ndarray:
     kji = np.argwhere(contour)
     if len(kji) == 0:
         raise NotAvailableError("Nothing was found in this scan that could be clicked on.")
-    points = np.column_stack([kji[:, ::-1], np.ones(len(kji))])
-    return (points @ volume.ijk_to_ras.T)[:, :3]
+    return volume.grid.position_of(kji[:, ::-1])

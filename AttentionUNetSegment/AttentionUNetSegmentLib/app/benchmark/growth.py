@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...geometry.itk import image_of_array
 from ...geometry.volume import Volume
 
 SLICES = (100, 200, 600, 1000, 2000)
@@ -38,12 +39,7 @@ def write_volume(volume: Volume, path: Path) -> None:
     """Write a scan without compression, as quickly as it can be read again."""
     import SimpleITK as sitk
 
-    ijk_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.ijk_to_ras
-    image = sitk.GetImageFromArray(volume.array)
-    image.SetSpacing(volume.spacing_mm)
-    image.SetOrigin([float(value) for value in ijk_to_lps[:3, 3]])
-    image.SetDirection((ijk_to_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
-    sitk.WriteImage(image, str(path))
+    sitk.WriteImage(image_of_array(volume.array, volume.ijk_to_ras), str(path))
 
 
 def input_and_output_mb(slices: int, pixels: int) -> float:

@@ -124,8 +124,8 @@ def segment(
     """
     from ...errors import InputError, OutputError
     from ...inference.clicks import Click
-    from ...inference.region_of_interest import box_corners
-    from ...io.zipped import unzipped
+    from ...inference.region_of_interest import parse_box
+    from ...io.zipped import unzip
     from ..segmenting import (
         Job,
         read_scan,
@@ -154,10 +154,10 @@ def segment(
     elif not parts and not formats:
         raise InputError("With these options nothing would be written but the report; use '-o -'.")
     clicks = [Click.parse(text) for text in click or []]
-    box = None if region is None else box_corners(region)
+    box = None if region is None else parse_box(region)
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress(quiet, verbose))
-        place = stack.enter_context(unzipped(scan.expanduser()))
+        place = stack.enter_context(unzip(scan.expanduser()))
         dicom_files = _dicom_files(place, scan.name) if _needs_dicom(suffix, formats) else ()
         job = Job(
             lambda: read_scan(place, scan.name),
@@ -207,7 +207,7 @@ def demo(
 
     Or, with --input, a scan of your own: the same as segment with a default for DIR.
     """
-    from ...io.zipped import unzipped
+    from ...io.zipped import unzip
     from ...models import find_model, read_card
     from ..progress_bar import shown_progress
     from ..segmenting import Job, make_synthetic_scan, read_scan, segment_into
@@ -227,7 +227,7 @@ def demo(
                 progress=progress,
             )
         else:
-            place, name = stack.enter_context(unzipped(scan.expanduser())), scan.name
+            place, name = stack.enter_context(unzip(scan.expanduser())), scan.name
             job = Job(
                 lambda: read_scan(place, name),
                 model=model,

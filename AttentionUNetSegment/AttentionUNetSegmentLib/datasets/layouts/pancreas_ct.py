@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ...geometry.alignment import on_grid_of
+from ...geometry.alignment import align_labels
 from ...geometry.volume import Volume
 from ...io.reading import read_volume
 from ..cases import CaseFiles, DataSet, read_labels
@@ -73,7 +73,7 @@ def read_pancreas_ct(files: CaseFiles) -> tuple[Volume, Volume]:
             soft tissue is.
     """
     scan, labels = read_volume(files.image), read_labels(files.labels)
-    aligned = on_grid_of(scan, labels)
+    aligned = align_labels(scan, labels)
     if aligned is None:
         if scan.array.shape != labels.array.shape:
             raise InputError(

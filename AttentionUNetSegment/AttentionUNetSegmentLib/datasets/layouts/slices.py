@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...geometry.volume import Volume
-from ...io.captured_stderr import captured_stderr
+from ...io.captured_stderr import capture_stderr
 from ...paths import PlainPaths
 from ..cases import CaseFiles, DataSet
 
@@ -64,7 +64,7 @@ def _read_picture(file: Path) -> np.ndarray:
     import SimpleITK as sitk
 
     try:
-        with PlainPaths() as paths, captured_stderr():
+        with PlainPaths() as paths, capture_stderr():
             image = sitk.ReadImage(paths.of(file))
     except RuntimeError as error:
         raise InputError(f"'{file.name}' cannot be read as a picture; it is damaged.") from error

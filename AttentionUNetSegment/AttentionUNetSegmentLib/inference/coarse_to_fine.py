@@ -1,0 +1,163 @@
+"""Coarse to fine: find the organ in the whole scan, then segment the region that it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..geometry.grid import Box, Grid, Region, aligned_grid
+from ..geometry.volume import Volume
+from .click_update import pull_to_clicks
+from .clicks import Click
+from .engine import MULTIPLE, Engine
+from .prediction import THRESHOLD
+from .progress import CancelToken, StepTimer
+from .refinement import Refinement
+from .regions import (
+    LARGEST_BOX_MM,
+    LEAST_SIDE_MM,
+    MARGIN_MM,
+    SMALLEST_BOX_MM,
+    find_clicks_box,
+    find_organ_box,
+    select_components,
+)
+
+GROWTH_MM = 32.0
+MOST_GROWTHS = 2
+"""How often, and by how much, the region is widened where the organ reaches its border."""
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedRegion:
+    """A region that was segmented.
+
+    Args:
+        refinement: of the region.
+        selected: boolean, on its grid: the components that stay, with their holes filled.
+        components: how many.
+    """
+
+    refinement: Refinement
+    selected: np.ndarray
+    components: int
+
+
+def locate_organ(
+    engine: Engine,
+    volume: Volume,
+    warnings: list[str],
+    cancel: CancelToken | None = None,
+    interest: Region | None = None,
+) -> Box | None:
+    """Where the organ is in the whole scan, or None.
+
+    In a box that the user drew the organ is not looked for: it is taken with as much around it as
+    the scan has. So is a scan that somebody cut to the organ, where the locator, which knows whole
+    abdomens, finds nothing. A model of one stage has no locator: its network sees the whole scan.
+
+    Args:
+        warnings: a sentence is added where memory did not suffice.
+        interest: k, j, i box of the scan to look in.
+    """
+    scan = volume.grid.bounds
+    place = scan if interest is None else volume.grid.subgrid(interest).bounds
+    if not engine.has_locator:
+        return place
+    small = place.fits_in(LARGEST_BOX_MM)
+    if small and interest is not None:
+        return place.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan)
+    grid = aligned_grid(place, engine.card.stages["locator"].spacing_mm, MULTIPLE)
+    probability = engine.run_locator(engine.sample(volume, grid), warnings, cancel)
+    box = find_organ_box(probability[0, 0].cpu().numpy(), grid)
+    if box is None:
+        cut_out = small and place.extent_mm.min() >= LEAST_SIDE_MM
+        return place if cut_out else None
+    return box.within(place)
+
+
+def locate_clicks(engine: Engine, volume: Volume, clicks: Sequence[Click]) -> Box | None:
+    """Where to look when there are clicks only; None where none of them is inside.
+
+    Those slices whole, for a 2D network that always sees whole ones.
+    """
+    box = find_clicks_box(clicks)
+    if box is None or not engine.slicewise or engine.has_locator:
+        return box
+    scan = volume.grid.bounds
+    return Box(
+        np.array([*scan.low_ras[:2], box.low_ras[2]]),
+        np.array([*scan.high_ras[:2], box.high_ras[2]]),
+    )
+
+
+def refine_region(
+    engine: Engine,
+    volume: Volume,
+    box: Box,
+    clicks: Sequence[Click],
+    warnings: list[str],
+    steps: StepTimer,
+    interest: Region | None = None,
+) -> RefinedRegion:
+    """Run the refiner on a box, and again on a wider one where the organ reaches its border.
+
+    Args:
+        interest: k, j, i box of the scan beyond which the organ is not followed.
+    """
+    whole = volume.grid
+    limits = (whole if interest is None else whole.subgrid(interest)).bounds
+    for growth in range(MOST_GROWTHS + 1):
+        with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {engine.card.target}"):
+            spacing = engine.card.stages["refiner"].spacing_mm
+            grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
+            scan = engine.sample(volume, grid)
+            refinement = engine.run_refiner(scan, grid, clicks, warnings, steps.cancel)
+            refinement = _pulled(refinement, scan, clicks)
+            foreground = foreground_of(refinement, volume, interest)
+            selected, components = select_components(foreground, grid, clicks)
+        wider = _widened(box, selected, grid, limits)
+        if wider is None or growth == MOST_GROWTHS:
+            break
+        box = wider
+    return RefinedRegion(refinement, selected, components)
+
+
+def foreground_of(
+    refinement: Refinement, volume: Volume, interest: Region | None = None
+) -> np.ndarray:
+    """Where the organ is, by the network, in the user's box: bool (k, j, i) on its grid."""
+    foreground = refinement.values > THRESHOLD
+    if interest is not None:
+        box = volume.grid.subgrid(interest).bounds
+        outside = np.ones(foreground.shape, bool)
+        outside[refinement.grid.region_of(box.corners_ras)] = False
+        foreground &= ~outside
+    return foreground
+
+
+def _pulled(refinement: Refinement, scan: torch.Tensor, clicks: Sequence[Click]) -> Refinement:
+    if not clicks:
+        return refinement
+    probability = refinement.probability.values
+    # A GPU with too little memory may just have been given up.
+    scan = scan.to(probability.device)
+    return refinement.with_probability(pull_to_clicks(probability, scan, refinement.grid, clicks))
+
+
+def _widened(box: Box, selected: np.ndarray, grid: Grid, scan: Box) -> Box | None:
+    """The box with those sides moved out that the organ touches; None where it touches none."""
+    low, high = box.low_ras.copy(), box.high_ras.copy()
+    seen = grid.bounds
+    for axis, name in enumerate((2, 1, 0)):
+        planes = np.atleast_1d(selected.any(axis=tuple(a for a in range(3) if a != name)))
+        if planes[:2].any() and seen.low_ras[axis] > scan.low_ras[axis] + 1:
+            low[axis] = max(seen.low_ras[axis] - GROWTH_MM, scan.low_ras[axis])
+        if planes[-2:].any() and seen.high_ras[axis] < scan.high_ras[axis] - 1:
+            high[axis] = min(seen.high_ras[axis] + GROWTH_MM, scan.high_ras[axis])
+    if (low == box.low_ras).all() and (high == box.high_ras).all():
+        return None
+    return Box(np.minimum(low, box.low_ras), np.maximum(high, box.high_ras))

@@ -1,0 +1,214 @@
+"""A model's networks on a device: precision, tiles, and what is done where memory does not suffice.
+
+All that runs a network runs it through here; what a pass is for is decided above.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..errors import DeviceError, InputError
+from ..geometry.grid import Grid
+from ..geometry.resampling import sample_scan
+from ..geometry.volume import Volume
+from ..models import Model, load_model
+from .click_maps import click_channels
+from .clicks import Click
+from .device import choose_device, computes_bfloat16
+from .progress import CancelToken
+from .refinement import Refinement
+from .slicewise import Slicewise, as_volumetric
+from .tiling import run_within_memory
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+MULTIPLE = 16
+"""Four poolings: a network's input has sides that are multiples of this."""
+DEFAULT_TILE_VOXELS = 2_500_000
+"""Voxels of one pass: about 2.5 GB of activations at the shipped widths. Regions are smaller."""
+MOST_GRID_VOXELS = 1 << 29
+"""Voxels of all that a network is shown, 2 GB a channel. A whole body at 2 mm has a fifth of it."""
+
+
+class Engine:
+    """Runs the networks of one model on one device.
+
+    Args:
+        model: as loaded; its networks are moved to the device.
+        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
+        precision: ``auto`` is bfloat16 where the device has instructions for it, else float32.
+        tile_voxels: the most voxels that go through a network at once.
+
+    Raises:
+        DeviceError: the device is not there.
+        InputError: an option is unknown.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        device: str = "auto",
+        precision: str = "auto",
+        tile_voxels: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(
+                f"'{precision}' is no precision; choose one of {', '.join(PRECISIONS)}."
+            )
+        self.model = model
+        self.card = model.card
+        self.device = choose_device(device)
+        self.precision = precision
+        self.tile_voxels = tile_voxels or DEFAULT_TILE_VOXELS
+        self.target_label = self.card.target_label.value
+        self._move_to(self.device)
+
+    def _move_to(self, device: torch.device) -> None:
+        self.device = device
+        self.networks = {
+            name: as_volumetric(net).to(device) for name, net in self.model.networks.items()
+        }
+
+    @property
+    def bfloat16(self) -> bool:
+        if self.precision == "auto":
+            return computes_bfloat16(self.device)
+        return self.precision == "bfloat16"
+
+    @property
+    def has_locator(self) -> bool:
+        """Whether the model has a network that finds the organ in a whole scan."""
+        return "locator" in self.card.stages
+
+    @property
+    def takes_clicks(self) -> bool:
+        """Whether the network is shown the clicks. If not, a click changes the mask only by what
+        :func:`~.click_update.pull_to_clicks` makes of it."""
+        return int(self.card.stages["refiner"].network["in_channels"]) > 1
+
+    @property
+    def slicewise(self) -> bool:
+        """Whether the refiner is a 2D network."""
+        return isinstance(self.networks["refiner"], Slicewise)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type != "cpu"
+
+    def move_to_cpu(self) -> None:
+        """Leave a GPU that fails. Where it no longer gives the weights back, they are loaded anew.
+
+        Raises:
+            ModelError: they are no longer where they were.
+        """
+        try:
+            self._move_to(torch.device("cpu"))
+        except RuntimeError:
+            self.model = load_model(self.model.folder)
+            self._move_to(torch.device("cpu"))
+
+    def sample(self, volume: Volume, grid: Grid) -> torch.Tensor:
+        """The scan as the networks see it: (1, 1, k, j, i) in [0, 1], on the device.
+
+        Raises:
+            InputError: a wrong spacing in the scan's header, or one that the model's card asks for,
+                makes it too large for any computer.
+        """
+        if math.prod(grid.shape) > MOST_GRID_VOXELS:
+            raise InputError(
+                f"At the model's resolution the scan would have "
+                f"{math.prod(grid.shape) / 1e6:,.0f} million voxels, more than the "
+                f"{MOST_GRID_VOXELS / 1e6:,.0f} million that are segmented at once; crop it, or "
+                "choose another model."
+            )
+        return sample_scan(volume, grid, self.card.intensity_window_hu, self.device)
+
+    def run_locator(
+        self, scan: torch.Tensor, warnings: list[str], cancel: CancelToken | None = None
+    ) -> torch.Tensor:
+        """One pass of the locator over a scan as :meth:`sample` gives it.
+
+        Args:
+            warnings: a sentence is added where memory did not suffice.
+
+        Returns:
+            The organ's probability, (1, 1, k, j, i).
+        """
+        blank_channels = int(self.card.stages["locator"].network["in_channels"]) - 1
+
+        def locator(tile: torch.Tensor) -> list[torch.Tensor]:
+            if blank_channels:  # of clicks, which the locator is not shown
+                blank = tile.new_zeros((1, blank_channels, *tile.shape[2:]))
+                tile = torch.cat((tile, blank), dim=1)
+            with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
+                logits = self.networks["locator"](tile)
+            return [logits.float().softmax(dim=1)[:, self.target_label, None]]
+
+        (probability,) = self._run("locator", locator, scan, warnings, cancel)
+        return probability
+
+    def run_refiner(
+        self,
+        scan: torch.Tensor,
+        grid: Grid,
+        clicks: Sequence[Click],
+        warnings: list[str],
+        cancel: CancelToken | None = None,
+    ) -> Refinement:
+        """One pass of the refiner.
+
+        Args:
+            scan: as :meth:`sample` gives it.
+            grid: its sides are multiples of :data:`MULTIPLE`.
+            warnings: a sentence is added where memory did not suffice.
+        """
+        image = scan
+        if self.takes_clicks:
+            image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
+
+        def refiner(tile: torch.Tensor) -> list[torch.Tensor]:
+            with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
+                output = self.networks["refiner"](tile, return_attention=True)
+            probability = output.logits.float().softmax(dim=1)[:, self.target_label, None]
+            alphas = [alpha.float().mean(dim=1, keepdim=True) for alpha in output.attention]
+            return [probability, *alphas]
+
+        probability, *alphas = self._run("refiner", refiner, image, warnings, cancel)
+        return Refinement.of(grid, probability, alphas)
+
+    def _run(
+        self,
+        name: str,
+        function: Callable[[torch.Tensor], Sequence[torch.Tensor]],
+        image: torch.Tensor,
+        warnings: list[str],
+        cancel: CancelToken | None,
+    ) -> list[torch.Tensor]:
+        """A network pass: whole, in tiles, or on the CPU where the GPU's memory is too small."""
+
+        def warn(sentence: str) -> None:
+            if sentence not in warnings:
+                warnings.append(sentence)
+
+        def run(image: torch.Tensor) -> list[torch.Tensor]:
+            whole_slices = isinstance(self.networks[name], Slicewise)
+            return run_within_memory(
+                function,
+                image,
+                self.tile_voxels,
+                MULTIPLE,
+                warn,
+                cancel,
+                whole_slices=whole_slices,
+            )
+
+        try:
+            return run(image)
+        except DeviceError:
+            if not self.on_gpu:
+                raise
+        warn("The GPU's memory did not suffice; the CPU was used instead, which takes longer.")
+        self._move_to(torch.device("cpu"))
+        return run(image.cpu())

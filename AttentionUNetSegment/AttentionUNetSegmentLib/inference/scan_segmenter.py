@@ -1,0 +1,243 @@
+"""The mask of one scan: automatic, and after each click.
+
+Nothing is remembered here but the scan as the network sees it; which clicks there were is the
+session's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..geometry.grid import Box, Grid, Region, bounding_region, overlap_in
+from ..geometry.volume import Volume
+from . import coarse_to_fine
+from .click_update import (
+    COARSEST,
+    LARGEST_WINDOW,
+    MARGIN,
+    REACH_MM,
+    update_with_click,
+    window_around,
+)
+from .clicks import Click, satisfy_clicks
+from .engine import Engine
+from .prediction import THRESHOLD
+from .progress import StepTimer
+from .refinement import Refinement, mask_on_scan, region_on_scan
+from .regions import connected_components, select_components
+
+EMPTY_REGION: Region = (slice(0, 0), slice(0, 0), slice(0, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskState:
+    """The mask after some clicks, and what the next click starts from.
+
+    Args:
+        refinement: None where no part of the scan was segmented.
+        selected: boolean, on the refinement's grid: the components that stay, with their holes
+            filled.
+        region: of the scan.
+        mask: uint8, of the region only.
+        components: how many.
+        warnings: about how it was computed.
+    """
+
+    refinement: Refinement | None
+    selected: np.ndarray
+    region: Region
+    mask: np.ndarray
+    components: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def empty(cls, warnings: Sequence[str] = ()) -> MaskState:
+        nothing = np.zeros((0, 0, 0), np.uint8)
+        return cls(None, nothing.astype(bool), EMPTY_REGION, nothing, 0, tuple(warnings))
+
+    @property
+    def mean_probability(self) -> float | None:
+        """Over the organ on the refinement's grid; None where there is none."""
+        if self.refinement is None:
+            return None
+        values = self.refinement.values
+        inside = values[self.selected & (values > THRESHOLD)]
+        return float(inside.mean()) if inside.size else None
+
+
+class ScanSegmenter:
+    """Computes the mask of one scan.
+
+    Args:
+        engine: the model, on its device.
+        volume: CT in Hounsfield units.
+        interest: k, j, i box of the scan that the user drew: the organ is looked for and drawn in
+            there only; the network sees what is around it, too.
+    """
+
+    def __init__(self, engine: Engine, volume: Volume, interest: Region | None = None) -> None:
+        self.engine = engine
+        self.volume = volume
+        self.interest = interest
+        self._window_scan: tuple[Grid, torch.Tensor] | None = None
+
+    def forget_scan(self) -> None:
+        """Let go of what lies on the device."""
+        self._window_scan = None
+
+    def segment(self, steps: StepTimer) -> MaskState:
+        """The automatic mask."""
+        warnings: list[str] = []
+        with steps.step("locate", 0.05, f"Looking for the {self.engine.card.target}"):
+            box = coarse_to_fine.locate_organ(
+                self.engine, self.volume, warnings, steps.cancel, self.interest
+            )
+        if box is None:
+            return MaskState.empty(warnings)
+        return self._segment_box(box, (), warnings, steps)
+
+    def apply_click(
+        self, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer
+    ) -> MaskState:
+        """One more click: the network is run again around it, and only there anything changes.
+
+        Args:
+            state: before the last of the clicks.
+            clicks: in their order.
+        """
+        click, warnings = clicks[-1], list(state.warnings)
+        if state.refinement is None:
+            box = coarse_to_fine.locate_clicks(self.engine, self.volume, clicks)
+            return state if box is None else self._segment_box(box, clicks, warnings, steps)
+        if not click.inside and not self._has_mask_near(state, click):
+            return state
+        with steps.step("refine", 0.3, "Segmenting around the click"):
+            old_window = self._window(click, state.refinement.grid)
+            before, window = state.refinement.extended_to(old_window, COARSEST)
+            grid = before.grid.subgrid(window)
+            scan = self._sample(grid)
+            if self.engine.takes_clicks or before is not state.refinement:
+                seen = self.engine.run_refiner(scan, grid, clicks, warnings, steps.cancel)
+            else:
+                # It would be asked the same again.
+                seen = before.crop(window)
+            # A GPU with too little memory may just have been given up.
+            scan, before = scan.to(self.engine.device), before.to(self.engine.device)
+            refinement = update_with_click(before, seen, window, scan, clicks)
+        with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
+            selected, components = self._select_near_click(state, refinement, clicks)
+            region = region_on_scan(self.volume, refinement)
+            mask = np.zeros([part.stop - part.start for part in region], np.uint8)
+            mask[overlap_in(state.region, region)] = state.mask
+            reach = self._reach_on_scan(click, region)
+            drawn = mask_on_scan(self.volume, refinement, selected, reach)
+            inner = overlap_in(reach, region)
+            furthest = np.maximum if click.inside else np.minimum
+            mask[inner] = furthest(drawn, mask[inner])
+            mask = self._satisfy_clicks(mask, region, clicks)
+        return MaskState(refinement, selected, region, mask, components, tuple(warnings))
+
+    def _segment_box(
+        self, box: Box, clicks: tuple[Click, ...], warnings: list[str], steps: StepTimer
+    ) -> MaskState:
+        """A part of the scan that was not segmented before."""
+        refined = coarse_to_fine.refine_region(
+            self.engine, self.volume, box, clicks, warnings, steps, self.interest
+        )
+        with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
+            refinement, selected = refined.refinement, refined.selected
+            region = region_on_scan(self.volume, refinement)
+            mask = mask_on_scan(self.volume, refinement, selected, region)
+            mask = self._satisfy_clicks(mask, region, clicks)
+        return MaskState(refinement, selected, region, mask, refined.components, tuple(warnings))
+
+    def _window(self, click: Click, grid: Grid) -> Region:
+        """Where to run again after a click: whole slices with a 2D network, and beyond the present
+        region for more surroundings only where the network sees the click that they surround."""
+        margin = MARGIN if self.engine.takes_clicks else (0, 0, 0)
+        if not self.engine.slicewise:
+            return window_around(click, grid, margin=margin)
+        return window_around(click, grid, (LARGEST_WINDOW[0], *grid.shape[1:]), (margin[0], 0, 0))
+
+    def _has_mask_near(self, state: MaskState, click: Click) -> bool:
+        """Whether there is anything that a click outside could take away."""
+        reach = self._reach_on_scan(click, state.region)
+        return bool(state.mask[overlap_in(reach, state.region)].any())
+
+    def _sample(self, grid: Grid) -> torch.Tensor:
+        """The scan on a grid; kept, since most clicks on a scan look at the same one."""
+        if self._window_scan is None or not self._window_scan[0].is_same_as(grid):
+            self._window_scan = (grid, self.engine.sample(self.volume, grid))
+        return self._window_scan[1]
+
+    def _select_near_click(
+        self, state: MaskState, refinement: Refinement, clicks: tuple[Click, ...]
+    ) -> tuple[np.ndarray, int]:
+        """The components that stay: decided anew near the last click, as before elsewhere."""
+        assert state.refinement is not None
+        grid, old_grid = refinement.grid, state.refinement.grid
+        foreground = coarse_to_fine.foreground_of(refinement, self.volume, self.interest)
+        anew, _ = select_components(foreground, grid, clicks)
+        shift = np.round((old_grid.bounds.low_ras - grid.bounds.low_ras) / grid.spacing_mm)
+        selected = np.zeros(grid.shape, bool)
+        selected[
+            tuple(
+                slice(start, start + size)
+                for start, size in zip(shift.astype(int)[::-1], old_grid.shape, strict=True)
+            )
+        ] = state.selected
+        near = grid.region_of(_reach(clicks[-1]).corners_ras)
+        furthest = np.logical_or if clicks[-1].inside else np.logical_and
+        selected[near] = furthest(selected[near], anew[near])
+        _, components = connected_components(selected)
+        return selected, components
+
+    def _reach_on_scan(self, click: Click, region: Region) -> Region:
+        """The part of a region of the scan that a click can change."""
+        reach = self.volume.grid.region_of(_reach(click).corners_ras)
+        k, j, i = (
+            slice(part.start + outer.start, part.stop + outer.start)
+            for part, outer in zip(overlap_in(reach, region), region, strict=True)
+        )
+        return k, j, i
+
+    def _satisfy_clicks(
+        self, mask: np.ndarray, region: Region, clicks: tuple[Click, ...]
+    ) -> np.ndarray:
+        """Each click obeyed, and nothing outside of the user's box."""
+        if self.interest is not None:
+            outside = np.ones(mask.shape, bool)
+            outside[overlap_in(self.interest, region)] = False
+            mask[outside] = 0
+        return satisfy_clicks(mask, self.volume.grid.subgrid(region), clicks)
+
+
+def changed_region(before: MaskState, after: MaskState) -> Region:
+    """The smallest box of the scan in which two masks differ."""
+    if before.mask.size == 0 or after.mask.size == 0:
+        return after.region if before.mask.size == 0 else before.region
+    k, j, i = (
+        slice(min(a.start, b.start), max(a.stop, b.stop))
+        for a, b in zip(before.region, after.region, strict=True)
+    )
+    differs = np.zeros([part.stop - part.start for part in (k, j, i)], bool)
+    differs[overlap_in(before.region, (k, j, i))] = before.mask != 0
+    differs[overlap_in(after.region, (k, j, i))] ^= after.mask != 0
+    inner = bounding_region(differs)
+    if inner is None:
+        return EMPTY_REGION
+    k, j, i = (
+        slice(whole.start + part.start, whole.start + part.stop)
+        for whole, part in zip((k, j, i), inner, strict=True)
+    )
+    return k, j, i
+
+
+def _reach(click: Click) -> Box:
+    """What a click can change."""
+    position = np.asarray(click.position_ras)
+    return Box(position, position).grown(REACH_MM)
