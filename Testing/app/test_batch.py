@@ -410,7 +410,7 @@ def test_two_batches_do_not_work_in_one_folder(
     out.mkdir()
     with FileLock(out / ".lock"):
         assert batch(tmp_path / "a.nrrd", "-o", out, "--model", model) == 2
-        assert "Another command is working in" in capsys.readouterr().err
+        assert "Another program is working in" in capsys.readouterr().err
         assert not list((out / "studies").iterdir())
     assert batch(tmp_path / "a.nrrd", "-o", out, "--model", model) == 0
 

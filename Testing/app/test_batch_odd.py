@@ -16,9 +16,8 @@ import pytest
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.batch import worker
 from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, Row, write_table
-from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
+from AttentionUNetSegmentLib.app.batch.sources import SOURCES_FILE, Study, find_studies
 from AttentionUNetSegmentLib.app.nifti_label_map import write_label_map
-from AttentionUNetSegmentLib.app.output_folder import SOURCES_FILE
 from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.io.reading import read_volume

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..files import StagedFolder, explain_write_errors, staged_folder
 from ..geometry.volume import Volume
 from ..inference.clicks import Click
 from ..inference.progress import ProgressCallback, ignore_progress
@@ -26,7 +27,6 @@ from ..inference.statistics import has_right_angles, mask_statistics
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
 from .nifti_label_map import write_label_map
-from .output_folder import OutputFolder, explained, output_folder
 from .progress_bar import part_of
 from .report import make_report, to_json
 from .requirements import extra_needed, require
@@ -271,7 +271,7 @@ def segment_into(
     Raises:
         AttentionUNetSegmentError: it cannot be done; the directory is as it was.
     """
-    from ..scene import resultFileNames, saveResult
+    from ..scene import resultFileNames, writeResultFiles
 
     clock = _Clock()
     wants_scene = bool({"mask", "probability", "attention"} & set(parts))
@@ -283,7 +283,7 @@ def segment_into(
     fixed = [*resultFileNames(0), OVERLAY_FILE, *(also.names if also else ()), REPORT_FILE]
     _keep_source(job.source, directory, fixed)
     with (
-        output_folder(directory, fixed) as output,
+        staged_folder(directory, fixed) as output,
         _segmented(job, clock) as segmented,
     ):
         job.progress(0.8, "Writing the results")
@@ -294,8 +294,8 @@ def segment_into(
                 result = segmented.scene_result
             with clock.stage("writing"):
                 wanted = _wanted_files(parts, segmented.prediction.levels)
-                saved = saveResult(result, output.staging, wanted)
-                names += [path.name for path in saved]
+                writeResultFiles(result, output.staging, wanted)
+                names += wanted
         with clock.stage("writing"):
             if "picture" in parts:
                 job.progress(0.9, "Drawing the picture")
@@ -304,7 +304,7 @@ def segment_into(
                 further, not_written = also.write(segmented, output.staging)
                 names += further
         report = _report(job, segmented, clock, not_written)
-        with explained(directory):
+        with explain_write_errors(directory):
             report |= more_for_report(output.staging) if more_for_report else {}
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         output.publish([*names, REPORT_FILE], _outdated(directory, names))
@@ -335,7 +335,7 @@ def segment_to_file(file: Path, job: Job, dicom_files: Sequence[str] = ()) -> Ou
             f"The result would be written over '{file.name}' of the scan; choose another name."
         )
     with (
-        output_folder(file.parent, [file.name]) as output,
+        staged_folder(file.parent, [file.name]) as output,
         _segmented(job, clock, lambda volume: check_format(suffix, volume)) as segmented,
     ):
         job.progress(0.8, "Writing the result")
@@ -374,7 +374,7 @@ def write_segment(
         InputError: the format cannot hold it.
     """
     if suffix in NIFTI_SUFFIXES:
-        with explained(path.parent):
+        with explain_write_errors(path.parent):
             write_label_map(segmented.prediction, path)
     elif suffix in LABELMAP_SUFFIXES:
         prediction = segmented.prediction
@@ -385,7 +385,7 @@ def write_segment(
 
         saveSegment(segmented.scene_result, path)
     elif suffix == ".stl":
-        from ..scene.export import exportSurface
+        from ..scene.export import writeSurface
 
         if not segmented.prediction.found:
             raise OutputError(
@@ -393,11 +393,12 @@ def write_segment(
                 "nothing was written."
             )
         result = segmented.scene_result
-        exportSurface(result.segmentationNode, result.segmentId, path)
+        with explain_write_errors(path.parent):
+            writeSurface(result.segmentationNode, result.segmentId, path)
     else:
         from .batch.dicom_seg import write_dicom_seg
 
-        with explained(path.parent):
+        with explain_write_errors(path.parent):
             write_dicom_seg(segmented.prediction, segmented.label, dicom_files, path)
 
 
@@ -509,10 +510,10 @@ def _wanted_files(parts: Collection[str], levels: int) -> list[str]:
     return [name for part, names in wanted.items() if part in parts for name in names]
 
 
-def _write_pictures(segmented: Segmented, output: OutputFolder, overlay: bool) -> list[str]:
+def _write_pictures(segmented: Segmented, output: StagedFolder, overlay: bool) -> list[str]:
     """Write what shows the result and a made-up scan, and give the files' names."""
     scan, names = segmented.scan, []
-    with explained(output.directory):
+    with explain_write_errors(output.directory):
         if overlay:
             with extra_needed("standalone"):
                 from .overlay import render_overlay

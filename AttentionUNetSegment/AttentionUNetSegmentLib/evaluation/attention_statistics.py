@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, TrainingError
-from ..files import replace_text
+from ..files import explain_write_errors, staged_folder
 from ..networks import focus_ratio
 from ..wording import counted
 
@@ -300,7 +300,7 @@ def gather_evidence(
         InputError: an option is unknown, or the model has no gates.
         ModelError: the model cannot be loaded.
         TrainingError: the data or the log cannot be read, or the split is empty.
-        OSError: the results cannot be written.
+        OutputError: the results cannot be written; none of them are, then.
     """
     from ..datasets.loading import find_cases, find_data_set, load_case
     from ..inference.predictor import Predictor
@@ -332,32 +332,38 @@ def gather_evidence(
             )
     files = [one for one in files if not cases or one.name in cases]
     evidence: list[LevelEvidence] = []
-    output.mkdir(parents=True, exist_ok=True)
-    for number, case_files in enumerate(files):
-        report(number / len(files), f"Looking at {case_files.name}")
-        case = load_case(case_files)
-        prediction = predictor.predict(case.ct)
-        organ = case.labels.array[prediction.region] == predictor.target_label
-        if not prediction.found:
-            continue
-        for level in range(1, prediction.levels + 1):
-            evidence.append(
-                level_evidence(case.name, level, prediction.attention_in_region(level), organ)
-            )
-        draw_levels(
-            prediction,
-            case.labels.array == predictor.target_label,
-            card.intensity_window_hu,
-            output / f"levels-{case.name}.png",
-            f"{case.name}, {card.name} {card.version}",
-        )
-    if not evidence:
-        raise TrainingError(f"The model found no {card.target} in any of the cases.")
-    result = Evidence(card.name, card.version, data.name, split, tuple(evidence))
-    if curves is not None:
-        draw_focus_ratios(curves, output / "focus-ratios.png")
-    replace_text(output / "evidence.json", json.dumps(result.to_json(), indent=1) + "\n")
-    replace_text(output / "evidence.md", result.to_markdown())
+    with staged_folder(output, ["evidence.json"]) as staged:
+        folder = staged.staging
+        for number, case_files in enumerate(files):
+            report(number / len(files), f"Looking at {case_files.name}")
+            case = load_case(case_files)
+            prediction = predictor.predict(case.ct)
+            organ = case.labels.array[prediction.region] == predictor.target_label
+            if not prediction.found:
+                continue
+            for level in range(1, prediction.levels + 1):
+                evidence.append(
+                    level_evidence(case.name, level, prediction.attention_in_region(level), organ)
+                )
+            with explain_write_errors(output):
+                draw_levels(
+                    prediction,
+                    case.labels.array == predictor.target_label,
+                    card.intensity_window_hu,
+                    folder / f"levels-{case.name}.png",
+                    f"{case.name}, {card.name} {card.version}",
+                )
+        if not evidence:
+            raise TrainingError(f"The model found no {card.target} in any of the cases.")
+        result = Evidence(card.name, card.version, data.name, split, tuple(evidence))
+        with explain_write_errors(output):
+            if curves is not None:
+                draw_focus_ratios(curves, folder / "focus-ratios.png")
+            (folder / "evidence.md").write_text(result.to_markdown(), encoding="utf-8")
+            names = sorted(file.name for file in folder.glob("[!.]*"))
+            text = json.dumps(result.to_json(), indent=1) + "\n"
+            (folder / "evidence.json").write_text(text, encoding="utf-8")
+        staged.publish([*names, "evidence.json"])
     report(1.0, "Done")
     return result
 

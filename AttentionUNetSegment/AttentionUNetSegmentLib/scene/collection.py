@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..files import flush_to_disk, locked_folder, made_folder, staging_folder
 from ..inference.validation import check_ct
-from ..locking import locked
 from ..models import Label
 from ..paths import in_home
 from . import segments
@@ -46,7 +46,6 @@ IMAGES, LABELS = "images", "labels"
 
 _LOCK_FILE = ".manifest.lock"
 _LOCK_WAIT_S = 30.0
-_STAGING = ".adding"
 _NIFTI_HEADER_BYTES = 352
 _MOST_SHEAR = 1e-4  # cosine between two axes; float32 headers are exact to 1e-6
 _SFORM_CODES, _SFORM = 252, 280  # bytes of a header, by nifti1.h
@@ -113,7 +112,7 @@ def addToDataSet(
         )
     checksum = _checksum(scan.array)
 
-    with _writable(folder):
+    with _writable(folder) as staging:
         manifest = _readManifest(folder, label)
         cases: list[dict[str, Any]] = manifest["cases"]
         before = next((case for case in cases if case["sha256"] == checksum), None)
@@ -132,20 +131,19 @@ def addToDataSet(
         image, labels = folder / case["image"], folder / case["label"]
         sameImage = before is not None and image.is_file() and _samePlace(before, case)
 
-        staging = folder / _STAGING
         writeNifti(imageFromArray(mask), scan.ijk_to_ras, staging / "labels.nii.gz")
         if not sameImage:
             writeNifti(volumeNode.GetImageData(), scan.ijk_to_ras, staging / "image.nii.gz")
             # A pair that does not match is never listed, not even between two renamings; and a
             # folder with images but no manifest is somebody else's.
             others = [one for one in cases if one is not before]
-            _writeManifest(folder, {**manifest, "cases": others})
+            _writeManifest(folder, staging, {**manifest, "cases": others})
             for subfolder in (IMAGES, LABELS):
                 (folder / subfolder).mkdir(exist_ok=True)
             os.replace(staging / "image.nii.gz", image)
         os.replace(staging / "labels.nii.gz", labels)
         cases = [case if one is before else one for one in cases] + ([] if before else [case])
-        _writeManifest(folder, {**manifest, "cases": cases})
+        _writeManifest(folder, staging, {**manifest, "cases": cases})
     return CollectedCase(
         name, image, labels, before is not None, len(cases), voxels * scan.voxel_volume_ml
     )
@@ -230,11 +228,13 @@ def writeNifti(image: vtk.vtkImageData, ijkToRas: np.ndarray, path: Path) -> Non
             file.write(struct.pack("<2h", 0, 1))  # no qform; the scanner's coordinates
             file.seek(_SFORM)
             file.write(np.asarray(ijkToRas[:3], "<f4").tobytes())
-    with plain.open("rb") as source, path.open("wb") as file:
-        with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
+    with (
+        plain.open("rb") as source,
+        path.open("wb") as compressed,
+        gzip.GzipFile("", "wb", _COMPRESSION, compressed, mtime=0) as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)
+    flush_to_disk(path)
     plain.unlink()
 
 
@@ -303,49 +303,33 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
     return manifest
 
 
-def _writeManifest(folder: Path, manifest: dict[str, Any]) -> None:
+def _writeManifest(folder: Path, staging: Path, manifest: dict[str, Any]) -> None:
     """In one piece: readers see the old list or the new one."""
-    staged = folder / _STAGING / MANIFEST_FILE
-    with staged.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(manifest, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    staged = staging / MANIFEST_FILE
+    staged.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    flush_to_disk(staged)
     os.replace(staged, folder / MANIFEST_FILE)
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """The folder for this process alone, with an empty staging folder in it.
+def _writable(folder: Path) -> Iterator[Path]:
+    """The folder for this process alone, and an empty staging folder in it.
 
     Raises:
-        OutputError: it cannot be written to, or another process keeps it.
+        OutputError: it cannot be written to.
+        InputError: another process keeps it.
     """
-    from filelock import Timeout  # comes with PyTorch
-
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / _LOCK_FILE, _LOCK_WAIT_S):
-            # What a process that was killed left; nobody else is at work here now.
-            shutil.rmtree(folder / _STAGING, ignore_errors=True)
-            (folder / _STAGING).mkdir()
+        with made_folder(folder), locked_folder(folder, _LOCK_FILE, _LOCK_WAIT_S):
             try:
-                yield
-                made = []
+                with staging_folder(folder) as staging:
+                    yield staging
             finally:
-                shutil.rmtree(folder / _STAGING, ignore_errors=True)
-    except Timeout as error:
-        raise OutputError(
-            f"Another program is writing into '{folder}'; try again when it is done."
-        ) from error
+                if not (folder / MANIFEST_FILE).exists():
+                    with suppress(OSError):
+                        (folder / _LOCK_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"The case cannot be written into '{folder}' ({error.strerror or error}); choose a "
             "folder that you may write to, on a disk with some room."
         ) from error
-    finally:
-        with suppress(OSError):
-            if not (folder / MANIFEST_FILE).exists():
-                (folder / _LOCK_FILE).unlink(missing_ok=True)
-            for one in made:
-                one.rmdir()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError
-from ..output_folder import explained
+from ...files import explain_write_errors, replaced_file
 from .finished import ENTRY
 
 RESULTS_FILE = "results.csv"
@@ -131,7 +130,7 @@ class ResultsFile:
         except PermissionError:
             self._is_behind = True
         except OSError:
-            with explained(self.directory):
+            with explain_write_errors(self.directory):
                 raise
 
     def finish(self, rows: Sequence[Row]) -> None:
@@ -162,22 +161,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[obje
     Raises:
         OutputError: it cannot be written.
     """
-    replace_file(path, _text([columns, *rows]))
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.new")
-    with explained(path.parent):
-        try:
-            beside.write_bytes(content)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+    with explain_write_errors(path.parent), replaced_file(path) as beside:
+        beside.write_bytes(_text([columns, *rows]))
 
 
 def _cells(row: Row) -> list[object]:

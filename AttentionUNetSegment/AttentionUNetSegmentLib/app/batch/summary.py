@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...files import explain_write_errors, replaced_file
 from ...inference.quality import PANCREAS_ML
-from ..output_folder import explained
 from ..report import INTENDED_USE
 from ..segmenting import OVERLAY_FILE
-from .rows import RESULTS_FILE, Row, replace_file
+from .rows import RESULTS_FILE, Row
 from .worker import STUDIES_FOLDER
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def write_summary(directory: Path, rows: Sequence[Row]) -> None:
         OutputError: it cannot be written.
     """
     page = "".join(_page(directory, rows))
-    replace_file(directory / SUMMARY_FILE, page.encode("utf-8"))
+    with explain_write_errors(directory), replaced_file(directory / SUMMARY_FILE) as beside:
+        beside.write_bytes(page.encode("utf-8"))
 
 
 def doubts(row: Row) -> list[str]:
@@ -183,7 +184,7 @@ def _picture(overlay: Path) -> str:
 
     from ..overlay import ORGAN_KEY
 
-    with explained(overlay.parent), Image.open(overlay) as image:
+    with explain_write_errors(overlay.parent), Image.open(overlay) as image:
         boxes = json.loads(image.info.get(ORGAN_KEY, "[]"))
         whole = image.convert("RGB")
     if boxes:

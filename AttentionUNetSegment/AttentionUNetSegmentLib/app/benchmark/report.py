@@ -37,19 +37,20 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> list[Path]:
     Raises:
         OutputError: the folder cannot be written to.
     """
-    from ..output_folder import explained
+    from ...files import explain_write_errors, staged_folder
 
-    paths = [folder / "benchmark.json", folder / "benchmark.md", folder / "benchmark.png"]
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    names = ["benchmark.json", "benchmark.md", "benchmark.png"]
+    with staged_folder(folder, names) as staged, explain_write_errors(folder):
+        paths = [staged.staging / name for name in names]
         text = json.dumps(benchmark.to_json(), indent=1) + "\n"
         paths[0].write_text(text, encoding="utf-8")
         paths[1].write_text(to_markdown(benchmark), encoding="utf-8")
         _draw_times(benchmark.measurements, paths[2])
         if benchmark.growth:
-            paths.append(folder / "growth.png")
-            _draw_growth(benchmark.growth, paths[-1])
-    return paths
+            names.append("growth.png")
+            _draw_growth(benchmark.growth, staged.staging / names[-1])
+        staged.publish(reversed(names))
+    return [folder / name for name in names]
 
 
 def to_markdown(benchmark: Benchmark) -> str:
