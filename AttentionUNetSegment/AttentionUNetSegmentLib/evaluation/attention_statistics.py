@@ -20,14 +20,12 @@ import numpy as np
 
 from ..errors import InputError, TrainingError
 from ..files import explain_write_errors, staged_folder
-from ..networks import focus_ratio
+from ..networks.focus import focus_ratio, is_open, is_shut
 from ..wording import counted
 
 if TYPE_CHECKING:
     from ..inference.progress import ProgressCallback
 
-OPEN, SHUT = 0.99, 0.001
-"""Focus ratios from which on a level counts as open everywhere, and up to which as shut."""
 FLAT = 0.05
 """Difference between the least and the most alpha below which a level counts as uniform, and that
 between inside and outside below which it does not tell the organ from the rest."""
@@ -162,11 +160,11 @@ def _summary(of_level: Sequence[LevelEvidence]) -> LevelSummary:
         for one in of_level
         if one.inside is not None and one.outside is not None
     ]
-    if all(one.focus_ratio >= OPEN for one in of_level):
+    if all(is_open(one.focus_ratio) for one in of_level):
         finding = Finding.OPEN
     elif all(one.maximum - one.minimum < FLAT for one in of_level):
         finding = Finding.UNIFORM
-    elif all(one.focus_ratio <= SHUT for one in of_level):
+    elif all(is_shut(one.focus_ratio) for one in of_level):
         finding = Finding.SHUT
     elif not ahead or abs(statistics.fmean(ahead)) < FLAT:
         finding = Finding.INDIFFERENT

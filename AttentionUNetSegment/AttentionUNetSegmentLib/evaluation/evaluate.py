@@ -24,6 +24,7 @@ from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
+from ..networks.precision import BFLOAT16, FLOAT32
 from ..training.clicks import depth_mm, largest_error
 from ..wording import counted
 from .error_figures import CaseErrors, case_errors, draw_errors
@@ -31,7 +32,6 @@ from .metrics import Mean, Scores, mean_over_cases, score
 from .robustness import Robustness, measure_robustness
 
 SPLITS = ("validation", "train", "all")
-BFLOAT16, FLOAT32 = "bfloat16", "float32"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Evaluation:
     split: str
     machine: str
     results: tuple[CaseResult, ...]
-    precision: str = "float32"
+    precision: str = FLOAT32
     robustness: Robustness | None = None
 
     @property

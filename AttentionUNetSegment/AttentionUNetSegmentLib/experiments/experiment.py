@@ -16,7 +16,7 @@ from ..datasets.splits import SPLITS_FILE, Split, default_split, k_fold, load_sp
 from ..errors import InputError, OutputError, TrainingError
 from ..files import locked_folder, replace_text
 from ..inference.progress import ProgressCallback, ignore_progress
-from ..training.precision import precision_named
+from ..networks.precision import parse_precision
 from ..wording import counted, duration
 from .markdown import NOTES, table_lines
 from .pictures import draw_attention, draw_curves, draw_focus, draw_predictions
@@ -121,7 +121,7 @@ def _keep_settings(file: Path, settings: dict[str, Any]) -> None:
     if file.exists():
         before = json.loads(file.read_text("utf-8"))
         if "precision" in before:  # which was spelled otherwise once
-            before["precision"] = precision_named(before["precision"])
+            before["precision"] = parse_precision(before["precision"])
         changed = sorted(
             key for key in {*before, *settings} if before.get(key) != settings.get(key)
         )

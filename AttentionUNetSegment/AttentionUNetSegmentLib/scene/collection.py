@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, OutputError
+from ..datasets.manifest import MANIFEST_FILE, MANIFEST_FORMAT, read_manifest
+from ..errors import InputError, OutputError, TrainingError
 from ..files import flush_to_disk, locked_folder, made_folder, staging_folder
 from ..inference.validation import check_ct
 from ..models import Label
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     import slicer
     import vtk
 
-FORMAT = 1
-MANIFEST_FILE = "manifest.json"
 IMAGES, LABELS = "images", "labels"
 
 _LOCK_FILE = ".manifest.lock"
@@ -270,7 +269,7 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
         InputError: the folder holds images of somebody else, a manifest of another kind, or cases
             of another organ.
     """
-    labels = {"0": "background", "1": label.name}
+    labels = {0: "background", 1: label.name}
     path = folder / MANIFEST_FILE
     if not path.exists():
         if any((folder / part).exists() for part in (IMAGES, LABELS)):
@@ -278,25 +277,21 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
                 f"'{folder}' has '{IMAGES}' or '{LABELS}' in it but no {MANIFEST_FILE}: it is no "
                 "data set that was begun here; choose another folder."
             )
-        return {"format": FORMAT, "labels": labels, "cases": []}
+        return {"format": MANIFEST_FORMAT, "labels": labels, "cases": []}
     foreign = InputError(
         f"'{path}' is damaged or no list of cases that was begun here; choose another folder."
     )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+        manifest = read_manifest(path)
+    except TrainingError as error:
         raise foreign from error
     known = ("name", "image", "label", "sha256", "ijk_to_ras")
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("format") != FORMAT
-        or not isinstance(manifest.get("labels"), dict)
-        or not isinstance(manifest.get("cases"), list)
-        or any(not isinstance(one, dict) or set(known) - set(one) for one in manifest["cases"])
+    if {"labels", "cases"} - set(manifest) or any(
+        not isinstance(one, dict) or set(known) - set(one) for one in manifest["cases"]
     ):
         raise foreign
     if manifest["labels"] != labels:
-        organs = ", ".join(str(name) for key, name in manifest["labels"].items() if key != "0")
+        organs = ", ".join(name for value, name in manifest["labels"].items() if value != 0)
         raise InputError(
             f"'{folder}' is a data set of {organs}; choose another folder for {label.name}."
         )

@@ -28,6 +28,7 @@ from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
 from ..files import replace_text, replaced_file
 from ..networks import SegmentationNetwork, build_network, focus_ratio
+from ..networks.focus import is_open, is_shut
 from ..wording import counted, duration
 from .bfloat16_workaround import never_two_deep
 from .clicks import draw_dispute, patch_grid, simulate_clicks
@@ -44,8 +45,6 @@ from .patches import (
 from .schedule import Budget, LearningRate
 
 CHECKPOINT_FORMAT = 1
-OPEN, SHUT = 0.99, 0.001
-"""Focus ratios from which on a gate counts as open everywhere, and up to which as shut."""
 
 CHANGEABLE = {
     "budget",
@@ -779,7 +778,7 @@ def findings(marks_nothing: bool, levels: Sequence[tuple[int, float]]) -> list[s
             "rate or check the labels."
         )
     for level, ratio in levels:
-        state = "open" if ratio >= OPEN else "shut" if ratio <= SHUT else ""
+        state = "open" if is_open(ratio) else "shut" if is_shut(ratio) else ""
         if state:
             found.append(
                 f"The gate of level {level} is {state} everywhere (focus ratio {ratio:.3f}); it "

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...errors import AttentionUNetSegmentError
 from ...inference.clicks import Click
+from ...networks.precision import FLOAT32
 from .measurements import medians, timed
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def pass_with_attention(bench: Bench) -> tuple[float, ...]:
 
 
 def pass_float32(bench: Bench) -> tuple[float, ...]:
-    bench.predictor.precision = "float32"
+    bench.predictor.precision = FLOAT32
     return pass_ours(bench)
 
 
