@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import InputError, TrainingError
 from ..files import explain_write_errors, staged_folder
+from ..markdown import markdown_table
 from ..networks.focus import focus_ratio, is_open, is_shut
 from ..wording import counted
 
@@ -252,24 +253,27 @@ TABLE_NOTES = (
 
 def evidence_table(levels: Sequence[LevelSummary]) -> list[str]:
     """The lines of a Markdown table, a row for each level."""
-    lines = [
-        "| level | alpha, least | mean | most | focus ratio | published | in the organ | outside "
-        "| alpha inside | organ's share | verdict |",
-        "|---" * 11 + "|",
-    ]
+    heading = (
+        *("level", "alpha, least", "mean", "most", "focus ratio", "published", "in the organ"),
+        *("outside", "alpha inside", "organ's share", "verdict"),
+    )
+    rows = []
     for one in levels:
         known = one.level <= len(PUBLISHED_FOCUS_RATIOS)
         published = percent(PUBLISHED_FOCUS_RATIOS[one.level - 1]) if known else ""
-        inside, outside = (
-            "none" if value is None else f"{value:.2f}" for value in (one.inside, one.outside)
+        rows.append(
+            [
+                one.level,
+                *(f"{alpha:.2f}" for alpha in (one.minimum, one.mean, one.maximum)),
+                percent(one.focus_ratio),
+                published,
+                *("none" if x is None else f"{x:.2f}" for x in (one.inside, one.outside)),
+                "none" if one.mass_inside is None else percent(one.mass_inside),
+                percent(one.organ_share),
+                one.finding.value,
+            ]
         )
-        mass = "none" if one.mass_inside is None else percent(one.mass_inside)
-        lines.append(
-            f"| {one.level} | {one.minimum:.2f} | {one.mean:.2f} | {one.maximum:.2f} "
-            f"| {percent(one.focus_ratio)} | {published} | {inside} | {outside} "
-            f"| {mass} | {percent(one.organ_share)} | {one.finding.value} |"
-        )
-    return lines
+    return markdown_table(heading, rows)
 
 
 def gather_evidence(

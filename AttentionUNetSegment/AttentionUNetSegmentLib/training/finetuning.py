@@ -29,6 +29,7 @@ from ..files import replace_text
 from ..inference.device import choose_device
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
+from ..markdown import markdown_table
 from ..models import (
     LARGEST_BYTES,
     Model,
@@ -131,14 +132,13 @@ def comparison(before: Evaluation, after: Evaluation) -> list[str]:
     pairs = zip(before.with_clicks(0), after.with_clicks(0), strict=True)
     rows = [(old.case, old.scores.dice, new.scores.dice) for old, new in pairs]
     means = ("**mean**", before.mean_dice(), after.mean_dice())
-    return [
-        "| case | Dice before | Dice after | change |",
-        "|---|---|---|---|",
-        *(
-            f"| {case} | {old:.3f} | {new:.3f} | {new - old:+.3f} |"
+    return markdown_table(
+        ("case", "Dice before", "Dice after", "change"),
+        [
+            (case, f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}")
             for case, old, new in [*rows, means]
-        ),
-    ]
+        ],
+    )
 
 
 @dataclass(frozen=True)
