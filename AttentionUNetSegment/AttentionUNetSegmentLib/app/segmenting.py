@@ -104,7 +104,7 @@ ReadScan = Callable[[], Scan]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class SegmentationJob:
     """A scan and how it is to be segmented.
 
     Args:
@@ -142,7 +142,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SegmentationOutcome:
     """Where the results are, and what ``report.json`` says, also where it was not written.
 
     Args:
@@ -249,12 +249,12 @@ def single_file_suffix(path: Path) -> str | None:
 
 def segment_into(
     directory: Path,
-    job: Job,
+    job: SegmentationJob,
     *,
     parts: Collection[str] = PARTS,
     also: Also | None = None,
     more_for_report: Callable[[Path], Mapping[str, Any]] | None = None,
-) -> Outcome:
+) -> SegmentationOutcome:
     """Segment a scan and write all files of the result, or none.
 
     What can be refused is refused before the long work: a missing package, an unknown model, a
@@ -309,10 +309,12 @@ def segment_into(
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         output.publish([*names, REPORT_FILE], _outdated(directory, names))
     job.progress(1.0, "Done")
-    return Outcome(directory, report)
+    return SegmentationOutcome(directory, report)
 
 
-def segment_to_file(file: Path, job: Job, dicom_files: Sequence[str] = ()) -> Outcome:
+def segment_to_file(
+    file: Path, job: SegmentationJob, dicom_files: Sequence[str] = ()
+) -> SegmentationOutcome:
     """Segment a scan into the one file that its name says, or into none.
 
     Args:
@@ -347,10 +349,10 @@ def segment_to_file(file: Path, job: Job, dicom_files: Sequence[str] = ()) -> Ou
         report = _report(job, segmented, clock)
         output.publish([file.name])
     job.progress(1.0, "Done")
-    return Outcome(file, report)
+    return SegmentationOutcome(file, report)
 
 
-def segment_without_files(job: Job) -> Outcome:
+def segment_without_files(job: SegmentationJob) -> SegmentationOutcome:
     """Segment a scan and only say what came out.
 
     Raises:
@@ -361,7 +363,7 @@ def segment_without_files(job: Job) -> Outcome:
     with _segmented(job, clock) as segmented:
         report = _report(job, segmented, clock)
     job.progress(1.0, "Done")
-    return Outcome(None, report)
+    return SegmentationOutcome(None, report)
 
 
 def write_segment(
@@ -417,7 +419,7 @@ def check_format(suffix: str, volume: Volume) -> None:
 
 @contextmanager
 def _segmented(
-    job: Job, clock: _Clock, check: Callable[[Volume], None] | None = None
+    job: SegmentationJob, clock: _Clock, check: Callable[[Volume], None] | None = None
 ) -> Iterator[Segmented]:
     """Read and segment the scan; the result is to be used within the block.
 
@@ -445,13 +447,13 @@ def _segmented(
         yield Segmented(scan, prediction, model, stack)
 
 
-def _load(job: Job) -> Predictor:
+def _load(job: SegmentationJob) -> Predictor:
     from ..inference.predictor import Predictor
 
     return Predictor(load_model(job.model_folder), job.device, job.precision, job.tile_voxels)
 
 
-def _predict(job: Job, predictor: Predictor, volume: Volume) -> Prediction:
+def _predict(job: SegmentationJob, predictor: Predictor, volume: Volume) -> Prediction:
     progress = part_of(job.progress, 0.2, 0.8)
     if job.box is None:
         return predictor.predict(volume, job.clicks, progress)
@@ -460,7 +462,7 @@ def _predict(job: Job, predictor: Predictor, volume: Volume) -> Prediction:
     return predict_in_box(predictor, volume, job.box, job.clicks, progress)
 
 
-def _require(job: Job, *modules: str) -> None:
+def _require(job: SegmentationJob, *modules: str) -> None:
     """Refuse what can be refused before anything is read: a missing package, an unknown model."""
     require("standalone", "torch", "SimpleITK", *modules)
     if job.radiomics:
@@ -470,7 +472,7 @@ def _require(job: Job, *modules: str) -> None:
 
 
 def _report(
-    job: Job, segmented: Segmented, clock: _Clock, warnings: Sequence[str] = ()
+    job: SegmentationJob, segmented: Segmented, clock: _Clock, warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
     scan, prediction = segmented.scan, segmented.prediction
     job.progress(0.95, "Measuring")

@@ -8,7 +8,7 @@ from ..evaluation.attention_statistics import PUBLISHED_FOCUS_RATIOS, percent
 from ..evaluation.metrics import Mean
 from ..markdown import markdown_table
 from ..wording import counted
-from .tables import Row, Table
+from .tables import Table, TableRow
 
 NOTES = (
     "Dice, sensitivity, specificity and precision: means over patients; a patient's figure is the "
@@ -75,7 +75,7 @@ def table_lines(table: Table) -> list[str]:
     return lines
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: TableRow) -> list[str]:
     if not row.runs:
         which = "its" if len(row.failures) == 1 else "all"
         failed = f"failed in {which} {counted(len(row.failures), 'run')}"

@@ -15,7 +15,7 @@ from ...files import STAGING_PREFIX, explain_write_errors, locked_folder
 from ...inference.progress import ProgressCallback
 from ..requirements import require
 from ..segmenting import ALSO_FILES
-from .rows import Answer, ResultsFile, Row, write_table
+from .rows import Answer, ResultsFile, StudyRow, write_table
 from .running import connected, run_here, run_on_ray
 from .sources import SOURCES_FILE, Plan, Study
 from .summary import write_summary
@@ -47,11 +47,11 @@ class BatchOptions:
 class BatchOutcome:
     """A row for each study, in the order of the sources, and how many were finished before."""
 
-    rows: list[Row]
+    rows: list[StudyRow]
     kept: int
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[StudyRow]:
         return [row for row in self.rows if row.status == "failed"]
 
 
@@ -120,7 +120,7 @@ class _Tally:
     def __init__(self, count: int, progress: ProgressCallback) -> None:
         self.count = count
         self.progress = progress
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, StudyRow] = {}
         self.kept = self.failed = 0
         self.began = time.monotonic()
         progress(0.0, self.text)

@@ -17,7 +17,7 @@ RESULTS_FILE = "results.csv"
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """What became of a study; the fields are the columns of ``results.csv``.
 
     Args:
@@ -70,19 +70,19 @@ class Answer:
         elsewhere: it failed for what may be the worker's own machine: its disk, memory or device.
     """
 
-    row: Row
+    row: StudyRow
     kept: bool = False
     elsewhere: bool = False
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(StudyRow))
 
 
-def done_row(study: str, report: dict[str, Any]) -> Row:
+def done_row(study: str, report: dict[str, Any]) -> StudyRow:
     """The row of a study, from its report alone: a finished one always has the same."""
     timings, statistics = report["timings_s"], dict(report["statistics"])
     extent = statistics.pop("extent_mm") or (None, None, None)
-    return Row(
+    return StudyRow(
         study,
         "done",
         "yes" if report["found"] else "no",
@@ -114,11 +114,11 @@ class ResultsFile:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / RESULTS_FILE
-        self._rows: list[Row] = []
+        self._rows: list[StudyRow] = []
         self._is_behind = False
         self._replace(self._rows)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: StudyRow) -> None:
         self._rows.append(row)
         if self._is_behind:
             self._replace(self._rows)
@@ -133,7 +133,7 @@ class ResultsFile:
             with explain_write_errors(self.directory):
                 raise
 
-    def finish(self, rows: Sequence[Row]) -> None:
+    def finish(self, rows: Sequence[StudyRow]) -> None:
         """Raises:
         OutputError: it cannot be written.
         """
@@ -144,7 +144,7 @@ class ResultsFile:
                 "close it there and run the same command again, which does nothing twice."
             )
 
-    def _replace(self, rows: Sequence[Row]) -> None:
+    def _replace(self, rows: Sequence[StudyRow]) -> None:
         try:
             write_table(self.path, COLUMNS, [_cells(row) for row in rows])
         except OutputError as error:
@@ -165,7 +165,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[obje
         beside.write_bytes(_text([columns, *rows]))
 
 
-def _cells(row: Row) -> list[object]:
+def _cells(row: StudyRow) -> list[object]:
     values = (getattr(row, column) for column in COLUMNS)
     return ["" if value is None else value for value in values]
 

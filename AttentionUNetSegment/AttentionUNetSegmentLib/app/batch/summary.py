@@ -14,7 +14,7 @@ from ...files import explain_write_errors, replaced_file
 from ...inference.quality import PANCREAS_ML
 from ..report import INTENDED_USE
 from ..segmenting import OVERLAY_FILE
-from .rows import RESULTS_FILE, Row
+from .rows import RESULTS_FILE, StudyRow
 from .worker import STUDIES_FOLDER
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ _MEASURES = (
 """Columns of the table: title, field of a row, digits."""
 
 
-def write_summary(directory: Path, rows: Sequence[Row]) -> None:
+def write_summary(directory: Path, rows: Sequence[StudyRow]) -> None:
     """Write the page of a batch.
 
     Args:
@@ -91,17 +91,17 @@ def write_summary(directory: Path, rows: Sequence[Row]) -> None:
         beside.write_bytes(page.encode("utf-8"))
 
 
-def doubts(row: Row) -> list[str]:
+def doubts(row: StudyRow) -> list[str]:
     """Why somebody should look at a study, the gravest reason first."""
     if row.status == "failed":
         return [row.error]
     return [row.warnings] if row.warnings else []
 
 
-def doubtful_first(rows: Sequence[Row]) -> list[Row]:
+def doubtful_first(rows: Sequence[StudyRow]) -> list[StudyRow]:
     """Failed studies, those with nothing found, those with other doubts, and the rest."""
 
-    def rank(row: Row) -> int:
+    def rank(row: StudyRow) -> int:
         if row.status == "failed":
             return 0
         if row.found == "no":
@@ -111,7 +111,7 @@ def doubtful_first(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=rank)
 
 
-def _page(directory: Path, rows: Sequence[Row]) -> Iterator[str]:
+def _page(directory: Path, rows: Sequence[StudyRow]) -> Iterator[str]:
     volumes = [row.volume_ml for row in rows if row.found == "yes" and row.volume_ml is not None]
     failed = sum(row.status == "failed" for row in rows)
     doubtful = sum(bool(doubts(row)) for row in rows) - failed
@@ -136,7 +136,7 @@ def _page(directory: Path, rows: Sequence[Row]) -> Iterator[str]:
     yield f"</div><script>{SORTING}</script></body></html>\n"
 
 
-def _table(rows: Sequence[Row]) -> Iterator[str]:
+def _table(rows: Sequence[StudyRow]) -> Iterator[str]:
     titles = ["study", *(title for title, _, _ in _MEASURES), "warnings"]
     heads = "".join(f"<th scope='col'>{title}</th>" for title in titles)
     yield "<h2>Measures</h2><p class='quiet'>A click on a column's title sorts by it.</p>"
@@ -155,7 +155,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     yield "</tbody></table>\n"
 
 
-def _link(row: Row, file: str = "", inside: str | None = None) -> str:
+def _link(row: StudyRow, file: str = "", inside: str | None = None) -> str:
     """A link to a study's folder, or a file in it, around its name or something else."""
     inside = html.escape(row.study) if inside is None else inside
     if row.status != "done":
@@ -164,7 +164,7 @@ def _link(row: Row, file: str = "", inside: str | None = None) -> str:
     return f"<a href='{STUDIES_FOLDER}/{row.study}/{file}'>{inside}</a>"
 
 
-def _article(directory: Path, row: Row, with_picture: bool) -> str:
+def _article(directory: Path, row: StudyRow, with_picture: bool) -> str:
     reasons = doubts(row)
     kind = "failed" if row.status == "failed" else "doubtful" if reasons else "usual"
     result = {"yes": f"{row.volume_ml or 0.0:.1f} mL", "no": "none found"}.get(row.found, "failed")
