@@ -151,6 +151,13 @@ def test_old_spellings_reach_the_commands(monkeypatch, tmp_path) -> None:
     assert (asked["data"], asked["precision"]) == (tmp_path, "bfloat16")
 
 
+def test_each_command_takes_the_alias_of_a_precision(tmp_path, capsys) -> None:
+    absent = tmp_path / "absent"
+    for command in ("segment", "evaluate"):
+        assert run(command, absent, "-o", tmp_path / "out", "--precision", "bf16") == 2
+        assert "absent" in capsys.readouterr().err
+
+
 def test_the_library_takes_the_old_name_of_a_precision_too() -> None:
     import torch
 
