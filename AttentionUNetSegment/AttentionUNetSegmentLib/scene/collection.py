@@ -30,7 +30,7 @@ import numpy as np
 
 from ..datasets.manifest import MANIFEST_FILE, MANIFEST_FORMAT, read_manifest
 from ..errors import InputError, OutputError, TrainingError
-from ..files import flush_to_disk, locked_folder, made_folder, staging_folder
+from ..files import flush_to_disk, locked_folder, made_folder, replace_text, staging_folder
 from ..inference.validation import check_ct
 from ..models import Label
 from ..paths import in_home
@@ -136,13 +136,13 @@ def addToDataSet(
             # A pair that does not match is never listed, not even between two renamings; and a
             # folder with images but no manifest is somebody else's.
             others = [one for one in cases if one is not before]
-            _writeManifest(folder, staging, {**manifest, "cases": others})
+            replace_text(folder / MANIFEST_FILE, _manifestText(manifest, others))
             for subfolder in (IMAGES, LABELS):
                 (folder / subfolder).mkdir(exist_ok=True)
             os.replace(staging / "image.nii.gz", image)
         os.replace(staging / "labels.nii.gz", labels)
         cases = [case if one is before else one for one in cases] + ([] if before else [case])
-        _writeManifest(folder, staging, {**manifest, "cases": cases})
+        replace_text(folder / MANIFEST_FILE, _manifestText(manifest, cases))
     return CollectedCase(
         name, image, labels, before is not None, len(cases), voxels * scan.voxel_volume_ml
     )
@@ -298,12 +298,8 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
     return manifest
 
 
-def _writeManifest(folder: Path, staging: Path, manifest: dict[str, Any]) -> None:
-    """In one piece: readers see the old list or the new one."""
-    staged = staging / MANIFEST_FILE
-    staged.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    flush_to_disk(staged)
-    os.replace(staged, folder / MANIFEST_FILE)
+def _manifestText(manifest: dict[str, Any], cases: list[dict[str, Any]]) -> str:
+    return json.dumps({**manifest, "cases": cases}, indent=1) + "\n"
 
 
 @contextmanager
