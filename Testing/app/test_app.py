@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from AttentionUNetSegmentLib import models
+from AttentionUNetSegmentLib import files, models
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.report import INTENDED_USE
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
@@ -517,6 +517,27 @@ def test_a_stop_while_files_move_into_place_waits_until_all_have(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(RESULTS)
 
 
+@pytest.mark.usefixtures("quick_picture")
+def test_nothing_is_staged_inside_the_staged_folder(
+    scan: Path, bright: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    staging_folder, folder_beside = files.staging_folder, files.folder_beside
+
+    def told(kind: str, function: Any) -> Any:
+        def tell(path: Path) -> Any:
+            made.append(kind)
+            return function(path)
+
+        return tell
+
+    monkeypatch.setattr(files, "staging_folder", told("inside", staging_folder))
+    monkeypatch.setattr(files, "folder_beside", told("beside", folder_beside))
+    assert run("segment", scan, "-o", tmp_path / "out", "--model", bright) == 0
+    assert run("segment", scan, "-o", tmp_path / "surface.stl", "--model", bright) == 0
+    assert made == ["inside", "inside"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(
     model_folder: Path, tmp_path: Path
@@ -565,7 +586,7 @@ def test_not_enough_memory_is_told_in_one_line(
     def exhaust(*arguments: object, **options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("AttentionUNetSegmentLib.scene.saveResult", exhaust)
+    monkeypatch.setattr("AttentionUNetSegmentLib.scene.writeResultFiles", exhaust)
     status = run("segment", scan, "-o", tmp_path / "out", "--model", bright)
     assert_refused(capsys, status, "memory")
     assert list(tmp_path.iterdir()) == []

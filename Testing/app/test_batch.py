@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.batch import batching, worker
-from AttentionUNetSegmentLib.app.batch.rows import Row
+from AttentionUNetSegmentLib.app.batch.rows import StudyRow
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, doubts
 from AttentionUNetSegmentLib.errors import InputError
@@ -410,7 +410,7 @@ def test_two_batches_do_not_work_in_one_folder(
     out.mkdir()
     with FileLock(out / ".lock"):
         assert batch(tmp_path / "a.nrrd", "-o", out, "--model", model) == 2
-        assert "Another command is working in" in capsys.readouterr().err
+        assert "Another program is working in" in capsys.readouterr().err
         assert not list((out / "studies").iterdir())
     assert batch(tmp_path / "a.nrrd", "-o", out, "--model", model) == 0
 
@@ -516,9 +516,9 @@ def test_a_missing_package_is_told_with_its_extra(
 # The page
 
 
-def row(study: str, **values: Any) -> Row:
+def row(study: str, **values: Any) -> StudyRow:
     usual = {"status": "done", "found": "yes", "volume_ml": 80.0, "target": "pancreas"}
-    return Row(study, **(usual | values))
+    return StudyRow(study, **(usual | values))
 
 
 def test_doubtful_studies_come_first() -> None:

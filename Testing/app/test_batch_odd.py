@@ -15,10 +15,9 @@ import pydicom
 import pytest
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.batch import worker
-from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, Row, write_table
-from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
+from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, StudyRow, write_table
+from AttentionUNetSegmentLib.app.batch.sources import SOURCES_FILE, Study, find_studies
 from AttentionUNetSegmentLib.app.nifti_label_map import write_label_map
-from AttentionUNetSegmentLib.app.output_folder import SOURCES_FILE
 from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.io.reading import read_volume
@@ -301,7 +300,7 @@ def test_a_table_that_is_open_elsewhere_is_written_with_the_next_study(
 
     monkeypatch.setattr(Path, "open", opened)
     monkeypatch.setattr(os, "replace", replaced)
-    rows = [Row(name, "done") for name in "abcd"]
+    rows = [StudyRow(name, "done") for name in "abcd"]
     results.add(rows[0])
     shown = True
     results.add(rows[1])

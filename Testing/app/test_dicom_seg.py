@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.batch.dicom_seg import write_dicom_seg
-from AttentionUNetSegmentLib.app.batch.rows import Row
+from AttentionUNetSegmentLib.app.batch.rows import StudyRow
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
 from AttentionUNetSegmentLib.io.reading import read_volume
@@ -55,7 +55,7 @@ def series(folder: Path, axes: tuple[tuple[float, ...], ...] = AXIAL, **tags: st
     return folder
 
 
-def run(source: Path, out: Path, model: Path) -> tuple[Study, Row, Path]:
+def run(source: Path, out: Path, model: Path) -> tuple[Study, StudyRow, Path]:
     (study,) = find_studies([source], str(model)).studies
     answer = BatchWorker(out, "cpu", ["dicom-seg", "nifti"]).run(study)
     return study, answer.row, out / "studies" / study.name

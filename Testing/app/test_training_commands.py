@@ -22,6 +22,7 @@ from AttentionUNetSegmentLib.app.progress_bar import shown_progress
 from AttentionUNetSegmentLib.app.terminal import show_on
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.evaluation.attention_statistics import read_focus_ratios
+from AttentionUNetSegmentLib.networks.precision import parse_precision, uses_bfloat16
 from AttentionUNetSegmentLib.training.naming import (
     NO_LICENCE,
     DataTerms,
@@ -29,7 +30,6 @@ from AttentionUNetSegmentLib.training.naming import (
     data_terms,
     named,
 )
-from AttentionUNetSegmentLib.training.precision import in_bfloat16, precision_named
 from AttentionUNetSegmentLib.wording import counted, duration
 from data_set_makers import write_pairs
 from small_cards import card_of
@@ -151,14 +151,21 @@ def test_old_spellings_reach_the_commands(monkeypatch, tmp_path) -> None:
     assert (asked["data"], asked["precision"]) == (tmp_path, "bfloat16")
 
 
+def test_each_command_takes_the_alias_of_a_precision(tmp_path, capsys) -> None:
+    absent = tmp_path / "absent"
+    for command in ("segment", "evaluate"):
+        assert run(command, absent, "-o", tmp_path / "out", "--precision", "bf16") == 2
+        assert "absent" in capsys.readouterr().err
+
+
 def test_the_library_takes_the_old_name_of_a_precision_too() -> None:
     import torch
 
-    assert precision_named("bf16") == "bfloat16"
-    assert in_bfloat16("bf16", torch.device("cpu"))
-    assert not in_bfloat16("float32", torch.device("cpu"))
+    assert parse_precision("bf16") == "bfloat16"
+    assert uses_bfloat16("bf16", torch.device("cpu"))
+    assert not uses_bfloat16("float32", torch.device("cpu"))
     with pytest.raises(InputError, match="bfloat16"):
-        precision_named("float16")
+        parse_precision("float16")
 
 
 # What a run tells

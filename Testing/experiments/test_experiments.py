@@ -283,7 +283,7 @@ def test_other_settings_or_folds_are_refused_in_the_same_folder(data: Path, fold
 def test_two_commands_do_not_work_in_one_folder(data: Path, folder: Path) -> None:
     from filelock import FileLock
 
-    with FileLock(folder / ".lock"), pytest.raises(InputError, match="Another command"):
+    with FileLock(folder / ".lock"), pytest.raises(InputError, match="Another program"):
         run_experiment("compare", data, folder, SETTINGS, networks=TWO, folds=2, seeds=1)
 
 

@@ -20,7 +20,7 @@ from AttentionUNetSegmentLib.experiments.results import (
     load_result,
     save_result,
 )
-from AttentionUNetSegmentLib.experiments.tables import Row, Table, holm, make_table
+from AttentionUNetSegmentLib.experiments.tables import Table, TableRow, holm, make_table
 from AttentionUNetSegmentLib.experiments.variants import EXPERIMENTS, VARIANTS, chosen
 from AttentionUNetSegmentLib.networks import NetworkConfig
 from hypothesis import given
@@ -49,7 +49,7 @@ def table(*results: RunResult, wanted: list[Run] | None = None) -> Table:
     return make_table(COMPARE, results, wanted or [one.run for one in results])
 
 
-def row(of: Table, key: str) -> Row:
+def row(of: Table, key: str) -> TableRow:
     return next(one for one in of.rows if one.key == key)
 
 

@@ -19,7 +19,6 @@ import pytest
 import torch
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.errors import ModelError, OutputError
-from AttentionUNetSegmentLib.models import store
 from AttentionUNetSegmentLib.networks import build_network
 from hypothesis import given
 from hypothesis import strategies as st
@@ -237,7 +236,7 @@ def test_a_write_that_fails_leaves_what_was_there(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"cannot be written to .*No space left on device"):
         models.save_model(folder, card(version="2.0"), networks())
     assert [file.name for file in tmp_path.iterdir()] == (["tiny"] if existing else [])

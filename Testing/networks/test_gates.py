@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.networks import GATES, build_gate, focus_ratio
+from AttentionUNetSegmentLib.networks.focus import is_open, is_shut
 from monai.networks.nets.attentionunet import AttentionBlock
 from small_cards import biases_that_a_norm_takes_out
 from torch import nn
@@ -232,3 +233,9 @@ def test_focus_ratio_is_the_share_above_the_threshold() -> None:
     assert focus_ratio(torch.ones(3, 3).requires_grad_()) == 1.0
     with pytest.raises(ValueError, match="empty"):
         focus_ratio(torch.zeros(0, 3))
+
+
+def test_a_gate_is_open_or_shut_from_one_share_on() -> None:
+    ratios = (0.0, 0.001, 0.0011, 0.95, 0.989, 0.99, 1.0)
+    assert [ratio for ratio in ratios if is_open(ratio)] == [0.99, 1.0]
+    assert [ratio for ratio in ratios if is_shut(ratio)] == [0.0, 0.001]

@@ -166,14 +166,16 @@ def test_the_command_line_writes_the_segmentation_where_the_organ_is(
 ) -> None:
     """From a file on an oblique grid, with other axes, to ``segmentation.seg.nrrd``."""
     import SimpleITK as sitk
-    from AttentionUNetSegmentLib.app.segmenting import Job, read_scan, segment_into
+    from AttentionUNetSegmentLib.app.segmenting import SegmentationJob, read_scan, segment_into
     from AttentionUNetSegmentLib.geometry.volume import reorder_axes
     from geometry import SCANNER
 
     volume, reference = made_up_scan
     moved = turned(reorder_axes(volume, (2, 0, 1), (False, True, False)), 2, 5)
     sitk.WriteImage(image_of(moved.volume), str(tmp_path / "scan.nrrd"))
-    segment_into(tmp_path / "out", Job(lambda: read_scan(tmp_path / "scan.nrrd"), device="cpu"))
+    segment_into(
+        tmp_path / "out", SegmentationJob(lambda: read_scan(tmp_path / "scan.nrrd"), device="cpu")
+    )
     image = sitk.ReadImage(str(tmp_path / "out" / "segmentation.seg.nrrd"))
     lps = np.eye(4)
     lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.inference import Click, Volume, read_volume
-from AttentionUNetSegmentLib.inference.device import computes_bfloat16
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.inference.session import Session
+from AttentionUNetSegmentLib.networks.precision import computes_bfloat16
 from same_output import Difference, difference, fingerprint, made_up_scan, predictor_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ import filelock
 import pytest
 from AttentionUNetSegmentLib.app import main as command
 from AttentionUNetSegmentLib.errors import OutputError, is_out_of_memory
-from AttentionUNetSegmentLib.locking import alone_in
+from AttentionUNetSegmentLib.files import locked_folder
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,18 @@ def test_a_file_system_without_locks_is_told(
         raise problem
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-    with pytest.raises(OutputError, match="without file locks; choose"), alone_in(tmp_path):
+    with pytest.raises(OutputError, match="without file locks; choose"), locked_folder(tmp_path):
         pass
 
 
 def test_other_trouble_with_a_lock_is_what_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with alone_in(tmp_path), pytest.raises(ZeroDivisionError):
+    with locked_folder(tmp_path), pytest.raises(ZeroDivisionError):
         raise ZeroDivisionError
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(OSError, match=r"ot a directory|exists|No such"), alone_in(file):
+    with pytest.raises(OSError, match=r"ot a directory|exists|No such"), locked_folder(file):
         pass
 
 

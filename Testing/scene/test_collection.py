@@ -20,6 +20,7 @@ import slicer
 from AttentionUNetSegmentLib.datasets.checker import check_data
 from AttentionUNetSegmentLib.datasets.loading import find_data_set, load_case
 from AttentionUNetSegmentLib.errors import InputError, OutputError
+from AttentionUNetSegmentLib.files import LOCK_FILE, STAGING_PREFIX
 from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.models import Label
 from AttentionUNetSegmentLib.scene import collection, segments
@@ -326,7 +327,7 @@ with scene_package.headlessScene() as scene:
     assert len(told) == 6
     assert all("disk" in line for line in told)
     assert assert_readable(tmp_path / "set") == ["case-0001"]
-    assert not (tmp_path / "set" / ".adding").exists()
+    assert not list((tmp_path / "set").glob(f"{STAGING_PREFIX}*"))
     assert not (tmp_path / "another").exists()
 
 
@@ -377,13 +378,15 @@ def test_what_a_killed_process_left_is_cleared_away(
     ct: Any, segmentation: Any, tmp_path: Path
 ) -> None:
     addToDataSet(tmp_path, ct, segmentation, "block")
-    (tmp_path / ".adding").mkdir()
-    (tmp_path / ".adding" / "image.nii").write_bytes(bytes(100))
+    left = tmp_path / f"{STAGING_PREFIX}left"
+    left.mkdir()
+    (left / LOCK_FILE).touch()
+    (left / "image.nii").write_bytes(bytes(100))
     (tmp_path / "images" / "case-0007.nii.gz").write_bytes(b"half")
     other = add_ct(seed=5)
     case = addToDataSet(tmp_path, other, segmentation, "block")
     assert case.name == "case-0008"  # never the name of something that is there
-    assert not (tmp_path / ".adding").exists()
+    assert not left.exists()
 
 
 def test_two_programs_may_add_at_once(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def after_two_steps(folder: Path) -> tuple[StageTrainer, bytes]:
 def kept(run: StageTrainer, checkpoint: bytes) -> bool:
     left = {file.name for file in run.folder.iterdir()}
     return run.checkpoint_file.read_bytes() == checkpoint and not any(
-        name.endswith(".tmp") for name in left
+        name.endswith(".new") for name in left
     )
 
 

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import AttentionUNetSegmentError, is_out_of_memory
+from ..stopping import Stopped, stops_raised
 from .requirements import extra_needed
-from .stopping import Stopped, stops_raised
 
 COMMAND = "attention-unet-segment"
 COMPLETION_VARIABLE = "_ATTENTION_UNET_SEGMENT_COMPLETE"

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from ..evaluation.metrics import dice
+from ..files import StagedFolder, explain_write_errors, staged_folder
 from ..geometry.grid import has_right_angles
 from ..geometry.itk import image_of_array
 from ..geometry.volume import Volume
@@ -29,7 +30,6 @@ from ..inference.statistics import mask_statistics
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
 from .nifti_label_map import write_label_map
-from .output_folder import OutputFolder, explained, output_folder
 from .progress_bar import part_of
 from .report import make_report, to_json
 from .requirements import extra_needed, require
@@ -107,7 +107,7 @@ ReadScan = Callable[[], Scan]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class SegmentationJob:
     """A scan and how it is to be segmented.
 
     Args:
@@ -145,7 +145,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SegmentationOutcome:
     """Where the results are, and what ``report.json`` says, also where it was not written.
 
     Args:
@@ -252,12 +252,12 @@ def single_file_suffix(path: Path) -> str | None:
 
 def segment_into(
     directory: Path,
-    job: Job,
+    job: SegmentationJob,
     *,
     parts: Collection[str] = PARTS,
     also: Also | None = None,
     more_for_report: Callable[[Path], Mapping[str, Any]] | None = None,
-) -> Outcome:
+) -> SegmentationOutcome:
     """Segment a scan and write all files of the result, or none.
 
     What can be refused is refused before the long work: a missing package, an unknown model, a
@@ -274,7 +274,7 @@ def segment_into(
     Raises:
         AttentionUNetSegmentError: it cannot be done; the directory is as it was.
     """
-    from ..scene import resultFileNames, saveResult
+    from ..scene import resultFileNames, writeResultFiles
 
     clock = _Clock()
     wants_scene = bool({"mask", "probability", "attention"} & set(parts))
@@ -286,7 +286,7 @@ def segment_into(
     fixed = [*resultFileNames(0), OVERLAY_FILE, *(also.names if also else ()), REPORT_FILE]
     _keep_source(job.source, directory, fixed)
     with (
-        output_folder(directory, fixed) as output,
+        staged_folder(directory, fixed) as output,
         _segmented(job, clock) as segmented,
     ):
         job.progress(0.8, "Writing the results")
@@ -297,8 +297,8 @@ def segment_into(
                 result = segmented.scene_result
             with clock.stage("writing"):
                 wanted = _wanted_files(parts, segmented.prediction.levels)
-                saved = saveResult(result, output.staging, wanted)
-                names += [path.name for path in saved]
+                writeResultFiles(result, output.staging, wanted)
+                names += wanted
         with clock.stage("writing"):
             if "picture" in parts:
                 job.progress(0.9, "Drawing the picture")
@@ -307,15 +307,17 @@ def segment_into(
                 further, not_written = also.write(segmented, output.staging)
                 names += further
         report = _report(job, segmented, clock, not_written)
-        with explained(directory):
+        with explain_write_errors(directory):
             report |= more_for_report(output.staging) if more_for_report else {}
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         output.publish([*names, REPORT_FILE], _outdated(directory, names))
     job.progress(1.0, "Done")
-    return Outcome(directory, report)
+    return SegmentationOutcome(directory, report)
 
 
-def segment_to_file(file: Path, job: Job, dicom_files: Sequence[str] = ()) -> Outcome:
+def segment_to_file(
+    file: Path, job: SegmentationJob, dicom_files: Sequence[str] = ()
+) -> SegmentationOutcome:
     """Segment a scan into the one file that its name says, or into none.
 
     Args:
@@ -338,7 +340,7 @@ def segment_to_file(file: Path, job: Job, dicom_files: Sequence[str] = ()) -> Ou
             f"The result would be written over '{file.name}' of the scan; choose another name."
         )
     with (
-        output_folder(file.parent, [file.name]) as output,
+        staged_folder(file.parent, [file.name]) as output,
         _segmented(job, clock, lambda volume: check_format(suffix, volume)) as segmented,
     ):
         job.progress(0.8, "Writing the result")
@@ -350,10 +352,10 @@ def segment_to_file(file: Path, job: Job, dicom_files: Sequence[str] = ()) -> Ou
         report = _report(job, segmented, clock)
         output.publish([file.name])
     job.progress(1.0, "Done")
-    return Outcome(file, report)
+    return SegmentationOutcome(file, report)
 
 
-def segment_without_files(job: Job) -> Outcome:
+def segment_without_files(job: SegmentationJob) -> SegmentationOutcome:
     """Segment a scan and only say what came out.
 
     Raises:
@@ -364,7 +366,7 @@ def segment_without_files(job: Job) -> Outcome:
     with _segmented(job, clock) as segmented:
         report = _report(job, segmented, clock)
     job.progress(1.0, "Done")
-    return Outcome(None, report)
+    return SegmentationOutcome(None, report)
 
 
 def write_segment(
@@ -377,7 +379,7 @@ def write_segment(
         InputError: the format cannot hold it.
     """
     if suffix in NIFTI_SUFFIXES:
-        with explained(path.parent):
+        with explain_write_errors(path.parent):
             write_label_map(segmented.prediction, path)
     elif suffix in LABELMAP_SUFFIXES:
         prediction = segmented.prediction
@@ -388,7 +390,7 @@ def write_segment(
 
         saveSegment(segmented.scene_result, path)
     elif suffix == ".stl":
-        from ..scene.export import exportSurface
+        from ..scene.export import writeSurface
 
         if not segmented.prediction.found:
             raise OutputError(
@@ -396,11 +398,12 @@ def write_segment(
                 "nothing was written."
             )
         result = segmented.scene_result
-        exportSurface(result.segmentationNode, result.segmentId, path)
+        with explain_write_errors(path.parent):
+            writeSurface(result.segmentationNode, result.segmentId, path)
     else:
         from .batch.dicom_seg import write_dicom_seg
 
-        with explained(path.parent):
+        with explain_write_errors(path.parent):
             write_dicom_seg(segmented.prediction, segmented.label, dicom_files, path)
 
 
@@ -419,7 +422,7 @@ def check_format(suffix: str, volume: Volume) -> None:
 
 @contextmanager
 def _segmented(
-    job: Job, clock: _Clock, check: Callable[[Volume], None] | None = None
+    job: SegmentationJob, clock: _Clock, check: Callable[[Volume], None] | None = None
 ) -> Iterator[Segmented]:
     """Read and segment the scan; the result is to be used within the block.
 
@@ -447,13 +450,13 @@ def _segmented(
         yield Segmented(scan, prediction, model, stack)
 
 
-def _load(job: Job) -> Predictor:
+def _load(job: SegmentationJob) -> Predictor:
     from ..inference.predictor import Predictor
 
     return Predictor(load_model(job.model_folder), job.device, job.precision, job.tile_voxels)
 
 
-def _predict(job: Job, predictor: Predictor, volume: Volume) -> Prediction:
+def _predict(job: SegmentationJob, predictor: Predictor, volume: Volume) -> Prediction:
     progress = part_of(job.progress, 0.2, 0.8)
     if job.box is None:
         return predictor.predict(volume, job.clicks, progress)
@@ -462,7 +465,7 @@ def _predict(job: Job, predictor: Predictor, volume: Volume) -> Prediction:
     return predict_in_box(predictor, volume, job.box, job.clicks, progress)
 
 
-def _require(job: Job, *modules: str) -> None:
+def _require(job: SegmentationJob, *modules: str) -> None:
     """Refuse what can be refused before anything is read: a missing package, an unknown model."""
     require("standalone", "torch", "SimpleITK", *modules)
     if job.radiomics:
@@ -472,7 +475,7 @@ def _require(job: Job, *modules: str) -> None:
 
 
 def _report(
-    job: Job, segmented: Segmented, clock: _Clock, warnings: Sequence[str] = ()
+    job: SegmentationJob, segmented: Segmented, clock: _Clock, warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
     scan, prediction = segmented.scan, segmented.prediction
     job.progress(0.95, "Measuring")
@@ -512,10 +515,10 @@ def _wanted_files(parts: Collection[str], levels: int) -> list[str]:
     return [name for part, names in wanted.items() if part in parts for name in names]
 
 
-def _write_pictures(segmented: Segmented, output: OutputFolder, overlay: bool) -> list[str]:
+def _write_pictures(segmented: Segmented, output: StagedFolder, overlay: bool) -> list[str]:
     """Write what shows the result and a made-up scan, and give the files' names."""
     scan, names = segmented.scan, []
-    with explained(output.directory):
+    with explain_write_errors(output.directory):
         if overlay:
             with extra_needed("standalone"):
                 from .overlay import render_overlay

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..files import replaced_file
 from .attention_statistics import PUBLISHED_FOCUS_RATIOS, FocusCurves, level_evidence
 
 if TYPE_CHECKING:
@@ -27,6 +27,19 @@ def save_picture(figure: Figure, file: Path, dpi: int = 100, *, few_colors: bool
     """Write a figure as PNG, whole or not at all.
 
     Args:
+        few_colors: see :func:`write_picture`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replaced_file(file) as beside:
+        write_picture(figure, beside, dpi, few_colors=few_colors)
+
+
+def write_picture(figure: Figure, file: Path, dpi: int = 100, *, few_colors: bool = True) -> None:
+    """Write a figure as PNG into a folder that others do not see yet.
+
+    Args:
         few_colors: 256 of them, at a third of the size; of a scan's greys they leave a few steps.
 
     Raises:
@@ -41,9 +54,7 @@ def save_picture(figure: Figure, file: Path, dpi: int = 100, *, few_colors: bool
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     # The octree spreads its colours over all that occur, rare ones too; the colour bar needs that.
     picture = drawn.quantize(256, method=Image.Quantize.FASTOCTREE) if few_colors else drawn
-    temporary = file.with_suffix(".tmp")
-    picture.save(temporary, format="PNG", optimize=True)
-    os.replace(temporary, file)
+    picture.save(file, format="PNG", optimize=True)
 
 
 def draw_focus_ratios(curves: FocusCurves, file: Path, title: str = "") -> None:
@@ -62,7 +73,7 @@ def draw_focus_ratios(curves: FocusCurves, file: Path, title: str = "") -> None:
     axes.set(xlabel="step", ylabel="focus ratio, %", ylim=(-2, 102), title=title)
     axes.legend(frameon=False, ncols=2, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    save_picture(figure, file)
+    write_picture(figure, file)
 
 
 def smooth(values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -136,7 +147,7 @@ def draw_levels(
     if shown is not None:
         figure.colorbar(shown, ax=panels[:, -1], label="alpha", shrink=0.7)
     figure.suptitle(title, fontsize=11)
-    save_picture(figure, file)
+    write_picture(figure, file)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, TrainingError
-from ..files import replace_text
-from ..networks import focus_ratio
+from ..files import explain_write_errors, staged_folder
+from ..markdown import markdown_table
+from ..networks.focus import focus_ratio, is_open, is_shut
 from ..wording import counted
 
 if TYPE_CHECKING:
     from ..inference.progress import ProgressCallback
 
-OPEN, SHUT = 0.99, 0.001
-"""Focus ratios from which on a level counts as open everywhere, and up to which as shut."""
 FLAT = 0.05
 """Difference between the least and the most alpha below which a level counts as uniform, and that
 between inside and outside below which it does not tell the organ from the rest."""
@@ -162,11 +161,11 @@ def _summary(of_level: Sequence[LevelEvidence]) -> LevelSummary:
         for one in of_level
         if one.inside is not None and one.outside is not None
     ]
-    if all(one.focus_ratio >= OPEN for one in of_level):
+    if all(is_open(one.focus_ratio) for one in of_level):
         finding = Finding.OPEN
     elif all(one.maximum - one.minimum < FLAT for one in of_level):
         finding = Finding.UNIFORM
-    elif all(one.focus_ratio <= SHUT for one in of_level):
+    elif all(is_shut(one.focus_ratio) for one in of_level):
         finding = Finding.SHUT
     elif not ahead or abs(statistics.fmean(ahead)) < FLAT:
         finding = Finding.INDIFFERENT
@@ -254,24 +253,27 @@ TABLE_NOTES = (
 
 def evidence_table(levels: Sequence[LevelSummary]) -> list[str]:
     """The lines of a Markdown table, a row for each level."""
-    lines = [
-        "| level | alpha, least | mean | most | focus ratio | published | in the organ | outside "
-        "| alpha inside | organ's share | verdict |",
-        "|---" * 11 + "|",
-    ]
+    heading = (
+        *("level", "alpha, least", "mean", "most", "focus ratio", "published", "in the organ"),
+        *("outside", "alpha inside", "organ's share", "verdict"),
+    )
+    rows = []
     for one in levels:
         known = one.level <= len(PUBLISHED_FOCUS_RATIOS)
         published = percent(PUBLISHED_FOCUS_RATIOS[one.level - 1]) if known else ""
-        inside, outside = (
-            "none" if value is None else f"{value:.2f}" for value in (one.inside, one.outside)
+        rows.append(
+            [
+                one.level,
+                *(f"{alpha:.2f}" for alpha in (one.minimum, one.mean, one.maximum)),
+                percent(one.focus_ratio),
+                published,
+                *("none" if x is None else f"{x:.2f}" for x in (one.inside, one.outside)),
+                "none" if one.mass_inside is None else percent(one.mass_inside),
+                percent(one.organ_share),
+                one.finding.value,
+            ]
         )
-        mass = "none" if one.mass_inside is None else percent(one.mass_inside)
-        lines.append(
-            f"| {one.level} | {one.minimum:.2f} | {one.mean:.2f} | {one.maximum:.2f} "
-            f"| {percent(one.focus_ratio)} | {published} | {inside} | {outside} "
-            f"| {mass} | {percent(one.organ_share)} | {one.finding.value} |"
-        )
-    return lines
+    return markdown_table(heading, rows)
 
 
 def gather_evidence(
@@ -300,7 +302,7 @@ def gather_evidence(
         InputError: an option is unknown, or the model has no gates.
         ModelError: the model cannot be loaded.
         TrainingError: the data or the log cannot be read, or the split is empty.
-        OSError: the results cannot be written.
+        OutputError: the results cannot be written; none of them are, then.
     """
     from ..datasets.loading import find_cases, find_data_set, load_case
     from ..inference.predictor import Predictor
@@ -332,32 +334,38 @@ def gather_evidence(
             )
     files = [one for one in files if not cases or one.name in cases]
     evidence: list[LevelEvidence] = []
-    output.mkdir(parents=True, exist_ok=True)
-    for number, case_files in enumerate(files):
-        report(number / len(files), f"Looking at {case_files.name}")
-        case = load_case(case_files)
-        prediction = predictor.predict(case.ct)
-        organ = case.labels.array[prediction.region] == predictor.target_label
-        if not prediction.found:
-            continue
-        for level in range(1, prediction.levels + 1):
-            evidence.append(
-                level_evidence(case.name, level, prediction.attention_in_region(level), organ)
-            )
-        draw_levels(
-            prediction,
-            case.labels.array == predictor.target_label,
-            card.intensity_window_hu,
-            output / f"levels-{case.name}.png",
-            f"{case.name}, {card.name} {card.version}",
-        )
-    if not evidence:
-        raise TrainingError(f"The model found no {card.target} in any of the cases.")
-    result = Evidence(card.name, card.version, data.name, split, tuple(evidence))
-    if curves is not None:
-        draw_focus_ratios(curves, output / "focus-ratios.png")
-    replace_text(output / "evidence.json", json.dumps(result.to_json(), indent=1) + "\n")
-    replace_text(output / "evidence.md", result.to_markdown())
+    with staged_folder(output, ["evidence.json"]) as staged:
+        folder = staged.staging
+        for number, case_files in enumerate(files):
+            report(number / len(files), f"Looking at {case_files.name}")
+            case = load_case(case_files)
+            prediction = predictor.predict(case.ct)
+            organ = case.labels.array[prediction.region] == predictor.target_label
+            if not prediction.found:
+                continue
+            for level in range(1, prediction.levels + 1):
+                evidence.append(
+                    level_evidence(case.name, level, prediction.attention_in_region(level), organ)
+                )
+            with explain_write_errors(output):
+                draw_levels(
+                    prediction,
+                    case.labels.array == predictor.target_label,
+                    card.intensity_window_hu,
+                    folder / f"levels-{case.name}.png",
+                    f"{case.name}, {card.name} {card.version}",
+                )
+        if not evidence:
+            raise TrainingError(f"The model found no {card.target} in any of the cases.")
+        result = Evidence(card.name, card.version, data.name, split, tuple(evidence))
+        with explain_write_errors(output):
+            if curves is not None:
+                draw_focus_ratios(curves, folder / "focus-ratios.png")
+            (folder / "evidence.md").write_text(result.to_markdown(), encoding="utf-8")
+            names = sorted(file.name for file in folder.glob("[!.]*"))
+            text = json.dumps(result.to_json(), indent=1) + "\n"
+            (folder / "evidence.json").write_text(text, encoding="utf-8")
+        staged.publish([*names, "evidence.json"])
     report(1.0, "Done")
     return result
 

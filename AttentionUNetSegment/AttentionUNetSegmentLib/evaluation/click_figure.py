@@ -13,6 +13,8 @@ def draw_clicks(evaluation: Evaluation, path: Path) -> None:
     """Draw Dice over the number of clicks: a line for each case, a thick one for their mean."""
     from matplotlib.figure import Figure
 
+    from .attention_figures import save_picture
+
     counts = evaluation.click_counts
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -29,4 +31,4 @@ def draw_clicks(evaluation: Evaluation, path: Path) -> None:
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110)
+    save_picture(figure, path, dpi=110)

@@ -23,7 +23,9 @@ from ..inference.clicks import Click
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
+from ..markdown import markdown_table
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
+from ..networks.precision import BFLOAT16, FLOAT32
 from ..training.clicks import depth_mm, largest_error
 from ..wording import counted
 from .error_figures import CaseErrors, case_errors, draw_errors
@@ -31,7 +33,6 @@ from .metrics import Mean, Scores, mean_over_cases, score
 from .robustness import Robustness, measure_robustness
 
 SPLITS = ("validation", "train", "all")
-BFLOAT16, FLOAT32 = "bfloat16", "float32"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Evaluation:
     split: str
     machine: str
     results: tuple[CaseResult, ...]
-    precision: str = "float32"
+    precision: str = FLOAT32
     robustness: Robustness | None = None
 
     @property
@@ -148,21 +149,12 @@ class Evaluation:
     def to_markdown(self) -> str:
         """A table, a row for each case and number of clicks, with the means below; then where the
         attention lies, and what changes of the scan cost, if that was measured."""
-        titles = [measure.title for measure in MEASURES.values()]
-        lines = [
-            f"Model {self.model} {self.version}, {self.split} cases, {self.machine}, "
-            f"{self.precision}.",
-            "",
-            f"| case | clicks | {' | '.join(titles)} | volume, mL | truth, mL |",
-            "|---" * (len(titles) + 4) + "|",
-        ]
+        rows: list[list[object]] = []
         for result in self.results:
             scores = result.scores.to_json()
             cells = [measure.text(scores[name]) for name, measure in MEASURES.items()]
-            lines.append(
-                f"| {result.case} | {result.clicks} | {' | '.join(cells)} "
-                f"| {result.scores.volume_ml:.0f} | {result.scores.true_volume_ml:.0f} |"
-            )
+            volumes = (result.scores.volume_ml, result.scores.true_volume_ml)
+            rows.append([result.case, result.clicks, *cells, *(f"{ml:.0f}" for ml in volumes)])
         notes = [
             "Interval: 95 % confidence interval of the mean over patients, Student's t. Distances: "
             "from surface to surface, mm. Difference: volume less true volume."
@@ -171,12 +163,12 @@ class Evaluation:
             means = self.means(clicks)
             cells = [measure.text(means[name].mean) for name, measure in MEASURES.items()]
             cells[0] = f"**{cells[0]}**"
-            lines.append(f"| **mean** | {clicks} | {' | '.join(cells)} | | |")
+            rows.append(["**mean**", clicks, *cells])
             cells = [
                 "" if (one := means[name]).low is None else measure.interval(one)
                 for name, measure in MEASURES.items()
             ]
-            lines.append(f"| interval | {clicks} | {' | '.join(cells)} | | |")
+            rows.append(["interval", clicks, *cells])
             notes += [
                 f"{MEASURES[name].title} with {counted(clicks, 'click')} is not defined "
                 f"in {one.undefined} of {counted(one.count + one.undefined, 'case')}, which its "
@@ -184,7 +176,16 @@ class Evaluation:
                 for name, one in means.items()
                 if one.undefined
             ]
-        lines += ["", *notes, ""]
+        titles = [measure.title for measure in MEASURES.values()]
+        lines = [
+            f"Model {self.model} {self.version}, {self.split} cases, {self.machine}, "
+            f"{self.precision}.",
+            "",
+            *markdown_table(["case", "clicks", *titles, "volume, mL", "truth, mL"], rows),
+            "",
+            *notes,
+            "",
+        ]
         attention = self._attention()
         for number, values in enumerate(zip(*attention.values(), strict=True), 1):
             focus, inside, outside = (f"{value:.2f}" for value in values)

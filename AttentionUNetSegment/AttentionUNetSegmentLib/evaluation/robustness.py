@@ -16,6 +16,7 @@ from ..datasets.cases import LabelledCase
 from ..errors import InputError
 from ..geometry.volume import Volume, reorder_axes
 from ..inference.predictor import Predictor
+from ..markdown import markdown_table
 from .metrics import mean_over_cases, score
 
 AS_IT_IS = "as it is"
@@ -206,18 +207,13 @@ class Robustness:
     def to_markdown(self) -> str:
         """A table, a row for each change, and whether all is within the limit."""
         cases = list(self.dice[AS_IT_IS])
-        lines = [
-            f"| Dice without a click | {' | '.join(cases)} | mean | change |",
-            "|---" * (len(cases) + 3) + "|",
-        ]
+        rows = []
         for name, by_case in self.dice.items():
             cells = [f"{by_case[case]:.3f}" for case in cases]
             change = "" if name == AS_IT_IS else f"{self._change(name):+.3f}"
             cells += [f"**{self.mean_dice(name):.3f}**", change]
             reported = name in CHANGES and not CHANGES[name].should_not_matter
-            lines.append(
-                f"| {name}{' (reported only)' if reported else ''} | {' | '.join(cells)} |"
-            )
+            rows.append([f"{name} (reported only)" if reported else name, *cells])
         verdict = (
             f"More than {MOST_LOSS} of the mean Dice was lost by: {', '.join(self.missed)}."
             if self.missed
@@ -228,7 +224,8 @@ class Robustness:
                 f"{case}, {change}" for change, case in self.refused
             )
             verdict += "."
-        return "\n".join([*lines, "", verdict]) + "\n"
+        table = markdown_table(["Dice without a click", *cases, "mean", "change"], rows)
+        return "\n".join([*table, "", verdict]) + "\n"
 
 
 def measure_robustness(

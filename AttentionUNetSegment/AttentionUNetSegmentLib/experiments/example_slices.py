@@ -12,6 +12,7 @@ import numpy as np
 from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
 from ..evaluation.metrics import dice
+from ..files import replaced_file
 from ..geometry.volume import Volume
 from .full_volume import WholePrediction
 
@@ -107,7 +108,7 @@ def save_shown(folder: Path, slices: Sequence[ShownSlice]) -> None:
         arrays[f"image{number}"] = np.round(255 * one.image).astype(np.uint8)
         arrays[f"truth{number}"], arrays[f"mask{number}"] = one.truth, one.mask
         arrays[f"alphas{number}"] = np.round(255 * one.alphas).astype(np.uint8)
-    with (folder / SHOWN_FILE).open("wb") as file:
+    with replaced_file(folder / SHOWN_FILE) as beside, beside.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 

@@ -14,10 +14,9 @@ from typing import Any
 from ..datasets.cases import DataSet
 from ..datasets.splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from ..errors import InputError, OutputError, TrainingError
-from ..files import replace_text
+from ..files import locked_folder, replace_text
 from ..inference.progress import ProgressCallback, ignore_progress
-from ..locking import alone_in
-from ..training.precision import precision_named
+from ..networks.precision import parse_precision
 from ..wording import counted, duration
 from .markdown import NOTES, table_lines
 from .pictures import draw_attention, draw_curves, draw_focus, draw_predictions
@@ -98,7 +97,7 @@ def run_experiment(
     settings.check(found)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with alone_in(folder):
+        with locked_folder(folder):
             splits = _prepared(found, folder, settings, folds)
             runs = _runs(comparisons, seeds, len(splits))
             job = TrainingJob(settings, data, tuple(splits), folder / RUNS_FOLDER, device)
@@ -122,7 +121,7 @@ def _keep_settings(file: Path, settings: dict[str, Any]) -> None:
     if file.exists():
         before = json.loads(file.read_text("utf-8"))
         if "precision" in before:  # which was spelled otherwise once
-            before["precision"] = precision_named(before["precision"])
+            before["precision"] = parse_precision(before["precision"])
         changed = sorted(
             key for key in {*before, *settings} if before.get(key) != settings.get(key)
         )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ..evaluation.attention_statistics import PUBLISHED_FOCUS_RATIOS, percent
 from ..evaluation.metrics import Mean
+from ..markdown import markdown_table
 from ..wording import counted
-from .tables import Row, Table
+from .tables import Table, TableRow
 
 NOTES = (
     "Dice, sensitivity, specificity and precision: means over patients; a patient's figure is the "
@@ -49,7 +50,7 @@ def table_lines(table: Table) -> list[str]:
         for cells, row in zip(rows, table.rows, strict=True):
             figures = comparison.published.get(row.key, ())
             cells.append(", ".join(f"{figure:.2f}" for figure in figures))
-    lines += [*_markdown_table(heading, rows), ""]
+    lines += [*markdown_table(heading, rows), ""]
     if len(seeds) > 1:
         lines += _by_seed(table, seeds)
     if table.unfinished:
@@ -74,12 +75,7 @@ def table_lines(table: Table) -> list[str]:
     return lines
 
 
-def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(cells)} |" for cells in (heading, *rows)]
-    return [lines[0], "|---" * len(heading) + "|", *lines[1:]]
-
-
-def _cells(row: Row) -> list[str]:
+def _cells(row: TableRow) -> list[str]:
     if not row.runs:
         which = "its" if len(row.failures) == 1 else "all"
         failed = f"failed in {which} {counted(len(row.failures), 'run')}"
@@ -132,7 +128,7 @@ def _by_seed(table: Table, seeds: Sequence[int]) -> list[str]:
         ]
         for row in table.rows
     ]
-    return [*_markdown_table(["Dice by seed", *(f"seed {seed}" for seed in seeds)], rows), ""]
+    return [*markdown_table(["Dice by seed", *(f"seed {seed}" for seed in seeds)], rows), ""]
 
 
 def _organs(table: Table) -> list[str]:
@@ -147,7 +143,7 @@ def _organs(table: Table) -> list[str]:
         ]
         for row in table.rows
     ]
-    return [*_markdown_table(["Dice by label", *labels], rows), ""]
+    return [*markdown_table(["Dice by label", *labels], rows), ""]
 
 
 def _gates(table: Table) -> list[str]:
@@ -176,4 +172,4 @@ def _gates(table: Table) -> list[str]:
                 one.finding.value,
             ]
         )
-    return [*_markdown_table(heading, rows), ""]
+    return [*markdown_table(heading, rows), ""]

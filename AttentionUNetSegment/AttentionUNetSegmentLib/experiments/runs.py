@@ -18,8 +18,8 @@ from ..evaluation.metrics import dice, score
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback
 from ..networks import NetworkConfig, SegmentationNetwork
+from ..networks.precision import parse_precision, uses_bfloat16
 from ..training.patches import AugmentationOptions, PatchOptions
-from ..training.precision import in_bfloat16, precision_named
 from ..training.schedule import Budget, LearningRate
 from ..training.trainer import StageOptions, StageTrainer
 from .example_slices import cases_to_show, save_shown, shown_slice
@@ -83,7 +83,7 @@ class Settings:
                 raise InputError(f"The {name.replace('_', ' ')} must be above zero.")
         if not (self.steps or self.minutes or 0) > 0:
             raise InputError("The budget of a run must be above zero.")
-        precision_named(self.precision)
+        parse_precision(self.precision)
         for variant in VARIANTS.values():
             NetworkConfig.from_mapping(self.network(variant.key, found))
 
@@ -215,7 +215,7 @@ class TrainingJob:
             _one_a_patient(held_out),
             folder,
             device,
-            in_bfloat16(self.settings.precision, device),
+            uses_bfloat16(self.settings.precision, device),
             lambda fraction, text: progress(TRAINING_SHARE * fraction, text),
         )
         network = trainer.run()

@@ -39,7 +39,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A network over the cells (seeds and folds) of a table.
 
     Args:
@@ -78,7 +78,7 @@ class Table:
     """
 
     comparison: Comparison
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     cells: tuple[tuple[int, int], ...]
     unfinished: int
     patients: int
@@ -142,7 +142,7 @@ def make_table(
     )
 
 
-def _row(key: str, results: Sequence[RunResult]) -> Row:
+def _row(key: str, results: Sequence[RunResult]) -> TableRow:
     good = [one for one in results if not one.failure]
     cases = [case for one in good for case in one.cases]
     patients = [case.patient for case in cases]
@@ -160,7 +160,7 @@ def _row(key: str, results: Sequence[RunResult]) -> Row:
         assert mean is not None
         seed_means[seed] = mean
     labels = list(dict.fromkeys(name for case in cases for name in case.label_dice))
-    return Row(
+    return TableRow(
         key,
         VARIANTS[key].title,
         parameters=good[0].parameters if good else 0,
@@ -209,7 +209,7 @@ def _difference(ours: Sequence[RunResult], theirs: Sequence[RunResult]) -> Diffe
     )
 
 
-def _corrected(rows: Sequence[Row]) -> tuple[Row, ...]:
+def _corrected(rows: Sequence[TableRow]) -> tuple[TableRow, ...]:
     """Holm's correction over the rows that were tested."""
     tested = {
         row.key: row.difference.p

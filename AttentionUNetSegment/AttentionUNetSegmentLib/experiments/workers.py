@@ -15,7 +15,7 @@ from ..inference.progress import ProgressCallback
 from .results import Run, RunResult
 
 
-class Job(Protocol):
+class RunJob(Protocol):
     """Does runs; sent to each process once, so that it can keep what the runs share."""
 
     def do(self, run: Run, progress: ProgressCallback) -> RunResult:
@@ -23,7 +23,7 @@ class Job(Protocol):
 
 
 def do_runs(
-    job: Job, runs: Sequence[Run], workers: int, progress: ProgressCallback
+    job: RunJob, runs: Sequence[Run], workers: int, progress: ProgressCallback
 ) -> Iterator[RunResult]:
     """Do runs in the order given, and yield their results as they come.
 
@@ -34,10 +34,10 @@ def do_runs(
     if workers == 1:
         yield from _do_here(job, runs, progress)
     else:
-        yield from _Pool(job, runs, min(workers, len(runs)), progress).results()
+        yield from _ProcessPool(job, runs, min(workers, len(runs)), progress).results()
 
 
-def _do_here(job: Job, runs: Sequence[Run], progress: ProgressCallback) -> Iterator[RunResult]:
+def _do_here(job: RunJob, runs: Sequence[Run], progress: ProgressCallback) -> Iterator[RunResult]:
     for number, run in enumerate(runs):
 
         def report(fraction: float, text: str, number: int = number, run: Run = run) -> None:
@@ -46,11 +46,11 @@ def _do_here(job: Job, runs: Sequence[Run], progress: ProgressCallback) -> Itera
         yield job.do(run, report)
 
 
-class _Pool:
+class _ProcessPool:
     """Processes that each take the next run when they are done with one."""
 
     def __init__(
-        self, job: Job, runs: Sequence[Run], workers: int, progress: ProgressCallback
+        self, job: RunJob, runs: Sequence[Run], workers: int, progress: ProgressCallback
     ) -> None:
         self.job = job
         self.waiting = list(reversed(runs))
@@ -130,7 +130,7 @@ def _death(exit_code: int | None) -> str:
     return f"Its process ended with exit status {exit_code}; see what it printed."
 
 
-def _work(job: Job, connection: Connection) -> None:
+def _work(job: RunJob, connection: Connection) -> None:
     """What a process does until no run is left or the one that started it is gone."""
     import torch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import DeviceError, InputError
 
@@ -68,19 +68,6 @@ def describe_device(device: torch.device) -> str:
         return "Apple GPU"
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16, so that it is faster and not only smaller."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device.type == "cpu":
-        # Older versions of PyTorch cannot tell; float32 is right everywhere.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return False
 
 
 def is_out_of_memory(error: BaseException) -> bool:

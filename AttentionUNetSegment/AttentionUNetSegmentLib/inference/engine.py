@@ -15,15 +15,15 @@ from ..geometry.grid import Grid
 from ..geometry.resampling import sample_scan
 from ..geometry.volume import Volume
 from ..models import Model, load_model
+from ..networks.precision import parse_precision, uses_bfloat16
 from .click_maps import click_channels
 from .clicks import Click
-from .device import choose_device, computes_bfloat16
+from .device import choose_device
 from .progress import CancelToken
 from .refinement import Refinement
 from .slicewise import Slicewise, as_volumetric
 from .tiling import run_within_memory
 
-PRECISIONS = ("auto", "float32", "bfloat16")
 MULTIPLE = 16
 """Four poolings: a network's input has sides that are multiples of this."""
 DEFAULT_TILE_VOXELS = 2_500_000
@@ -53,14 +53,10 @@ class Engine:
         precision: str = "auto",
         tile_voxels: int | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise InputError(
-                f"'{precision}' is no precision; choose one of {', '.join(PRECISIONS)}."
-            )
         self.model = model
         self.card = model.card
         self.device = choose_device(device)
-        self.precision = precision
+        self.precision = parse_precision(precision)
         self.tile_voxels = tile_voxels or DEFAULT_TILE_VOXELS
         self.target_label = self.card.target_label.value
         self._move_to(self.device)
@@ -73,9 +69,7 @@ class Engine:
 
     @property
     def bfloat16(self) -> bool:
-        if self.precision == "auto":
-            return computes_bfloat16(self.device)
-        return self.precision == "bfloat16"
+        return uses_bfloat16(self.precision, self.device)
 
     @property
     def has_locator(self) -> bool:

@@ -9,20 +9,10 @@ from pathlib import Path
 
 from ..errors import ModelError, OutputError
 from ..networks import NetworkConfig, build_network
-from .card import CARD_FILE, LARGEST_BYTES, Label, ModelCard, Stage, Terminology
+from .card import CARD_FILE, LARGEST_BYTES, ModelCard, Stage
 from .store import check_fit, load_model, save_model
+from .terminology import make_label
 from .weights import read_foreign_weights
-
-_ANATOMY = ("SCT", "123037004", "Anatomical Structure")
-# Those of the General Anatomy terminology that abdominal data sets have, with Slicer's colours.
-_KNOWN_LABELS = {
-    "pancreas": (("SCT", "15776009", "Pancreas"), (249, 180, 111)),
-    "liver": (("SCT", "10200004", "Liver"), (221, 130, 101)),
-    "spleen": (("SCT", "78961009", "Spleen"), (157, 108, 162)),
-    "stomach": (("SCT", "69695003", "Stomach"), (216, 132, 105)),
-    "gallbladder": (("SCT", "28231008", "Gallbladder"), (139, 150, 98)),
-    "aorta": (("SCT", "15825003", "Aorta"), (224, 97, 76)),
-}
 
 
 def import_network(
@@ -67,7 +57,7 @@ def import_network(
         raise OutputError(f"There is a model in '{folder}' already; replace it or choose another.")
     network_config = _read_config(config)
     tensors = read_foreign_weights(weights)
-    named = tuple(_label(value, text) for value, text in enumerate(labels))
+    named = tuple(make_label(value, text) for value, text in enumerate(labels))
     stage = Stage(network_config.to_mapping(), (spacing_mm[0], spacing_mm[1], spacing_mm[2]))
     card = ModelCard(
         name=name,
@@ -105,10 +95,3 @@ def _read_config(file: Path) -> NetworkConfig:
         return NetworkConfig.from_mapping(content)
     except ModelError as error:
         raise ModelError(f"The config '{file}' cannot be used: {error}") from error
-
-
-def _label(value: int, name: str) -> Label:
-    if name.casefold() not in _KNOWN_LABELS:
-        return Label(value, name)
-    code, colour = _KNOWN_LABELS[name.casefold()]
-    return Label(value, name, colour, Terminology(_ANATOMY, code))

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ModelError, OutputError
+from ..errors import ModelError
+from ..files import explain_write_errors, staged_folder
 from ..networks import SegmentationNetwork
 
 if TYPE_CHECKING:
@@ -47,24 +46,13 @@ def export_onnx(model: Model, folder: Path) -> list[Path]:
         OutputError: the folder cannot be written.
     """
     folder = folder.absolute()
-    fresh = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.new"
-    try:
-        try:
-            fresh.mkdir(parents=True)
-            files = []
-            for name, network in model.networks.items():
-                assert isinstance(network, SegmentationNetwork)
-                _export(network, fresh / f"{name}.onnx", _about(model, name, network))
-            folder.mkdir(exist_ok=True)
-            for file in sorted(fresh.iterdir()):
-                files.append(file.replace(folder / file.name))
-            return files
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(
-            f"The ONNX files cannot be written to '{folder}': {error.strerror or error}."
-        ) from error
+    names = [f"{name}.onnx" for name in sorted(model.networks)]
+    with staged_folder(folder, names) as staged, explain_write_errors(folder):
+        for name, network in model.networks.items():
+            assert isinstance(network, SegmentationNetwork)
+            _export(network, staged.staging / f"{name}.onnx", _about(model, name, network))
+        staged.publish(names)
+    return [folder / name for name in names]
 
 
 def has_fixed_size(network: SegmentationNetwork) -> bool:

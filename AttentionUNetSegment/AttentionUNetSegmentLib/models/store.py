@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, OutputError
+from ..files import flush_to_disk, folder_beside
 from .card import (
     CARD_FILE,
     MOST_BYTES,
@@ -201,11 +199,7 @@ def _write_folder(folder: Path, weights: bytes, card: ModelCard) -> None:
     _require_model_or_nothing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Hidden, so that installed_models never lists one that a killed process left behind.
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.new"):
-        shutil.rmtree(left, ignore_errors=True)
-    fresh = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.new"
-    try:
-        fresh.mkdir()
+    with folder_beside(folder) as fresh:
         for name, content in files.items():
             _write(fresh / name, content)
         if not folder.exists():
@@ -223,8 +217,6 @@ def _write_folder(folder: Path, weights: bytes, card: ModelCard) -> None:
             os.replace(fresh / CARD_FILE, folder / CARD_FILE)
             for name in set(os.listdir(folder)) - set(files):
                 (folder / name).unlink()
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _require_model_or_nothing(folder: Path) -> None:
@@ -239,7 +231,5 @@ def _require_model_or_nothing(folder: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    path.write_bytes(content)
+    flush_to_disk(path)

@@ -5,6 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+OPEN_RATIO, SHUT_RATIO = 0.99, 0.001
+"""Focus ratios from which on a gate counts as open everywhere, and up to which as shut."""
+
+
+def is_open(ratio: float) -> bool:
+    """Whether a gate with this focus ratio lets the image through everywhere: it chose nothing."""
+    return ratio >= OPEN_RATIO
+
+
+def is_shut(ratio: float) -> bool:
+    """Whether a gate with this focus ratio lets next to nothing through."""
+    return ratio <= SHUT_RATIO
+
 
 def focus_ratio(alpha: Any, threshold: float = 0.5) -> float:
     """Share of voxels, in [0, 1], whose attention coefficient is above `threshold`.

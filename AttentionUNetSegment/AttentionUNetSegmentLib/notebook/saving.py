@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..app.segmenting import Job, Scan, segment_into, segment_to_file, single_file_suffix
+from ..app.segmenting import (
+    Scan,
+    SegmentationJob,
+    segment_into,
+    segment_to_file,
+    single_file_suffix,
+)
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +35,7 @@ def save(given: GivenImage, prediction: Prediction, model: Model, path: Path) ->
         )
     stored: Any = _StoredPrediction(prediction, model)
     scan = Scan(given.volume, given.name, given.warnings)
-    job = Job(lambda: scan, prediction.clicks, source=given.source, predictor=stored)
+    job = SegmentationJob(lambda: scan, prediction.clicks, source=given.source, predictor=stored)
     if suffix is None:
         segment_into(path, job)
     else:

@@ -8,15 +8,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..networks.focus import is_open, is_shut
 from ..scene.removal import removeNode
 from .section import Section, clicked, tabAfter
 
 if TYPE_CHECKING:
     from ..scene.find_result import ResultNodes
     from .panel import Panel
-
-OPEN, SHUT = 0.95, 0.001
-"""Focus ratios beyond which a level did not choose anything."""
 
 
 class AttentionSection(Section):
@@ -172,12 +170,12 @@ def _sentence(ratios: dict[int, float | None], level: int) -> str:
         return _("Press an eye to see where that level of the network looked.")
     if ratio is None:
         return _("Bright is where the gate of this level let the image through.")
-    if ratio > OPEN:
+    if is_open(ratio):
         return _(
             "This gate is open nearly everywhere ({ratio}): at this level the network did not "
             "choose where to look."
         ).format(ratio=_pc(ratio))
-    if ratio < SHUT:
+    if is_shut(ratio):
         return _(
             "This gate is shut nearly everywhere ({ratio}): this level added next to nothing to "
             "the outline."

@@ -16,11 +16,12 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ..models import DEFAULT_MODEL
+from ..networks.precision import AUTO, BFLOAT16, FLOAT32
 from ..scene.colors import INFERNO, VIRIDIS
 from ..scene.tasks import SegmentationOptions
 
 
-class Device(enum.Enum):
+class DeviceChoice(enum.Enum):
     """What computes; the values are those of ``inference.device``."""
 
     AUTOMATIC = "auto"
@@ -30,25 +31,25 @@ class Device(enum.Enum):
 
     def label(self) -> str:
         return {
-            Device.AUTOMATIC: _("Automatic (GPU where there is one)"),
-            Device.CUDA: _("NVIDIA GPU (CUDA)"),
-            Device.MPS: _("Apple GPU (MPS)"),
-            Device.CPU: _("CPU"),
+            DeviceChoice.AUTOMATIC: _("Automatic (GPU where there is one)"),
+            DeviceChoice.CUDA: _("NVIDIA GPU (CUDA)"),
+            DeviceChoice.MPS: _("Apple GPU (MPS)"),
+            DeviceChoice.CPU: _("CPU"),
         }[self]
 
 
-class Precision(enum.Enum):
-    """Floating-point format of the networks; the values are those of ``Predictor``."""
+class PrecisionChoice(enum.Enum):
+    """Floating-point format of the networks."""
 
-    AUTOMATIC = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
+    AUTOMATIC = AUTO
+    FLOAT32 = FLOAT32
+    BFLOAT16 = BFLOAT16
 
     def label(self) -> str:
         return {
-            Precision.AUTOMATIC: _("Automatic"),
-            Precision.FLOAT32: _("float32 (exact)"),
-            Precision.BFLOAT16: _("bfloat16 (half the memory)"),
+            PrecisionChoice.AUTOMATIC: _("Automatic"),
+            PrecisionChoice.FLOAT32: _("float32 (exact)"),
+            PrecisionChoice.BFLOAT16: _("bfloat16 (half the memory)"),
         }[self]
 
 
@@ -103,8 +104,8 @@ class AttentionUNetSegmentParameterNode:
     attentionLevel: int = 0
     attentionOpacity: Annotated[float, WithinRange(0, 1)] = 0.6
     attentionColors: AttentionColors = AttentionColors.INFERNO
-    device: Device = Device.AUTOMATIC
-    precision: Precision = Precision.AUTOMATIC
+    device: DeviceChoice = DeviceChoice.AUTOMATIC
+    precision: PrecisionChoice = PrecisionChoice.AUTOMATIC
     tileSide: Annotated[int, WithinRange(64, 512)] = 128
     keepProbability: bool = False
     standardTerminology: bool = True

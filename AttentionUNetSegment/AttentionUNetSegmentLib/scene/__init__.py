@@ -8,7 +8,7 @@ Importing it imports neither slicer nor vtk: that takes about a second outside S
 in the first function that needs them. Names are camelCase, as in the API that they extend.
 """
 
-from .files import resultFileNames, saveResult
+from .files import resultFileNames, saveResult, writeResultFiles
 from .headless import ensureScene, headlessScene, insideSlicer
 from .results import SceneResult, segmentVolumeNode, writePrediction
 from .segments import PANCREAS
@@ -26,4 +26,5 @@ __all__ = [
     "segmentVolumeNode",
     "volumeFromNode",
     "writePrediction",
+    "writeResultFiles",
 ]

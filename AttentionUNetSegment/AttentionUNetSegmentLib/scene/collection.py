@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, OutputError
+from ..datasets.manifest import MANIFEST_FILE, MANIFEST_FORMAT, read_manifest
+from ..errors import InputError, OutputError, TrainingError
+from ..files import flush_to_disk, locked_folder, made_folder, replace_text, staging_folder
 from ..inference.validation import check_ct
-from ..locking import locked
 from ..models import Label
 from ..paths import in_home
 from . import segments
@@ -40,13 +41,10 @@ if TYPE_CHECKING:
     import slicer
     import vtk
 
-FORMAT = 1
-MANIFEST_FILE = "manifest.json"
 IMAGES, LABELS = "images", "labels"
 
 _LOCK_FILE = ".manifest.lock"
 _LOCK_WAIT_S = 30.0
-_STAGING = ".adding"
 _NIFTI_HEADER_BYTES = 352
 _MOST_SHEAR = 1e-4  # cosine between two axes; float32 headers are exact to 1e-6
 _SFORM_CODES, _SFORM = 252, 280  # bytes of a header, by nifti1.h
@@ -113,7 +111,7 @@ def addToDataSet(
         )
     checksum = _checksum(scan.array)
 
-    with _writable(folder):
+    with _writable(folder) as staging:
         manifest = _readManifest(folder, label)
         cases: list[dict[str, Any]] = manifest["cases"]
         before = next((case for case in cases if case["sha256"] == checksum), None)
@@ -132,20 +130,19 @@ def addToDataSet(
         image, labels = folder / case["image"], folder / case["label"]
         sameImage = before is not None and image.is_file() and _samePlace(before, case)
 
-        staging = folder / _STAGING
         writeNifti(imageFromArray(mask), scan.ijk_to_ras, staging / "labels.nii.gz")
         if not sameImage:
             writeNifti(volumeNode.GetImageData(), scan.ijk_to_ras, staging / "image.nii.gz")
             # A pair that does not match is never listed, not even between two renamings; and a
             # folder with images but no manifest is somebody else's.
             others = [one for one in cases if one is not before]
-            _writeManifest(folder, {**manifest, "cases": others})
+            replace_text(folder / MANIFEST_FILE, _manifestText(manifest, others))
             for subfolder in (IMAGES, LABELS):
                 (folder / subfolder).mkdir(exist_ok=True)
             os.replace(staging / "image.nii.gz", image)
         os.replace(staging / "labels.nii.gz", labels)
         cases = [case if one is before else one for one in cases] + ([] if before else [case])
-        _writeManifest(folder, {**manifest, "cases": cases})
+        replace_text(folder / MANIFEST_FILE, _manifestText(manifest, cases))
     return CollectedCase(
         name, image, labels, before is not None, len(cases), voxels * scan.voxel_volume_ml
     )
@@ -230,11 +227,13 @@ def writeNifti(image: vtk.vtkImageData, ijkToRas: np.ndarray, path: Path) -> Non
             file.write(struct.pack("<2h", 0, 1))  # no qform; the scanner's coordinates
             file.seek(_SFORM)
             file.write(np.asarray(ijkToRas[:3], "<f4").tobytes())
-    with plain.open("rb") as source, path.open("wb") as file:
-        with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
+    with (
+        plain.open("rb") as source,
+        path.open("wb") as compressed,
+        gzip.GzipFile("", "wb", _COMPRESSION, compressed, mtime=0) as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)
+    flush_to_disk(path)
     plain.unlink()
 
 
@@ -270,7 +269,7 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
         InputError: the folder holds images of somebody else, a manifest of another kind, or cases
             of another organ.
     """
-    labels = {"0": "background", "1": label.name}
+    labels = {0: "background", 1: label.name}
     path = folder / MANIFEST_FILE
     if not path.exists():
         if any((folder / part).exists() for part in (IMAGES, LABELS)):
@@ -278,74 +277,50 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
                 f"'{folder}' has '{IMAGES}' or '{LABELS}' in it but no {MANIFEST_FILE}: it is no "
                 "data set that was begun here; choose another folder."
             )
-        return {"format": FORMAT, "labels": labels, "cases": []}
+        return {"format": MANIFEST_FORMAT, "labels": labels, "cases": []}
     foreign = InputError(
         f"'{path}' is damaged or no list of cases that was begun here; choose another folder."
     )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+        manifest = read_manifest(path)
+    except TrainingError as error:
         raise foreign from error
     known = ("name", "image", "label", "sha256", "ijk_to_ras")
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("format") != FORMAT
-        or not isinstance(manifest.get("labels"), dict)
-        or not isinstance(manifest.get("cases"), list)
-        or any(not isinstance(one, dict) or set(known) - set(one) for one in manifest["cases"])
+    if {"labels", "cases"} - set(manifest) or any(
+        not isinstance(one, dict) or set(known) - set(one) for one in manifest["cases"]
     ):
         raise foreign
     if manifest["labels"] != labels:
-        organs = ", ".join(str(name) for key, name in manifest["labels"].items() if key != "0")
+        organs = ", ".join(name for value, name in manifest["labels"].items() if value != 0)
         raise InputError(
             f"'{folder}' is a data set of {organs}; choose another folder for {label.name}."
         )
     return manifest
 
 
-def _writeManifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """In one piece: readers see the old list or the new one."""
-    staged = folder / _STAGING / MANIFEST_FILE
-    with staged.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(manifest, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(staged, folder / MANIFEST_FILE)
+def _manifestText(manifest: dict[str, Any], cases: list[dict[str, Any]]) -> str:
+    return json.dumps({**manifest, "cases": cases}, indent=1) + "\n"
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """The folder for this process alone, with an empty staging folder in it.
+def _writable(folder: Path) -> Iterator[Path]:
+    """The folder for this process alone, and an empty staging folder in it.
 
     Raises:
-        OutputError: it cannot be written to, or another process keeps it.
+        OutputError: it cannot be written to.
+        InputError: another process keeps it.
     """
-    from filelock import Timeout  # comes with PyTorch
-
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / _LOCK_FILE, _LOCK_WAIT_S):
-            # What a process that was killed left; nobody else is at work here now.
-            shutil.rmtree(folder / _STAGING, ignore_errors=True)
-            (folder / _STAGING).mkdir()
+        with made_folder(folder), locked_folder(folder, _LOCK_FILE, _LOCK_WAIT_S):
             try:
-                yield
-                made = []
+                with staging_folder(folder) as staging:
+                    yield staging
             finally:
-                shutil.rmtree(folder / _STAGING, ignore_errors=True)
-    except Timeout as error:
-        raise OutputError(
-            f"Another program is writing into '{folder}'; try again when it is done."
-        ) from error
+                if not (folder / MANIFEST_FILE).exists():
+                    with suppress(OSError):
+                        (folder / _LOCK_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"The case cannot be written into '{folder}' ({error.strerror or error}); choose a "
             "folder that you may write to, on a disk with some room."
         ) from error
-    finally:
-        with suppress(OSError):
-            if not (folder / MANIFEST_FILE).exists():
-                (folder / _LOCK_FILE).unlink(missing_ok=True)
-            for one in made:
-                one.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
+from ..files import replaced_file
 from .collection import maskOnVolume, writeNifti
 from .files import isComplete
 from .volumes import ijkToRas, imageFromArray
@@ -45,11 +45,8 @@ def exportLabelmap(
         OutputError: the file could not be written.
     """
     mask = maskOnVolume(volumeNode, segmentationNode, segmentId)
-    try:
-        with _inPlaceOf(path) as beside:
-            writeNifti(imageFromArray(mask), ijkToRas(volumeNode), beside)
-    except OSError as error:
-        raise _failed(path) from error
+    with _failureExplained(path), replaced_file(path) as beside:
+        writeNifti(imageFromArray(mask), ijkToRas(volumeNode), beside)
 
 
 def exportSurface(
@@ -59,6 +56,19 @@ def exportSurface(
 
     Raises:
         OutputError: the segment is empty, or the file could not be written.
+    """
+    with _failureExplained(path), replaced_file(path) as beside:
+        writeSurface(segmentationNode, segmentId, beside)
+
+
+def writeSurface(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, path: Path
+) -> None:
+    """As :func:`exportSurface`, into a file that is not there yet; what fails may leave a part.
+
+    Raises:
+        OutputError: the segment is empty.
+        OSError: the file could not be written.
     """
     import slicer
     import vtk
@@ -75,24 +85,21 @@ def exportSurface(
             raise OutputError(
                 "There is no surface to export: the segment is empty, or has too few voxels."
             )
-        try:
-            with _inPlaceOf(path) as beside:
-                shutil.copyfile(files[0], beside)
-        except OSError as error:
-            raise _failed(path) from error
+        shutil.copyfile(files[0], path)
 
 
 def _export(node: slicer.vtkMRMLStorableNode, path: Path) -> None:
     import slicer.util
 
-    try:
-        with _inPlaceOf(path) as beside:
+    with _failureExplained(path), replaced_file(path) as beside:
+        try:
             # Properties of its own: the default ones remember the last file's format.
-            if not slicer.util.exportNode(node, str(beside), properties={}):
-                raise OSError(f"Slicer did not write {beside}")
-            _requireWhole(beside)
-    except (EOFError, OSError, RuntimeError) as error:
-        raise _failed(path) from error
+            written = slicer.util.exportNode(node, str(beside), properties={})
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+        if not written:
+            raise OSError(f"Slicer did not write {beside}")
+        _requireWhole(beside)
 
 
 def _requireWhole(path: Path) -> None:
@@ -108,22 +115,11 @@ def _requireWhole(path: Path) -> None:
 
 
 @contextmanager
-def _inPlaceOf(path: Path) -> Iterator[Path]:
-    """A file to write instead, which takes the path's place at the end; if not, nothing changes."""
-    # In the same folder, so that to move it is to rename it; with the same name, which says how it
-    # is written. What a process that was killed left is in the way, and goes.
-    folder = path.with_name(f".{path.name}.new")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+def _failureExplained(path: Path) -> Iterator[None]:
     try:
-        yield folder / path.name
-        os.replace(folder / path.name, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _failed(path: Path) -> OutputError:
-    return OutputError(
-        f"'{path}' could not be written; choose a folder that you may write to, on a disk with "
-        "free space."
-    )
+        yield
+    except (EOFError, OSError) as error:
+        raise OutputError(
+            f"'{path}' could not be written; choose a folder that you may write to, on a disk with "
+            "free space."
+        ) from error

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import OutputError
+from ..files import staged_folder
 from . import segments
 from .colors import colorName
 from .results import ATTENTION_COLORS, PROBABILITY_COLORS
@@ -69,28 +67,39 @@ def saveResult(
         OutputError: the directory cannot be written to, or the disk is full.
         InputError: the segmentation lies under a non-linear transform other than the input's.
     """
-    prediction = result.prediction
-    ours = resultFileNames(prediction.levels)
+    ours = resultFileNames(result.prediction.levels)
     names = [name for name in ours if only is None or name in only]
     directory = Path(directory)
-    with _staging(directory, names) as staging:
-        if SEGMENTATION_FILE in names:
-            saveSegment(result, staging / SEGMENTATION_FILE)
-        nodes = (result.probabilityNode, *result.attentionNodes)
-        titles = volumeTitles(prediction.levels)
-        for level, name in enumerate(ours[1:]):
-            if name not in names:
-                continue
-            node = nodes[level] if level < len(nodes) else None
-            if node is not None:
-                image = node.GetImageData()
-            else:
-                array = prediction.attention(level) if level else prediction.probability()
-                image = imageFromArray(np.ascontiguousarray(array, dtype=np.float32))
-                del array
-            _writeImage(image, result.volumeNode, staging / name, *titles[name])
-            del image
+    with staged_folder(directory, names) as staged:
+        writeResultFiles(result, staged.staging, names)
+        staged.publish(names)
     return tuple(directory / name for name in names)
+
+
+def writeResultFiles(result: SceneResult, folder: Path, names: Collection[str]) -> None:
+    """Write files of :func:`resultFileNames` as :func:`saveResult` does, into an empty folder that
+    is there; what fails leaves some of them.
+
+    Raises:
+        OutputError, InputError: as :func:`saveResult`.
+    """
+    prediction = result.prediction
+    if SEGMENTATION_FILE in names:
+        saveSegment(result, folder / SEGMENTATION_FILE)
+    nodes = (result.probabilityNode, *result.attentionNodes)
+    titles = volumeTitles(prediction.levels)
+    for level, name in enumerate(resultFileNames(prediction.levels)[1:]):
+        if name not in names:
+            continue
+        node = nodes[level] if level < len(nodes) else None
+        if node is not None:
+            image = node.GetImageData()
+        else:
+            array = prediction.attention(level) if level else prediction.probability()
+            image = imageFromArray(np.ascontiguousarray(array, dtype=np.float32))
+            del array
+        _writeImage(image, result.volumeNode, folder / name, *titles[name])
+        del image
 
 
 def saveSegment(result: SceneResult, path: Path) -> None:
@@ -219,39 +228,3 @@ def _multiply(image: slicer.vtkOrientedImageData, matrix: np.ndarray) -> None:
     image.GetImageToWorldMatrix(imageToWorld)
     vtk.vtkMatrix4x4.Multiply4x4(toVtkMatrix(matrix), imageToWorld, imageToWorld)
     image.SetImageToWorldMatrix(imageToWorld)
-
-
-@contextmanager
-def _staging(directory: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A folder inside the directory whose files move into it in the end, or vanish."""
-    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    staging: Path | None = None
-    try:
-        with _explained(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                if (directory / name).is_dir():
-                    raise IsADirectoryError(f"'{name}' is a folder")
-            staging = Path(tempfile.mkdtemp(prefix=".attention-unet-segment-", dir=directory))
-        yield staging
-        with _explained(directory):
-            for name in names:
-                os.replace(staging / name, directory / name)
-        made = []
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-
-
-@contextmanager
-def _explained(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"Results cannot be written into '{directory}' ({error.strerror or error}); choose a "
-            "folder that you may write to."
-        ) from error

@@ -9,21 +9,11 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.grid import bounding_region
 from ..models import Label, Terminology
+from ..models.terminology import PANCREAS as PANCREAS
 from .volumes import ijkToRas, nodeToWorld, toVtkMatrix
 
 if TYPE_CHECKING:
     import slicer
-
-PANCREAS = Label(
-    value=1,
-    name="pancreas",
-    color=(249, 180, 111),
-    terminology=Terminology(
-        category=("SCT", "123037004", "Anatomical Structure"),
-        type=("SCT", "15776009", "Pancreas"),
-    ),
-)
-"""The label that is written unless another is given."""
 
 TARGET_TAG = "AttentionUNetSegment.Target"
 """Segment tag that marks a segment as ours; its value is the label's name. Saved with it."""

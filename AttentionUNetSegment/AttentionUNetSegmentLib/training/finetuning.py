@@ -29,6 +29,7 @@ from ..files import replace_text
 from ..inference.device import choose_device
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
+from ..markdown import markdown_table
 from ..models import (
     LARGEST_BYTES,
     Model,
@@ -39,9 +40,9 @@ from ..models import (
     save_model,
     user_models_folder,
 )
+from ..networks.precision import parse_precision, uses_bfloat16
 from ..wording import counted
 from .pipeline import STAGES, told_run
-from .precision import in_bfloat16, precision_named
 from .recipes import locator_options, refiner_options, trainings_of
 from .schedule import Budget, LearningRate
 from .trainer import StageOptions, StageTrainer
@@ -131,14 +132,13 @@ def comparison(before: Evaluation, after: Evaluation) -> list[str]:
     pairs = zip(before.with_clicks(0), after.with_clicks(0), strict=True)
     rows = [(old.case, old.scores.dice, new.scores.dice) for old, new in pairs]
     means = ("**mean**", before.mean_dice(), after.mean_dice())
-    return [
-        "| case | Dice before | Dice after | change |",
-        "|---|---|---|---|",
-        *(
-            f"| {case} | {old:.3f} | {new:.3f} | {new - old:+.3f} |"
+    return markdown_table(
+        ("case", "Dice before", "Dice after", "change"),
+        [
+            (case, f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}")
             for case, old, new in [*rows, means]
-        ),
-    ]
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class FinetuningOptions:
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
             raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
-        object.__setattr__(self, "precision", precision_named(self.precision))
+        object.__setattr__(self, "precision", parse_precision(self.precision))
         minutes, steps = self.minutes, self.steps
         if minutes is not None and steps is not None:
             raise InputError("Give the budget in minutes or in steps, not in both.")
@@ -422,7 +422,7 @@ def _train(
     tell: Callable[[str], None],
 ) -> dict[str, nn.Module]:
     """The model's networks, those of the chosen stages trained further."""
-    bfloat16 = in_bfloat16(options.precision, device)
+    bfloat16 = uses_bfloat16(options.precision, device)
     networks = dict(base.networks)
     start = TRAINING_STARTS
     for name in _stages(base.card, options):

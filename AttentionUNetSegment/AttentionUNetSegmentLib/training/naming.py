@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..datasets.manifest import MANIFEST_FILE
 from ..errors import InputError
 from ..models import ModelCard, installed_models
 from ..models.card import is_name
@@ -18,7 +19,7 @@ FIRST_VERSION = "0.1.0"
 NO_LICENCE = "Research use; the training data state no licence, so that their own terms apply"
 _LONGEST = 300
 _MOST_BYTES = 1_000_000
-_DATA_CARDS = ("dataset.json", "manifest.json", "dataset_description.json")
+_DATA_CARDS = ("dataset.json", MANIFEST_FILE, "dataset_description.json")
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying)(\.(txt|md|rst))?", re.IGNORECASE)
 
 

@@ -27,7 +27,6 @@ from ..models import (
     Model,
     ModelCard,
     Stage,
-    Terminology,
     Usual,
     find_model,
     load_model,
@@ -35,9 +34,10 @@ from ..models import (
     save_model,
 )
 from ..models.card import CARD_FILE, LARGEST_BYTES
+from ..models.terminology import PANCREAS, make_label
+from ..networks.precision import BFLOAT16, FLOAT32, parse_precision, uses_bfloat16
 from .distributed import Processes
 from .naming import FIRST_VERSION, NO_LICENCE, Naming, data_terms, named
-from .precision import in_bfloat16, precision_named
 from .recipes import (
     SLICE_PIXELS,
     WINDOW_HU,
@@ -56,7 +56,6 @@ LOCATOR_SHARE = 0.2
 """Of the budget: its images are coarse, and it only has to come near."""
 
 START_FILE = "start.json"
-TARGET_COLOR = (249, 180, 111)
 
 
 def train_model(
@@ -127,7 +126,7 @@ def train_model(
     report = progress or ignore_progress
     together = processes or Processes()
     where = together.device or choose_device(device)
-    bfloat16 = in_bfloat16(precision, where)
+    bfloat16 = uses_bfloat16(precision, where)
     found = _with_target(find_data_set(data), target)
     flat = _dimensions(found, dimensions, stage) == 2
     for warning in require_sound(found, lambda part, text: report(0.01 * part, text)):
@@ -379,7 +378,7 @@ def _check(
 ) -> None:
     if stage not in STAGES:
         raise InputError(f"'{stage}' is no stage; choose one of {', '.join(STAGES)}.")
-    precision_named(precision)
+    parse_precision(precision)
     if (minutes is None) == (steps is None):
         raise InputError("Give the training's budget in minutes or in steps, one of them.")
     if (minutes is not None and not minutes > 0) or (steps is not None and steps < 1):
@@ -448,19 +447,13 @@ METHOD = (
 
 
 def labels_of(data: DataSet) -> tuple[Label, ...]:
-    """The labels, with the pancreas's terminology; the target has a color."""
-    pancreas = Terminology(
-        category=("SCT", "123037004", "Anatomical Structure"),
-        type=("SCT", "15776009", "Pancreas"),
-    )
+    """The labels, with the terminology and colors of those that are known; the target has one."""
+    labels = [make_label(value, name) for value, name in enumerate(data.labels)]
     return tuple(
-        Label(
-            value,
-            name,
-            TARGET_COLOR if name == data.target else None,
-            pancreas if name == "pancreas" else None,
-        )
-        for value, name in enumerate(data.labels)
+        dataclasses.replace(label, color=label.color or PANCREAS.color)
+        if label.name == data.target
+        else label
+        for label in labels
     )
 
 
@@ -485,7 +478,7 @@ def training_record(
         "held_out": [case.name for case in validation],
         "recipe": recipe,
         "device": device.type,
-        "precision": "bfloat16" if bfloat16 else "float32",
+        "precision": BFLOAT16 if bfloat16 else FLOAT32,
         "machine": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
         "format": dataclasses.asdict(LearnedFormat()),

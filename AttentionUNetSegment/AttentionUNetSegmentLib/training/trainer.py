@@ -7,10 +7,8 @@ had happened.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +26,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
-from ..files import replace_text
+from ..files import replace_text, replaced_file
 from ..networks import SegmentationNetwork, build_network, focus_ratio
+from ..networks.focus import is_open, is_shut
 from ..wording import counted, duration
 from .bfloat16_workaround import never_two_deep
 from .clicks import draw_dispute, patch_grid, simulate_clicks
@@ -46,8 +45,6 @@ from .patches import (
 from .schedule import Budget, LearningRate
 
 CHECKPOINT_FORMAT = 1
-OPEN, SHUT = 0.99, 0.001
-"""Focus ratios from which on a gate counts as open everywhere, and up to which as shut."""
 
 CHANGEABLE = {
     "budget",
@@ -354,7 +351,6 @@ class StageTrainer:
         if not self.processes.is_first:
             return
         state = self.state
-        temporary = self.checkpoint_file.with_suffix(".tmp")
         saved = {
             "format": CHECKPOINT_FORMAT,
             "network": state.network.state_dict(),
@@ -365,20 +361,16 @@ class StageTrainer:
             "best": None if state.best is None else vars(state.best),
             "waited": state.waited,
         }
-        with self._writing(temporary):
-            torch.save(saved, temporary)
-            os.replace(temporary, self.checkpoint_file)
+        with self._writing(), replaced_file(self.checkpoint_file) as beside:
+            torch.save(saved, beside)
 
     @contextmanager
-    def _writing(self, temporary: Path | None = None) -> Iterator[None]:
-        """Turn what the disk refuses into a sentence, and leave no half-written file."""
+    def _writing(self) -> Iterator[None]:
+        """Turn what the disk refuses into a sentence."""
         try:
             yield
         # PyTorch's writer raises RuntimeError where the disk is full.
         except (OSError, RuntimeError) as error:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or "the disk may be full"
             raise TrainingError(
                 f"The run's state cannot be written to '{self.folder}': {reason}. Make room and "
@@ -786,7 +778,7 @@ def findings(marks_nothing: bool, levels: Sequence[tuple[int, float]]) -> list[s
             "rate or check the labels."
         )
     for level, ratio in levels:
-        state = "open" if ratio >= OPEN else "shut" if ratio <= SHUT else ""
+        state = "open" if is_open(ratio) else "shut" if is_shut(ratio) else ""
         if state:
             found.append(
                 f"The gate of level {level} is {state} everywhere (focus ratio {ratio:.3f}); it "

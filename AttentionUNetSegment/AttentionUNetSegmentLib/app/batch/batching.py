@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import InputError
+from ...files import STAGING_PREFIX, explain_write_errors, locked_folder
 from ...inference.progress import ProgressCallback
-from ...locking import alone_in
-from ..output_folder import SOURCES_FILE, STAGING_PREFIX, explained
 from ..requirements import require
 from ..segmenting import ALSO_FILES
-from .rows import Answer, ResultsFile, Row, write_table
+from .rows import Answer, ResultsFile, StudyRow, write_table
 from .running import connected, run_here, run_on_ray
-from .sources import Plan, Study
+from .sources import SOURCES_FILE, Plan, Study
 from .summary import write_summary
 from .worker import STUDIES_FOLDER, BatchWorker
 
@@ -48,11 +47,11 @@ class BatchOptions:
 class BatchOutcome:
     """A row for each study, in the order of the sources, and how many were finished before."""
 
-    rows: list[Row]
+    rows: list[StudyRow]
     kept: int
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[StudyRow]:
         return [row for row in self.rows if row.status == "failed"]
 
 
@@ -82,11 +81,11 @@ def run_batch(plan: Plan, options: BatchOptions, progress: ProgressCallback) -> 
     """
     directory = options.directory.resolve()
     studies_folder = directory / STUDIES_FOLDER
-    with explained(directory):
+    with explain_write_errors(directory):
         studies_folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        with explained(directory):
-            stack.enter_context(alone_in(directory))
+        with explain_write_errors(directory):
+            stack.enter_context(locked_folder(directory))
         _write_sources(plan, directory)
         results = ResultsFile(directory)
         tally = _Tally(len(plan.studies), progress)
@@ -121,7 +120,7 @@ class _Tally:
     def __init__(self, count: int, progress: ProgressCallback) -> None:
         self.count = count
         self.progress = progress
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, StudyRow] = {}
         self.kept = self.failed = 0
         self.began = time.monotonic()
         progress(0.0, self.text)

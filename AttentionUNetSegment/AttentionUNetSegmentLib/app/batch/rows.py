@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError
-from ..output_folder import explained
+from ...files import explain_write_errors, replaced_file
 from .finished import ENTRY
 
 RESULTS_FILE = "results.csv"
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """What became of a study; the fields are the columns of ``results.csv``.
 
     Args:
@@ -71,19 +70,19 @@ class Answer:
         elsewhere: it failed for what may be the worker's own machine: its disk, memory or device.
     """
 
-    row: Row
+    row: StudyRow
     kept: bool = False
     elsewhere: bool = False
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(StudyRow))
 
 
-def done_row(study: str, report: dict[str, Any]) -> Row:
+def done_row(study: str, report: dict[str, Any]) -> StudyRow:
     """The row of a study, from its report alone: a finished one always has the same."""
     timings, statistics = report["timings_s"], dict(report["statistics"])
     extent = statistics.pop("extent_mm") or (None, None, None)
-    return Row(
+    return StudyRow(
         study,
         "done",
         "yes" if report["found"] else "no",
@@ -115,11 +114,11 @@ class ResultsFile:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.path = directory / RESULTS_FILE
-        self._rows: list[Row] = []
+        self._rows: list[StudyRow] = []
         self._is_behind = False
         self._replace(self._rows)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: StudyRow) -> None:
         self._rows.append(row)
         if self._is_behind:
             self._replace(self._rows)
@@ -131,10 +130,10 @@ class ResultsFile:
         except PermissionError:
             self._is_behind = True
         except OSError:
-            with explained(self.directory):
+            with explain_write_errors(self.directory):
                 raise
 
-    def finish(self, rows: Sequence[Row]) -> None:
+    def finish(self, rows: Sequence[StudyRow]) -> None:
         """Raises:
         OutputError: it cannot be written.
         """
@@ -145,7 +144,7 @@ class ResultsFile:
                 "close it there and run the same command again, which does nothing twice."
             )
 
-    def _replace(self, rows: Sequence[Row]) -> None:
+    def _replace(self, rows: Sequence[StudyRow]) -> None:
         try:
             write_table(self.path, COLUMNS, [_cells(row) for row in rows])
         except OutputError as error:
@@ -162,25 +161,11 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[obje
     Raises:
         OutputError: it cannot be written.
     """
-    replace_file(path, _text([columns, *rows]))
+    with explain_write_errors(path.parent), replaced_file(path) as beside:
+        beside.write_bytes(_text([columns, *rows]))
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.new")
-    with explained(path.parent):
-        try:
-            beside.write_bytes(content)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-def _cells(row: Row) -> list[object]:
+def _cells(row: StudyRow) -> list[object]:
     values = (getattr(row, column) for column in COLUMNS)
     return ["" if value is None else value for value in values]
 

@@ -19,7 +19,7 @@ from typing import Any
 from ...errors import AttentionUNetSegmentError
 from ...inference.progress import ProgressCallback, ignore_progress
 from ..requirements import require
-from .rows import Answer, Row
+from .rows import Answer, StudyRow
 from .sources import Study
 from .worker import BatchWorker
 
@@ -109,7 +109,7 @@ def run_on_ray(
     # Ray brings a worker back; only the sign of life waits for it.
     make_remote: Any = ray.remote(num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1)
     remote = make_remote(_RemoteWorker)
-    pool = _Pool([remote.remote(make_worker) for _ in range(min(workers, len(studies)))])
+    pool = _ActorPool([remote.remote(make_worker) for _ in range(min(workers, len(studies)))])
     try:
         yield from pool.run(studies)
     finally:
@@ -137,7 +137,7 @@ class _RemoteWorker:
         return self.worker.run(study)
 
 
-class _Pool:
+class _ActorPool:
     """Which actor runs which study."""
 
     def __init__(self, actors: list[Any]) -> None:
@@ -209,4 +209,4 @@ def _died(study: Study) -> Answer:
     reason = (
         f"Its worker died {MOST_TRIES} times; the scan may be too large for the worker's memory."
     )
-    return Answer(Row(study.name, "failed", error=reason), elsewhere=True)
+    return Answer(StudyRow(study.name, "failed", error=reason), elsewhere=True)

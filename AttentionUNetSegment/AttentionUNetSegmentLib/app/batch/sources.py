@@ -15,10 +15,12 @@ from ...inference.clicks import Click
 from ...io.dicom_series import DicomSeries, find_dicom_series
 from ...models import DEFAULT_MODEL
 from ...paths import in_home
-from ..output_folder import SOURCES_FILE
 from ..segmenting import ALSO_FILES, REPORT_FILE, is_result_name
 
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+SOURCES_FILE = "sources.csv"
+"""Of a batch: which scan is which study."""
+
 _COLUMNS = ("scan", "clicks", "model", "name")
 _LONGEST_NAME = 80
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...files import explain_write_errors, replaced_file
 from ...inference.quality import PANCREAS_ML
-from ..output_folder import explained
 from ..report import INTENDED_USE
 from ..segmenting import OVERLAY_FILE
-from .rows import RESULTS_FILE, Row, replace_file
+from .rows import RESULTS_FILE, StudyRow
 from .worker import STUDIES_FOLDER
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ _MEASURES = (
 """Columns of the table: title, field of a row, digits."""
 
 
-def write_summary(directory: Path, rows: Sequence[Row]) -> None:
+def write_summary(directory: Path, rows: Sequence[StudyRow]) -> None:
     """Write the page of a batch.
 
     Args:
@@ -87,20 +87,21 @@ def write_summary(directory: Path, rows: Sequence[Row]) -> None:
         OutputError: it cannot be written.
     """
     page = "".join(_page(directory, rows))
-    replace_file(directory / SUMMARY_FILE, page.encode("utf-8"))
+    with explain_write_errors(directory), replaced_file(directory / SUMMARY_FILE) as beside:
+        beside.write_bytes(page.encode("utf-8"))
 
 
-def doubts(row: Row) -> list[str]:
+def doubts(row: StudyRow) -> list[str]:
     """Why somebody should look at a study, the gravest reason first."""
     if row.status == "failed":
         return [row.error]
     return [row.warnings] if row.warnings else []
 
 
-def doubtful_first(rows: Sequence[Row]) -> list[Row]:
+def doubtful_first(rows: Sequence[StudyRow]) -> list[StudyRow]:
     """Failed studies, those with nothing found, those with other doubts, and the rest."""
 
-    def rank(row: Row) -> int:
+    def rank(row: StudyRow) -> int:
         if row.status == "failed":
             return 0
         if row.found == "no":
@@ -110,7 +111,7 @@ def doubtful_first(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=rank)
 
 
-def _page(directory: Path, rows: Sequence[Row]) -> Iterator[str]:
+def _page(directory: Path, rows: Sequence[StudyRow]) -> Iterator[str]:
     volumes = [row.volume_ml for row in rows if row.found == "yes" and row.volume_ml is not None]
     failed = sum(row.status == "failed" for row in rows)
     doubtful = sum(bool(doubts(row)) for row in rows) - failed
@@ -135,7 +136,7 @@ def _page(directory: Path, rows: Sequence[Row]) -> Iterator[str]:
     yield f"</div><script>{SORTING}</script></body></html>\n"
 
 
-def _table(rows: Sequence[Row]) -> Iterator[str]:
+def _table(rows: Sequence[StudyRow]) -> Iterator[str]:
     titles = ["study", *(title for title, _, _ in _MEASURES), "warnings"]
     heads = "".join(f"<th scope='col'>{title}</th>" for title in titles)
     yield "<h2>Measures</h2><p class='quiet'>A click on a column's title sorts by it.</p>"
@@ -154,7 +155,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
     yield "</tbody></table>\n"
 
 
-def _link(row: Row, file: str = "", inside: str | None = None) -> str:
+def _link(row: StudyRow, file: str = "", inside: str | None = None) -> str:
     """A link to a study's folder, or a file in it, around its name or something else."""
     inside = html.escape(row.study) if inside is None else inside
     if row.status != "done":
@@ -163,7 +164,7 @@ def _link(row: Row, file: str = "", inside: str | None = None) -> str:
     return f"<a href='{STUDIES_FOLDER}/{row.study}/{file}'>{inside}</a>"
 
 
-def _article(directory: Path, row: Row, with_picture: bool) -> str:
+def _article(directory: Path, row: StudyRow, with_picture: bool) -> str:
     reasons = doubts(row)
     kind = "failed" if row.status == "failed" else "doubtful" if reasons else "usual"
     result = {"yes": f"{row.volume_ml or 0.0:.1f} mL", "no": "none found"}.get(row.found, "failed")
@@ -183,7 +184,7 @@ def _picture(overlay: Path) -> str:
 
     from ..overlay import ORGAN_KEY
 
-    with explained(overlay.parent), Image.open(overlay) as image:
+    with explain_write_errors(overlay.parent), Image.open(overlay) as image:
         boxes = json.loads(image.info.get(ORGAN_KEY, "[]"))
         whole = image.convert("RGB")
     if boxes:

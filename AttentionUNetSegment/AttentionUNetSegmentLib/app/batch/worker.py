@@ -20,10 +20,10 @@ from ...errors import (
 from ...inference.predictor_cache import PredictorCache, PredictorOptions
 from ...inference.progress import ProgressCallback, ignore_progress
 from ...models import find_model, read_card
-from ..segmenting import Job, Scan, read_scan, segment_into
+from ..segmenting import Scan, SegmentationJob, read_scan, segment_into
 from .finished import ENTRY, checksum, entry, finished_report, sizes
 from .further_files import FurtherFiles
-from .rows import Answer, Row, done_row
+from .rows import Answer, StudyRow, done_row
 from .sources import Study, stem_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class BatchWorker:
         with models.predictor(PredictorOptions(model_folder, self.device)) as predictor:
             outcome = segment_into(
                 folder,
-                Job(
+                SegmentationJob(
                     reader(study),
                     clicks=study.clicks,
                     source=Path(study.path),
@@ -119,4 +119,6 @@ def _failed(study: Study, reason: str, elsewhere: bool) -> Answer:
     name = os.path.basename(study.path)
     for told in (study.path, f"'{name}'", f"'{stem_of(name)}'", name if "." in name else ""):
         reason = reason.replace(told or "\0", f"'{study.name}'" if told[:1] == "'" else study.name)
-    return Answer(Row(study.name, "failed", error=" ".join(reason.split())), elsewhere=elsewhere)
+    return Answer(
+        StudyRow(study.name, "failed", error=" ".join(reason.split())), elsewhere=elsewhere
+    )

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...errors import AttentionUNetSegmentError
 from ...inference.clicks import Click
+from ...networks.precision import FLOAT32
 from .measurements import medians, timed
 
 if TYPE_CHECKING:
@@ -104,13 +105,15 @@ class Bench:
 
 
 def job_warm(bench: Bench) -> tuple[float, ...]:
-    from ..segmenting import Job, read_scan, segment_into
+    from ..segmenting import SegmentationJob, read_scan, segment_into
 
     steps = []
 
     def job() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            scan = Job(lambda: read_scan(bench.scan), model=str(bench.model), device=bench.device)
+            scan = SegmentationJob(
+                lambda: read_scan(bench.scan), model=str(bench.model), device=bench.device
+            )
             outcome = segment_into(Path(folder), scan)
         took = outcome.report["timings_s"]
         steps.append({step: took[step] for step in took if step not in ("network", "total")})
@@ -255,7 +258,7 @@ def pass_with_attention(bench: Bench) -> tuple[float, ...]:
 
 
 def pass_float32(bench: Bench) -> tuple[float, ...]:
-    bench.predictor.precision = "float32"
+    bench.predictor.precision = FLOAT32
     return pass_ours(bench)
 
 

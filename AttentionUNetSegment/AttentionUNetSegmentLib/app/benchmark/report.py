@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...markdown import markdown_table
 from .measurements import Measurement, by_name
 from .running import Benchmark, GrowthPoint
 
@@ -37,19 +38,20 @@ def write_benchmark(benchmark: Benchmark, folder: Path) -> list[Path]:
     Raises:
         OutputError: the folder cannot be written to.
     """
-    from ..output_folder import explained
+    from ...files import explain_write_errors, staged_folder
 
-    paths = [folder / "benchmark.json", folder / "benchmark.md", folder / "benchmark.png"]
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    names = ["benchmark.json", "benchmark.md", "benchmark.png"]
+    with staged_folder(folder, names) as staged, explain_write_errors(folder):
+        paths = [staged.staging / name for name in names]
         text = json.dumps(benchmark.to_json(), indent=1) + "\n"
         paths[0].write_text(text, encoding="utf-8")
         paths[1].write_text(to_markdown(benchmark), encoding="utf-8")
         _draw_times(benchmark.measurements, paths[2])
         if benchmark.growth:
-            paths.append(folder / "growth.png")
-            _draw_growth(benchmark.growth, paths[-1])
-    return paths
+            names.append("growth.png")
+            _draw_growth(benchmark.growth, staged.staging / names[-1])
+        staged.publish(reversed(names))
+    return [folder / name for name in names]
 
 
 def to_markdown(benchmark: Benchmark) -> str:
@@ -60,41 +62,52 @@ def to_markdown(benchmark: Benchmark) -> str:
         f"{machine['threads']} threads, bfloat16 {'used' if machine['bfloat16'] else 'not used'}, "
         f"PyTorch {machine['torch']}.",
         "",
-        "| what | median (s) | lowest to highest | 95 % | repetitions | peak memory (MB) |",
-        "|---|---|---|---|---|---|",
+        *markdown_table(
+            ["what", "median (s)", "lowest to highest", "95 %", "repetitions", "peak memory (MB)"],
+            [_row(one) for one in benchmark.measurements],
+        ),
+        "",
+        *markdown_table(
+            ["ratio of the medians", "times"],
+            [(title, f"{value:.1f}") for title, value in benchmark.ratios().items()],
+        ),
     ]
     for one in benchmark.measurements:
-        lines.append(_row(one))
-    lines += ["", "| ratio of the medians | times |", "|---|---|"]
-    lines += [f"| {title} | {value:.1f} |" for title, value in benchmark.ratios().items()]
-    for one in benchmark.measurements:
         if one.parts:
-            lines += ["", f"| {one.title}: step | median (s) |", "|---|---|"]
-            lines += [f"| {step} | {_number(took, 3)} |" for step, took in one.parts.items()]
+            steps = [(step, _number(took, 3)) for step, took in one.parts.items()]
+            lines += ["", *markdown_table([f"{one.title}: step", "median (s)"], steps)]
     if benchmark.growth:
-        lines += [
-            "",
-            "| slices | pixels | prediction (s) | its peak memory (MB) | file to files (s) "
-            "| its peak memory (MB) | scan and mask (MB) |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {point.slices} | {point.pixels} | {_number(point.prediction.median_s, 2)} "
-            f"| {_number(point.prediction.peak_mb, 0)} | {_number(point.job.median_s, 2)} "
-            f"| {_number(point.job.peak_mb, 0)} | {point.input_and_output_mb:.0f} |"
+        heading = (
+            *("slices", "pixels", "prediction (s)", "its peak memory (MB)", "file to files (s)"),
+            *("its peak memory (MB)", "scan and mask (MB)"),
+        )
+        rows = [
+            (
+                point.slices,
+                point.pixels,
+                _number(point.prediction.median_s, 2),
+                _number(point.prediction.peak_mb, 0),
+                _number(point.job.median_s, 2),
+                _number(point.job.peak_mb, 0),
+                f"{point.input_and_output_mb:.0f}",
+            )
             for point in benchmark.growth
         ]
+        lines += ["", *markdown_table(heading, rows)]
     return "\n".join(lines) + "\n"
 
 
-def _row(one: Measurement) -> str:
+def _row(one: Measurement) -> list[str]:
     if one.skipped:
-        return f"| {one.title} | {one.skipped} | | | | |"
-    spread = f"{min(one.seconds):.3f} to {max(one.seconds):.3f}"
-    return (
-        f"| {one.title} | {_number(one.median_s, 3)} | {spread} "
-        f"| {_number(one.percentile_s(95), 3)} | {len(one.seconds)} | {_number(one.peak_mb, 0)} |"
-    )
+        return [one.title, one.skipped]
+    return [
+        one.title,
+        _number(one.median_s, 3),
+        f"{min(one.seconds):.3f} to {max(one.seconds):.3f}",
+        _number(one.percentile_s(95), 3),
+        str(len(one.seconds)),
+        _number(one.peak_mb, 0),
+    ]
 
 
 def _number(value: float | None, places: int) -> str:

@@ -168,7 +168,8 @@ def machine_of(threads: int | None = None) -> dict[str, Any]:
     """What the figures hold for; no name of a computer or a person."""
     import torch
 
-    from ...inference.device import choose_device, computes_bfloat16
+    from ...inference.device import choose_device
+    from ...networks.precision import computes_bfloat16
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {

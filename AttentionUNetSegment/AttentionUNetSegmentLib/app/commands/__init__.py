@@ -21,7 +21,7 @@ from .finetuning import FINETUNE_BEFORE, finetune
 from .help_text import add_commands
 from .models import models_application
 from .segmenting import demo, segment
-from .shared import SETTINGS
+from .shared import PRECISION_BEFORE, SETTINGS
 from .training import TRAIN_BEFORE, train
 
 HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that shows where it looked.
@@ -40,8 +40,10 @@ add_commands(
     evaluate,
     evidence,
     benchmark,
+    segment=PRECISION_BEFORE,
     train=TRAIN_BEFORE,
     finetune=FINETUNE_BEFORE,
+    evaluate=PRECISION_BEFORE,
 )
 application.add_typer(experiments_application, name="experiments")
 application.add_typer(models_application, name="models")

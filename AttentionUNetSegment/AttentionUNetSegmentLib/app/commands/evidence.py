@@ -44,7 +44,6 @@ def evidence(
     outside it, the share of alpha that lies in the organ, and whether the level is open or shut
     everywhere; and a picture of the levels on each scan.
     """
-    from ..output_folder import output_folder
     from ..progress_bar import shown_progress
     from ..requirements import extra_needed, require
     from ..terminal import show_markdown
@@ -52,17 +51,15 @@ def evidence(
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
         from ...evaluation.attention_statistics import gather_evidence
-    with output_folder(output, ["evidence.json"]) as folder, shown_progress() as progress:
+    with shown_progress() as progress:
         found = gather_evidence(
             model,
             data,
-            folder.staging,
+            output,
             split=split.value,
             cases=case or (),
             run=run,
             device=device.value,
             progress=progress,
         )
-        names = {file.name for file in folder.staging.iterdir()}
-        folder.publish([*sorted(names - {"evidence.json"}), "evidence.json"])
     show_markdown(found.to_markdown())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from ...inference.progress import ProgressCallback
-    from ..segmenting import Job, Outcome
+    from ..segmenting import SegmentationJob, SegmentationOutcome
 
 
 class Part(str, Enum):
@@ -127,7 +127,7 @@ def segment(
     from ...inference.region_of_interest import parse_box
     from ...io.zipped import unzip
     from ..segmenting import (
-        Job,
+        SegmentationJob,
         read_scan,
         segment_to_file,
         segment_without_files,
@@ -159,7 +159,7 @@ def segment(
         progress = stack.enter_context(_progress(quiet, verbose))
         place = stack.enter_context(unzip(scan.expanduser()))
         dicom_files = _dicom_files(place, scan.name) if _needs_dicom(suffix, formats) else ()
-        job = Job(
+        job = SegmentationJob(
             lambda: read_scan(place, scan.name),
             clicks=clicks,
             model=model,
@@ -210,7 +210,7 @@ def demo(
     from ...io.zipped import unzip
     from ...models import find_model, read_card
     from ..progress_bar import shown_progress
-    from ..segmenting import Job, make_synthetic_scan, read_scan, segment_into
+    from ..segmenting import SegmentationJob, make_synthetic_scan, read_scan, segment_into
 
     if scan is not None and seed is not None:
         raise typer.BadParameter(
@@ -220,7 +220,7 @@ def demo(
         progress = stack.enter_context(shown_progress())
         if scan is None:
             card = read_card(find_model(model))
-            job = Job(
+            job = SegmentationJob(
                 lambda: make_synthetic_scan(seed or 0, card.target),
                 model=model,
                 device=device,
@@ -228,7 +228,7 @@ def demo(
             )
         else:
             place, name = stack.enter_context(unzip(scan.expanduser())), scan.name
-            job = Job(
+            job = SegmentationJob(
                 lambda: read_scan(place, name),
                 model=model,
                 device=device,
@@ -281,11 +281,11 @@ def _dicom_files(place: Path, name: str) -> tuple[str, ...]:
 
 def _into_folder(
     output: Path,
-    job: Job,
+    job: SegmentationJob,
     parts: Collection[str],
     formats: Sequence[str],
     dicom_files: Sequence[str],
-) -> Outcome:
+) -> SegmentationOutcome:
     from ..segmenting import segment_into
 
     if not formats:
@@ -322,17 +322,17 @@ def _progress(quiet: bool, verbose: bool) -> contextlib.AbstractContextManager[P
     return shown_progress()
 
 
-def _show_timings(outcome: Outcome) -> None:
+def _show_timings(outcome: SegmentationOutcome) -> None:
     took = ", ".join(f"{step} {s:.2f} s" for step, s in outcome.report["timings_s"].items())
     typer.echo(f"Took: {took}", err=True)
 
 
-def _show_warnings(outcome: Outcome) -> None:
+def _show_warnings(outcome: SegmentationOutcome) -> None:
     for warning in outcome.report["warnings"]:
         typer.echo(f"Warning: {warning}", err=True)
 
 
-def _show_outcome(outcome: Outcome) -> None:
+def _show_outcome(outcome: SegmentationOutcome) -> None:
     """The result in a few lines on stdout."""
     report = outcome.report
     model = report["model"]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...networks.precision import AUTO, BFLOAT16, FLOAT32, PRECISION_ALIASES
 from .help_text import WholeSummaries
 
 # Help without rich: it is read by scripts too, and is there in half the time.
@@ -32,12 +33,14 @@ class Device(str, Enum):
 class Precision(str, Enum):
     """Which numbers networks compute in."""
 
-    AUTO = "auto"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
+    AUTO = AUTO
+    BFLOAT16 = BFLOAT16
+    FLOAT32 = FLOAT32
 
 
-PRECISION_BEFORE = {"--precision bf16": "--precision=bfloat16"}
+PRECISION_BEFORE = {
+    f"--precision {alias}": f"--precision={name}" for alias, name in PRECISION_ALIASES.items()
+}
 PrecisionOption = Annotated[
     Precision, typer.Option(help="Numbers to compute in; auto takes bfloat16 where it is fast.")
 ]

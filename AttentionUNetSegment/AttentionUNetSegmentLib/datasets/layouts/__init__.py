@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ...errors import TrainingError
 from ..cases import DataSet
+from ..manifest import MANIFEST_FILE
 from .btcv import find_btcv, find_panorama
 from .decathlon import find_decathlon
 from .lits import find_lits
-from .pairs import FILE_ENDINGS, MANIFEST, find_pairs
+from .pairs import FILE_ENDINGS, find_pairs
 from .pancreas_ct import find_pancreas_ct
 from .slices import find_slices
 
@@ -49,7 +50,7 @@ def find_data_set(folder: Path, layout: str = "auto") -> DataSet:
         raise TrainingError(
             f"'{layout}' is no layout of a data set; choose auto or one of {', '.join(LAYOUTS)}."
         )
-    if layout == "auto" and (folder / MANIFEST).exists():
+    if layout == "auto" and (folder / MANIFEST_FILE).exists():
         layout = "pairs"
     for name, (find, _) in LAYOUTS.items():
         if layout in ("auto", name):

@@ -13,7 +13,8 @@ from typing import Any
 
 from ...errors import TrainingError
 from ..cases import CaseFiles, DataSet
-from .pairs import FILE_ENDINGS, label_names, stem
+from ..manifest import label_names
+from .pairs import FILE_ENDINGS, stem
 
 DESCRIPTION = "dataset.json"
 LESIONS = ("cancer", "tumour", "tumor")

@@ -2,15 +2,11 @@
 
 Either ``images/NAME.nii.gz`` and ``labels/NAME.nii.gz``, or both in one folder as
 ``NAME.nii.gz`` and ``NAME_label.nii.gz``. A ``manifest.json`` may name the labels and list the
-cases::
-
-    {"format": 1, "labels": {"0": "background", "1": "pancreas"},
-     "cases": [{"name": "a", "image": "images/a.nii.gz", "label": "labels/a.nii.gz"}]}
+cases; see :mod:`..manifest`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,9 +16,8 @@ import numpy as np
 
 from ...errors import InputError, TrainingError
 from ..cases import CaseFiles, DataSet, read_labels
+from ..manifest import MANIFEST_FILE, read_manifest
 
-MANIFEST = "manifest.json"
-MANIFEST_FORMAT = 1
 FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 IMAGE_FOLDERS = ("images", "image", "imagesTr", "scans", "ct")
 LABEL_FOLDERS = ("labels", "label", "labelsTr", "masks", "mask", "segmentations", "segmentation")
@@ -52,7 +47,7 @@ def find_pairs(folder: Path) -> DataSet | None:
     Raises:
         TrainingError: the manifest is wrong, or a label file cannot be read.
     """
-    manifest = read_manifest(folder / MANIFEST)
+    manifest = read_manifest(folder / MANIFEST_FILE)
     if "cases" in manifest:
         pairs, problems = _listed(folder, manifest["cases"])
     else:
@@ -93,69 +88,6 @@ def stem(file: Path) -> str | None:
     return None
 
 
-# The manifest
-
-
-def read_manifest(file: Path) -> dict[str, Any]:
-    """What a manifest says, checked; its labels by value as numbers. Empty where there is none.
-
-    Raises:
-        TrainingError: it cannot be read, or says what cannot be.
-    """
-    if not file.exists():
-        return {}
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise TrainingError(f"'{file}' cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise TrainingError(f"'{file}' is not valid JSON ({error}).") from error
-    if not isinstance(content, dict) or content.get("format") != MANIFEST_FORMAT:
-        raise TrainingError(
-            f"'{file}' is no list of cases of a format that is read here; it starts with "
-            f'{{"format": {MANIFEST_FORMAT}.'
-        )
-    manifest = dict(content)
-    if "labels" in manifest:
-        manifest["labels"] = label_names(manifest["labels"], file)
-    if "cases" in manifest and not isinstance(manifest["cases"], list):
-        raise TrainingError(f"The cases in '{file}' must be a list.")
-    part_of = manifest.get("part_of", {})
-    if not isinstance(part_of, dict) or not all(
-        isinstance(text, str) for pair in part_of.items() for text in pair
-    ):
-        raise TrainingError(f"In '{file}', part_of must give the name of a label for another one.")
-    return manifest
-
-
-def label_names(labels: Any, file: Path) -> dict[int, str]:
-    """Label names by value, from JSON's object of texts.
-
-    Raises:
-        TrainingError: a value is not 0 to 254, a name is missing or stands twice, or there is no
-            label but the background.
-    """
-    try:
-        names = {int(value): name for value, name in labels.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise TrainingError(
-            f'The labels in \'{file}\' must be numbers with a name each, as {{"0": "background", '
-            '"1": "pancreas"}.'
-        ) from None
-    names.setdefault(0, "background")
-    wrong = [value for value in names if not 0 <= value <= 255]
-    if wrong:
-        raise TrainingError(f"The label {wrong[0]} in '{file}' is outside 0 to 255.")
-    texts = list(names.values())
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise TrainingError(f"Each label in '{file}' must have a name.")
-    if len({text.casefold() for text in texts}) < len(texts):
-        raise TrainingError(f"Two labels in '{file}' have the same name.")
-    if len(names) < 2:
-        raise TrainingError(f"'{file}' names no label but the background.")
-    return names
-
-
 def _listed(folder: Path, cases: Sequence[Any]) -> tuple[list[Pair], list[str]]:
     pairs, problems = [], []
     names: set[str] = set()
@@ -163,16 +95,18 @@ def _listed(folder: Path, cases: Sequence[Any]) -> tuple[list[Pair], list[str]]:
         where = [entry.get(key) for key in ("image", "label")] if isinstance(entry, Mapping) else []
         texts = [text for text in where if isinstance(text, str) and text]
         if len(texts) != 2:
-            raise TrainingError(f"A case in '{folder / MANIFEST}' lacks its image or its label.")
+            raise TrainingError(
+                f"A case in '{folder / MANIFEST_FILE}' lacks its image or its label."
+            )
         image, labels = (_inside(folder, text) for text in texts)
         name = str(entry.get("name") or stem(image) or image.name)
         if name in names:
-            raise TrainingError(f"The case '{name}' stands twice in '{folder / MANIFEST}'.")
+            raise TrainingError(f"The case '{name}' stands twice in '{folder / MANIFEST_FILE}'.")
         names.add(name)
         missing = [file for file in (image, labels) if not file.exists()]
         if missing:
             problems.append(
-                f"Case '{name}' is in {MANIFEST}, but '{missing[0].relative_to(folder)}' is "
+                f"Case '{name}' is in {MANIFEST_FILE}, but '{missing[0].relative_to(folder)}' is "
                 "missing."
             )
         else:
@@ -184,7 +118,8 @@ def _inside(folder: Path, text: str) -> Path:
     path = PurePosixPath(text.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise TrainingError(
-            f"'{text}' in '{folder / MANIFEST}' leads out of the data folder; give paths within it."
+            f"'{text}' in '{folder / MANIFEST_FILE}' leads out of the data folder; give paths "
+            "within it."
         )
     return folder / path
 
@@ -273,8 +208,8 @@ def _values_as_names(pairs: Sequence[Pair]) -> dict[int, str]:
     wrong = [value for value in values if not 0 <= value <= 254]
     if wrong:
         raise TrainingError(
-            f"The label files hold {wrong[0]}, which is outside 0 to 254; list in a {MANIFEST} "
-            "which values are labels, or change the files."
+            f"The label files hold {wrong[0]}, which is outside 0 to 254; list in a "
+            f"{MANIFEST_FILE} which values are labels, or change the files."
         )
     if len(values) < 2:
         raise TrainingError("The label files hold nothing but background.")
@@ -297,5 +232,5 @@ def values_in(array: np.ndarray) -> set[int]:
 
 def _target(wanted: Any, labels: Sequence[str]) -> str:
     if wanted is not None and wanted not in labels[1:]:
-        raise TrainingError(f"The target '{wanted}' in {MANIFEST} is none of its labels.")
+        raise TrainingError(f"The target '{wanted}' in {MANIFEST_FILE} is none of its labels.")
     return wanted or ("pancreas" if "pancreas" in labels else labels[1])

@@ -1,0 +1,28 @@
+"""What labels mean and how they are coloured: the one table of them."""
+
+from __future__ import annotations
+
+from .card import Label, Terminology
+
+_ANATOMY = ("SCT", "123037004", "Anatomical Structure")
+# Those of the General Anatomy terminology that abdominal data sets have, with Slicer's colours.
+_KNOWN_LABELS = {
+    "pancreas": (("SCT", "15776009", "Pancreas"), (249, 180, 111)),
+    "liver": (("SCT", "10200004", "Liver"), (221, 130, 101)),
+    "spleen": (("SCT", "78961009", "Spleen"), (157, 108, 162)),
+    "stomach": (("SCT", "69695003", "Stomach"), (216, 132, 105)),
+    "gallbladder": (("SCT", "28231008", "Gallbladder"), (139, 150, 98)),
+    "aorta": (("SCT", "15825003", "Aorta"), (224, 97, 76)),
+}
+
+
+def make_label(value: int, name: str) -> Label:
+    """A label with its terminology and colour where the name is in the table."""
+    if name.casefold() not in _KNOWN_LABELS:
+        return Label(value, name)
+    code, color = _KNOWN_LABELS[name.casefold()]
+    return Label(value, name, color, Terminology(_ANATOMY, code))
+
+
+PANCREAS = make_label(1, "pancreas")
+"""The label that is written unless another is given."""

@@ -1,0 +1,23 @@
+"""Labels that are known have their codes and Slicer's colours, wherever a model comes from."""
+
+from __future__ import annotations
+
+from AttentionUNetSegmentLib.datasets.cases import DataSet
+from AttentionUNetSegmentLib.models.terminology import PANCREAS, make_label
+from AttentionUNetSegmentLib.scene import segments
+from AttentionUNetSegmentLib.training.pipeline import labels_of
+
+
+def test_a_trained_model_s_labels_are_those_of_an_imported_one() -> None:
+    names = ("background", "Liver", "tumour", "pancreas")
+    labels = labels_of(DataSet("pairs", names, "tumour", ()))
+    assert [labels[1], labels[3]] == [make_label(1, "Liver"), make_label(3, "pancreas")]
+    assert labels[1].terminology is not None
+    assert labels[1].terminology.type == ("SCT", "10200004", "Liver")
+    assert labels[0].color is None
+    assert labels[2].color is not None  # the target has one, known or not
+    assert labels[2].terminology is None
+
+
+def test_the_scene_s_pancreas_is_that_of_the_table() -> None:
+    assert segments.PANCREAS == PANCREAS == make_label(1, "pancreas")
