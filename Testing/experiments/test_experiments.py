@@ -34,7 +34,8 @@ from AttentionUNetSegmentLib.experiments.runs import (
 from AttentionUNetSegmentLib.experiments.variants import VARIANTS
 from AttentionUNetSegmentLib.experiments.workers import do_runs
 from AttentionUNetSegmentLib.inference.progress import ProgressCallback
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from data_set_makers import write_pairs
 from PIL import Image
 from small_cases import small_case, write_case
@@ -257,11 +258,11 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         pass
 
     class StopsAfterTwo(StageTrainer):
-        def _learn(self, *args: object, **named: object) -> dict[str, object]:
+        def train_step(self, *args: object, **named: object) -> dict[str, object]:
             if self.state.step == 2:
-                self._save()
+                self.save_checkpoint()
                 raise StoppedError
-            return super()._learn(*args, **named)  # type: ignore[arg-type]
+            return super().train_step(*args, **named)  # type: ignore[arg-type]
 
     with pytest.raises(StoppedError):
         StopsAfterTwo(options, train, held_out[:1], where).run()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS
-from AttentionUNetSegmentLib.training.clicks import patch_grid, simulate_clicks
+from AttentionUNetSegmentLib.training.click_simulation import patch_grid, simulate_clicks
 from AttentionUNetSegmentLib.training.patches import (
     AugmentationOptions,
     IntensityAugmentation,

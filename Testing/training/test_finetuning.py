@@ -39,7 +39,8 @@ from AttentionUNetSegmentLib.training.finetuning import (
 from AttentionUNetSegmentLib.training.patches import PatchOptions
 from AttentionUNetSegmentLib.training.recipes import trainings_of
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from small_cases import small_case, write_case
 from threshold_model import threshold_model
 
@@ -346,7 +347,7 @@ def test_the_original_data_is_mixed_in_and_judged_by_too(
     (trainer,) = small_patches
     sources = {
         kind: [source.case.name for source in sources]
-        for kind, sources in trainer.train_sources.items()
+        for kind, sources in trainer.sampler.sources.items()
     }
     assert len(sources["corrected"]) == 4
     assert sources["scan"] == ["case0005", "case0007"]
@@ -507,16 +508,16 @@ def test_a_killed_run_goes_on_exactly(
     model: Path, corrected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = finetune_model(str(model), corrected, tmp_path / "whole", options(steps=4))
-    learn = StageTrainer._learn
+    learn = StageTrainer.train_step
 
     def die_at_third(self: StageTrainer, *args: Any) -> dict[str, Any]:
         if self.state.step == 2:
-            self._save()
+            self.save_checkpoint()
             raise Killed
         return learn(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StageTrainer, "_learn", die_at_third)
+        patch.setattr(StageTrainer, "train_step", die_at_third)
         with pytest.raises(Killed):
             finetune_model(str(model), corrected, tmp_path / "killed", options(steps=4))
     resumed = finetune_model(str(model), corrected, tmp_path / "killed", options(steps=4))
@@ -591,7 +592,7 @@ def test_what_never_got_better_is_what_it_was(tmp_path: Path) -> None:
 def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dice = [0.5, 0.6, 0.7, 0.6, 0.5, 0.5, 0.9]
     expected = continued(tmp_path / "whole", dice, steps=30).run().state_dict()
-    learn = StageTrainer._learn
+    learn = StageTrainer.train_step
 
     def die_at(step: int) -> Any:
         def dying(self: StageTrainer, *args: Any) -> dict[str, Any]:
@@ -604,7 +605,7 @@ def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.Mon
     for step in (1, 3, 4, 7):
         folder = tmp_path / f"killed at {step}"
         with monkeypatch.context() as patch:
-            patch.setattr(StageTrainer, "_learn", die_at(step))
+            patch.setattr(StageTrainer, "train_step", die_at(step))
             with pytest.raises(Killed):
                 continued(folder, dice, steps=30).run()
         resumed = continued(folder, dice, steps=30)

@@ -23,7 +23,8 @@ from ..networks import NetworkConfig, SegmentationNetwork
 from ..training.patches import AugmentationOptions, PatchOptions
 from ..training.precision import in_bfloat16, precision_named
 from ..training.schedule import Budget, LearningRate
-from ..training.trainer import StageOptions, StageTrainer
+from ..training.stage_options import StageOptions
+from ..training.trainer import StageTrainer
 from .example_slices import cases_to_show, save_shown, shown_slice
 from .full_volume import WholePrediction, predict_whole
 from .results import MEASURES, CaseScore, Run, RunResult

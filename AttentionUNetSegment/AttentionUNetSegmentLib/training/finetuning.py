@@ -44,7 +44,8 @@ from .pipeline import STAGES, told_run
 from .precision import in_bfloat16, precision_named
 from .recipes import locator_options, refiner_options, trainings_of
 from .schedule import Budget, LearningRate
-from .trainer import StageOptions, StageTrainer
+from .stage_options import StageOptions
+from .trainer import StageTrainer
 
 LEARNING_RATE = 2e-4
 """A fifth of the recipe's: the network is to be moved, not taught anew."""

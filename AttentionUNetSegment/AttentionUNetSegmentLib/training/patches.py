@@ -28,7 +28,7 @@ from ..geometry.resampling import (
 )
 from .losses import IGNORE
 
-LOOKS_PER_SCAN = 12
+VALIDATION_SLICES = 12
 """Slices by which a 2D network is judged on a volume while it trains."""
 
 
@@ -181,7 +181,7 @@ class PatchSource:
             augmentation = within_the_plane(augmentation)
         return self._patch_at(self._random_centre(patch, rng), patch, augmentation, rng, intensity)
 
-    def looks(self, patch: PatchOptions) -> Sample:
+    def validation_patches(self, patch: PatchOptions) -> Sample:
         """What a network is judged on while it trains: the middle patch, or slices of a volume.
 
         Of a volume, a flat patch takes slices at equal distances through the organ and a fourth of
@@ -194,7 +194,7 @@ class PatchSource:
             beyond = (high - low) / 4
             low = max(low - beyond, self.low_ras[2])
             high = min(high + beyond, self.high_ras[2])
-            heights = np.linspace(low, high, LOOKS_PER_SCAN)
+            heights = np.linspace(low, high, VALIDATION_SLICES)
         none = np.random.default_rng(0)
         return batch_of(
             [

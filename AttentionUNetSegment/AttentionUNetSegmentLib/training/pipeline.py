@@ -50,7 +50,8 @@ from .recipes import (
     trainings_of,
 )
 from .schedule import Budget
-from .trainer import StageOptions, StageTrainer
+from .stage_options import StageOptions
+from .trainer import StageTrainer
 
 STAGES = ("all", "locator", "refiner")
 LOCATOR_SHARE = 0.2
@@ -196,8 +197,8 @@ def train_model(
             networks[name] = told_run(trainer, tell)
         else:
             networks[name] = trainer.state.average
-        for finding in trainer.findings:
-            note(f"The {name}: {finding}")
+        for text in trainer.warnings:
+            note(f"The {name}: {text}")
         minutes_done = round(trainer.state.elapsed_s / 60, 1)
         done[name] = {"steps": trainer.state.step, "minutes": minutes_done}
         begun = end

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..models import ModelCard
 from .patches import AugmentationOptions, PatchOptions
 from .schedule import Budget, LearningRate
-from .trainer import StageOptions
+from .stage_options import StageOptions
 
 WINDOW_HU = (-125.0, 275.0)
 WINDOW_PICTURE = (0.0, 255.0)
