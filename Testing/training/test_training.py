@@ -50,6 +50,7 @@ from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
 from AttentionUNetSegmentLib.training.stage_options import StageOptions
 from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from geometry import placed, rotation
+from read_counter import count_decompressed, whole_reads
 from scipy import ndimage
 from small_cases import PATCH, small_case, tiny_options, write_case
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -653,6 +654,17 @@ def test_training_writes_a_model_that_loads(small_data: Path, tmp_path: Path) ->
     assert training["done"]["refiner"]["steps"] == 4
     assert "started_from" not in training
     assert told[-1] == 1.0
+
+
+def test_training_decompresses_each_file_once(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the check of its voxels and for memory together; headers are looked at beforehand."""
+    counted = count_decompressed(monkeypatch)
+    train_model(small_data, tmp_path / "run", steps=1, stage="refiner", synthetic=0, device="cpu")
+    reads = whole_reads(counted, small_data)
+    assert len(reads) == 4
+    assert all(1 <= count < 1.05 for count in reads.values()), reads
 
 
 @pytest.mark.parametrize("stage", ["locator", "refiner"])

@@ -20,8 +20,7 @@ import torch
 from torch import nn
 
 from ..datasets.cases import CaseFiles, CaseKind, DataSet, LabelledCase
-from ..datasets.checker import require_sound
-from ..datasets.loading import find_cases, find_data_set, load_cases
+from ..datasets.loading import find_cases, find_data_set, load_cases, load_sound_cases
 from ..datasets.splits import Split, held_out_split
 from ..errors import InputError, ModelError, TrainingError
 from ..evaluation.evaluate import Evaluation, evaluate_case
@@ -40,20 +39,16 @@ from ..models import (
     user_models_folder,
 )
 from ..wording import counted
-from .pipeline import STAGES, told_run
-from .precision import in_bfloat16, precision_named
+from .finetuning_options import HELD_OUT, FinetuningOptions
+from .pipeline import run_telling
+from .precision import in_bfloat16
 from .recipes import locator_options, refiner_options, trainings_of
-from .schedule import Budget, LearningRate
+from .schedule import LearningRate
 from .stage_options import StageOptions
 from .trainer import StageTrainer
 
-LEARNING_RATE = 2e-4
-"""A fifth of the recipe's: the network is to be moved, not taught anew."""
 ORIGINAL_SHARE = 0.5
 """Of the samples, those of the original data where there is any."""
-HELD_OUT = "0.2"
-MINUTES = 30.0
-"""Budget where none is given."""
 LOCATOR_SHARE = 0.3
 """Of the budget, where both stages learn."""
 AVERAGE_DECAY = 0.99
@@ -142,58 +137,6 @@ def comparison(before: Evaluation, after: Evaluation) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class FinetuningOptions:
-    """How to finetune.
-
-    Args:
-        original: what the model was trained on, or the like; half of the samples come from there.
-        minutes, steps: the budget, at most one of them, else :data:`MINUTES`; held-out cases that
-            get no better end it early.
-        learning_rate: its peak.
-        held_out: share of the cases (patients, where they are told apart) to hold out, at least
-            one; or names of cases with commas between.
-        stage: "refiner", "locator", or "all".
-        name: of the new model; the old one's with "-finetuned" unless given.
-        even_if_worse: write the new model also where it is not better on the held-out cases.
-        install: add the new model to the user's own, which the panel offers.
-        precision: "auto" takes bfloat16 where the device computes in it.
-
-    Raises:
-        InputError: one is wrong.
-    """
-
-    original: Path | None = None
-    minutes: float | None = None
-    steps: int | None = None
-    learning_rate: float = LEARNING_RATE
-    held_out: str = HELD_OUT
-    stage: str = "refiner"
-    name: str | None = None
-    even_if_worse: bool = False
-    install: bool = False
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
-        object.__setattr__(self, "precision", precision_named(self.precision))
-        minutes, steps = self.minutes, self.steps
-        if minutes is not None and steps is not None:
-            raise InputError("Give the budget in minutes or in steps, not in both.")
-        if (minutes is not None and not minutes > 0) or (steps is not None and steps < 1):
-            raise InputError("The budget must be above zero.")
-        if not 0 < self.learning_rate < 1:
-            raise InputError("The learning rate must be above 0 and below 1.")
-
-    def budget(self, share: float) -> Budget:
-        if self.steps is not None:
-            return Budget(steps=max(round(self.steps * share), 1))
-        return Budget(minutes=(self.minutes or MINUTES) * share)
-
-
 def finetune_model(
     model: str,
     data: Path,
@@ -243,12 +186,14 @@ def finetune_model(
         },
     )
 
-    require_sound(corrected, lambda done, text: report(0.01 * done, text))
-    report(0.01, "Reading the scans")
-    cases = load_cases(
-        [*learnt, *others], progress=lambda done, text: report(0.01 + 0.05 * done, text)
-    )
-    held_out, original_held_out = load_cases(judged), load_cases(others_judged)
+    names = {*split.train, *split.validation}
+    loaded, _ = load_sound_cases(corrected, names, lambda done, text: report(0.03 * done, text))
+    cases = [
+        *(loaded[case.name] for case in learnt),
+        *load_cases(others, progress=lambda done, text: report(0.03 + 0.03 * done, text)),
+    ]
+    held_out = [loaded[case.name] for case in judged]
+    original_held_out = load_cases(others_judged)
 
     def measure(model: Model, fraction: float) -> tuple[Evaluation, Evaluation | None]:
         report(fraction, f"Measuring {model.card.name} on the held-out cases")
@@ -444,7 +389,7 @@ def _train(
             stage_progress,
             base.networks[name].state_dict(),
         )
-        networks[name] = told_run(trainer, tell)
+        networks[name] = run_telling(trainer, tell)
         start += span
     return networks
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..inference.device import computes_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -32,5 +31,7 @@ def in_bfloat16(precision: str, device: torch.device) -> bool:
     Raises:
         InputError: there is no precision of that name.
     """
+    from ..inference.device import computes_bfloat16  # not for the help, which is there at once
+
     name = precision_named(precision)
     return name == "bfloat16" or (name == "auto" and computes_bfloat16(device))

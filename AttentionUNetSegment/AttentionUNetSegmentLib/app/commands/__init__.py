@@ -22,7 +22,7 @@ from .help_text import add_commands
 from .models import models_application
 from .segmenting import demo, segment
 from .shared import SETTINGS
-from .training import TRAIN_BEFORE, train
+from .training import train
 
 HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that shows where it looked.
 
@@ -40,7 +40,6 @@ add_commands(
     evaluate,
     evidence,
     benchmark,
-    train=TRAIN_BEFORE,
     finetune=FINETUNE_BEFORE,
 )
 application.add_typer(experiments_application, name="experiments")
