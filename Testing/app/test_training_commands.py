@@ -30,7 +30,7 @@ from AttentionUNetSegmentLib.training.naming import (
     DataTerms,
     Naming,
     complete_card,
-    data_terms,
+    read_data_terms,
 )
 from AttentionUNetSegmentLib.training.option_fields import option
 from AttentionUNetSegmentLib.training.precision import in_bfloat16, precision_named
@@ -498,7 +498,7 @@ def test_a_version_counts_up_where_a_model_is_trained_on(tmp_path) -> None:
 def test_terms_are_what_the_datas_own_files_say(files, licence, reference, tmp_path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert data_terms(tmp_path) == DataTerms(licence, reference)
+    assert read_data_terms(tmp_path) == DataTerms(licence, reference)
 
 
 def test_a_trained_model_says_all_that(finished) -> None:

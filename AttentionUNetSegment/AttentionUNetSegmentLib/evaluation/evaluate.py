@@ -24,7 +24,7 @@ from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
 from ..wording import counted
-from .error_figures import CaseErrors, case_errors, draw_errors
+from .error_figures import CaseErrors, draw_errors, find_worst_slices
 from .metrics import Mean, Scores, mean_over_cases, score
 from .robustness import Robustness, measure_robustness
 from .simulated_user import click_on_largest_error
@@ -317,7 +317,9 @@ def evaluate_model(
             if output is not None and result.clicks == 0:
                 truth = case.labels.array == predictor.target_label
                 errors.append(
-                    case_errors(case.name, result.scores.dice, case.ct, truth, mask != 0, window)
+                    find_worst_slices(
+                        case.name, result.scores.dice, case.ct, truth, mask != 0, window
+                    )
                 )
 
         results.extend(evaluate_case(predictor, case, clicks, keep_errors))

@@ -42,7 +42,7 @@ from ..wording import counted
 from .finetuning_options import HELD_OUT, FinetuningOptions
 from .pipeline import run_telling
 from .precision import in_bfloat16
-from .recipes import locator_options, refiner_options, trainings_of
+from .recipes import count_trainings, locator_options, refiner_options
 from .schedule import LearningRate
 from .stage_options import StageOptions
 from .trainer import StageTrainer
@@ -94,19 +94,19 @@ class Outcome:
         lines = [
             f"Finetuned from {self.before.model} {self.before.version}, {self.after.machine}.",
             "",
-            f"On {_cases(held_out)} held out of the corrected ones the finetuned model is "
+            f"On {_count_cases(held_out)} held out of the corrected ones the finetuned model is "
             f"{verdict}: mean Dice {self.before.mean_dice():.3f} before, "
             f"{self.after.mean_dice():.3f} after. The same cases decided when to stop, so the "
             "figure after is a little too good.",
             "",
-            *comparison(self.before, self.after),
+            *comparison_table(self.before, self.after),
         ]
         if self.original_before is not None and self.original_after is not None:
             lines += [
                 "",
                 "On the held-out cases of the original data, which show what was forgotten:",
                 "",
-                *comparison(self.original_before, self.original_after),
+                *comparison_table(self.original_before, self.original_after),
             ]
         return "\n".join(lines) + "\n"
 
@@ -122,7 +122,7 @@ class Outcome:
         } | {"better": self.better, "model": None if self.folder is None else str(self.folder)}
 
 
-def comparison(before: Evaluation, after: Evaluation) -> list[str]:
+def comparison_table(before: Evaluation, after: Evaluation) -> list[str]:
     """Rows of a table: Dice without a click of each case, before and after, and their means."""
     pairs = zip(before.with_clicks(0), after.with_clicks(0), strict=True)
     rows = [(old.case, old.scores.dice, new.scores.dice) for old, new in pairs]
@@ -168,13 +168,13 @@ def finetune_model(
     device = choose_device(options.device)
     base = load_model(find_model(model))
     _check_model(base.card, options)
-    corrected = data_for(base.card, data, kind="corrected")
+    corrected = match_labels(base.card, data, kind="corrected")
     split = choose_held_out(corrected, options.held_out, options.seed)
     learnt, judged = find_cases(corrected, split)
     others: list[CaseFiles] = []
     others_judged: list[CaseFiles] = []
     if options.original is not None:
-        others, others_judged = find_cases(data_for(base.card, options.original))
+        others, others_judged = find_cases(match_labels(base.card, options.original))
     _keep_run(
         output,
         base.card,
@@ -209,7 +209,7 @@ def finetune_model(
     with tempfile.TemporaryDirectory() as temporary:
         # What is measured is what would be written, in half precision.
         candidate = Path(temporary) / "model"
-        save_model(candidate, renamed(base.card, options.name), networks, LARGEST_BYTES)
+        save_model(candidate, rename_card(base.card, options.name), networks, LARGEST_BYTES)
         after, original_after = measure(load_model(candidate), TRAINING_ENDS)
     outcome = Outcome(None, before, after, original_before, original_after)
     if outcome.better or options.even_if_worse:
@@ -238,12 +238,12 @@ def _check_model(card: ModelCard, options: FinetuningOptions) -> None:
         raise ModelError(f"{card.name} sees slices one by one; only 3D models are finetuned.")
     if not _stages(card, options):
         raise ModelError(f"{card.name} has no {options.stage} to finetune.")
-    name = renamed(card, options.name).name
+    name = rename_card(card, options.name).name
     if options.install and any(name == one.card.name for one in installed_models()):
         raise ModelError(f"A model '{name}' is installed already; give the new one another name.")
 
 
-def data_for(card: ModelCard, folder: Path, kind: CaseKind | None = None) -> DataSet:
+def match_labels(card: ModelCard, folder: Path, kind: CaseKind | None = None) -> DataSet:
     """A data folder with the label values of a model.
 
     Args:
@@ -281,8 +281,9 @@ def choose_held_out(data: DataSet, wanted: str, seed: int = 0) -> Split:
     patients = {case.patient for case in data.cases}
     if len(patients) < 2:
         raise TrainingError(
-            f"The data hold {_cases(len(data.cases))} of {counted(len(patients), 'patient')}, but "
-            "one must be held out to see whether finetuning helped; collect at least two."
+            f"The data hold {_count_cases(len(data.cases))} of "
+            f"{counted(len(patients), 'patient')}, but one must be held out to see whether "
+            "finetuning helped; collect at least two."
         )
     try:
         share = float(wanted)
@@ -372,7 +373,7 @@ def _train(
     networks = dict(base.networks)
     start = TRAINING_STARTS
     for name in _stages(base.card, options):
-        span = (TRAINING_ENDS - TRAINING_STARTS) * _share(name, base.card, options)
+        span = (TRAINING_ENDS - TRAINING_STARTS) * _budget_share(name, base.card, options)
 
         def stage_progress(
             fraction: float, text: str, start: float = start, span: float = span, name: str = name
@@ -380,7 +381,7 @@ def _train(
             report(start + span * fraction, f"Finetuning the {name}: {text}")
 
         trainer = StageTrainer(
-            stage_options(name, base.card, options),
+            finetuning_stage_options(name, base.card, options),
             cases,
             held_out,
             output / name,
@@ -399,18 +400,20 @@ def _stages(card: ModelCard, options: FinetuningOptions) -> list[str]:
     return [name for name in card.stages if options.stage in ("all", name)]
 
 
-def _share(name: str, card: ModelCard, options: FinetuningOptions) -> float:
+def _budget_share(name: str, card: ModelCard, options: FinetuningOptions) -> float:
     """Of the budget, what a stage gets."""
     if len(_stages(card, options)) == 1:
         return 1.0
     return LOCATOR_SHARE if name == "locator" else 1 - LOCATOR_SHARE
 
 
-def stage_options(name: str, card: ModelCard, options: FinetuningOptions) -> StageOptions:
+def finetuning_stage_options(
+    name: str, card: ModelCard, options: FinetuningOptions
+) -> StageOptions:
     """The shipped recipe, gentler, for a stage of a model."""
     stage = card.stages[name]
     recipe = {"locator": locator_options, "refiner": refiner_options}[name]
-    made = recipe(options.budget(_share(name, card, options)), options.seed)
+    made = recipe(options.budget(_budget_share(name, card, options)), options.seed)
     original = {kind: made.kind_weights.get(kind, 0.0) for kind in ("scan", "region")}
     total = sum(original.values())
     return dataclasses.replace(
@@ -419,7 +422,7 @@ def stage_options(name: str, card: ModelCard, options: FinetuningOptions) -> Sta
         patch=dataclasses.replace(made.patch, spacing_mm=stage.spacing_mm),
         target_label=card.target_label.value,
         window_hu=card.intensity_window_hu,
-        trainings_before=trainings_of(card),
+        trainings_before=count_trainings(card),
         learning_rate=LearningRate(peak=options.learning_rate),
         kind_weights={
             "corrected": 1 - ORIGINAL_SHARE,
@@ -431,7 +434,7 @@ def stage_options(name: str, card: ModelCard, options: FinetuningOptions) -> Sta
     )
 
 
-def renamed(card: ModelCard, name: str | None) -> ModelCard:
+def rename_card(card: ModelCard, name: str | None) -> ModelCard:
     """The card under the name and version of a finetuned model."""
     root, _, round_of_finetuning = card.version.partition("+finetuned.")
     number = int(round_of_finetuning) + 1 if round_of_finetuning.isdigit() else 1
@@ -467,10 +470,10 @@ def finetuned_card(
             "after": outcome.original_after.figures(),
         }
     return dataclasses.replace(
-        renamed(card, options.name),
+        rename_card(card, options.name),
         summary=(
             f"{card.summary} Its {' and '.join(changed)} learnt further from "
-            f"{_cases(kinds.count('corrected'))} that a user had corrected."
+            f"{_count_cases(kinds.count('corrected'))} that a user had corrected."
         ),
         training={
             "finetuned_from": {
@@ -491,5 +494,5 @@ def finetuned_card(
     )
 
 
-def _cases(count: int) -> str:
+def _count_cases(count: int) -> str:
     return counted(count, "case")

@@ -75,7 +75,7 @@ class DataTerms:
     reference: str | None = None
 
 
-def data_terms(folder: Path) -> DataTerms:
+def read_data_terms(folder: Path) -> DataTerms:
     """Licence and reference of a data set, from its description (``dataset.json`` and the like) or
     its licence file. Nothing is concluded from how its files are named."""
     licence = reference = None

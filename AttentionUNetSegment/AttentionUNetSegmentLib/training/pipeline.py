@@ -26,15 +26,15 @@ from ..models.card import STAGES as STAGE_NAMES
 from .choices import Choices
 from .distributed import Processes
 from .model_card import fresh_card, training_record
-from .naming import Naming, complete_card, data_terms
+from .naming import Naming, complete_card, read_data_terms
 from .precision import in_bfloat16
 from .recipes import (
     SLICE_PIXELS,
+    count_trainings,
     intensity_window,
     locator_options,
     refiner_options,
     slice_options,
-    trainings_of,
 )
 from .schedule import Budget
 from .stage_options import StageOptions
@@ -119,7 +119,7 @@ def train_model(
     start = None if options.start_from is None else load_model(find_model(options.start_from))
     if start is not None:
         _check_start(start.card, found, stages)
-        before = trainings_of(start.card)
+        before = count_trainings(start.card)
         stages = {name: replace(one, trainings_before=before) for name, one in stages.items()}
     if together.is_first:
         _keep_splits(output / SPLITS_FILE, splits, options.fold, options.seed)
@@ -153,7 +153,7 @@ def train_model(
         card = complete_card(
             fresh_card(found, stages, train, record),
             naming,
-            data_terms(data),
+            read_data_terms(data),
             output,
             before=_model_before(output / "model"),
             start=start.card if start else None,

@@ -28,7 +28,7 @@ def intensity_window(data: DataSet) -> tuple[float, float]:
     return WINDOW_HU if data.hounsfield else WINDOW_PICTURE
 
 
-def trainings_of(card: ModelCard) -> int:
+def count_trainings(card: ModelCard) -> int:
     """How often a model's weights learnt: once, and again for each model that they came from."""
     count, training = 0, card.training
     while isinstance(training, Mapping) and training:

@@ -12,7 +12,7 @@ import torch
 
 from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
-from .patches import IntensityAugmentation, PatchSource, Sample, batch_of
+from .patches import IntensityAugmentation, PatchSource, Sample, collate_samples
 from .stage_options import StageOptions
 
 _AHEAD = 3
@@ -69,7 +69,7 @@ class BatchSampler:
         """This process's share of a step's batch."""
         drawn = [self.patch(step, number) for number in self.share]
         return Batch(
-            batch_of([sample for sample, _ in drawn]), [generator for _, generator in drawn]
+            collate_samples([sample for sample, _ in drawn]), [generator for _, generator in drawn]
         )
 
     def patch(self, step: int, number: int) -> tuple[Sample, np.random.Generator]:

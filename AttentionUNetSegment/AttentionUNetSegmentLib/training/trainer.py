@@ -23,7 +23,7 @@ from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
 from ..networks import NetworkOutput, SegmentationNetwork, build_network, focus_ratio
 from ..wording import counted, duration
-from .bfloat16_workaround import never_two_deep
+from .bfloat16_workaround import avoid_depth_of_two
 from .checkpoint import StageState
 from .click_simulation import click_channels_for_training
 from .distributed import Processes
@@ -109,7 +109,7 @@ class StageTrainer:
             self.run_folder.open(options, self.state, self.device)
             self.last_loss, self.last_dice = self.run_folder.last_figures()
         # The others look into the folder when it is known to be this run's.
-        step = self.processes.of_first(self.state.step)
+        step = self.processes.from_first(self.state.step)
         if not self.processes.is_first and self.checkpoint_file.exists():
             self.run_folder.restore(self.state, self.device)
         if self.state.step != step:
@@ -124,8 +124,8 @@ class StageTrainer:
         if self.initial_weights is not None:
             network.load_state_dict(self.initial_weights)
         if self.bfloat16 and self.device.type == "cpu":
-            never_two_deep(network)
-        network = self.processes.with_whole_batch_norm(network)
+            avoid_depth_of_two(network)
+        network = self.processes.synchronise_batch_norm(network)
         average.load_state_dict(network.state_dict())
         average.eval().requires_grad_(False)
         optimizer = OPTIMIZERS[self.options.optimizer](
@@ -385,7 +385,7 @@ class StageTrainer:
         By the first process's clock the budget ends, and a validation is due, for all.
         """
         self.state.step += 1
-        self.state.elapsed_s, since_validation_s = self.processes.of_first(
+        self.state.elapsed_s, since_validation_s = self.processes.from_first(
             (self.state.elapsed_s + took_s, since_validation_s)
         )
         return since_validation_s
@@ -400,7 +400,7 @@ class StageTrainer:
         """Judge the network, tell everybody, and remember it if it is the best."""
         if self._losses:
             self.last_loss = float(np.mean(self._losses))
-        record = self.processes.of_first(self.validate() if self.processes.is_first else None)
+        record = self.processes.from_first(self.validate() if self.processes.is_first else None)
         self.warnings = record.get("findings", [])
         self.run_folder.log(self.state.step, record)
         dice = record["validation_dice"].values()
