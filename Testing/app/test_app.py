@@ -25,6 +25,7 @@ from AttentionUNetSegmentLib.app.report import INTENDED_USE
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
 from AttentionUNetSegmentLib.training.naming import Naming
 from AttentionUNetSegmentLib.training.recipes import Choices
+from AttentionUNetSegmentLib.training.training_options import TrainingOptions
 from command_line import (
     LIBRARY,
     RESULTS,
@@ -728,12 +729,12 @@ def test_train_passes_its_options_on(
 ) -> None:
     calls: list[Any] = []
 
-    def train_model(data: Path, output: Path, **options: Any) -> Path:
-        options.pop("progress")(0.5, "Training")
-        options.pop("note")("The gate is shut.")
-        options.pop("tell")("refiner, step 2: loss 0.5")
-        assert options.pop("processes").size == 1
-        calls.append((data, output, options))
+    def train_model(data: Path, output: Path, options: TrainingOptions, **others: Any) -> Path:
+        others.pop("progress")(0.5, "Training")
+        others.pop("note")("The gate is shut.")
+        others.pop("tell")("refiner, step 2: loss 0.5")
+        assert others.pop("processes").size == 1
+        calls.append((data, output, options, others))
         return output / "model"
 
     monkeypatch.setattr("AttentionUNetSegmentLib.training.pipeline.train_model", train_model)
@@ -750,20 +751,20 @@ def test_train_passes_its_options_on(
         (
             Path("data"),
             tmp_path,
+            TrainingOptions(
+                steps=7,
+                stage="locator",
+                start_from="mine",
+                synthetic=2,
+                seed=4,
+                device="cpu",
+                precision="bfloat16",
+                dimensions=3,
+                target="liver",
+                folds=5,
+                fold=1,
+            ),
             {
-                "minutes": None,
-                "steps": 7,
-                "stage": "locator",
-                "start_from": "mine",
-                "synthetic": 2,
-                "seed": 4,
-                "device": "cpu",
-                "precision": "bfloat16",
-                "dimensions": 3,
-                "target": "liver",
-                "splits": None,
-                "folds": 5,
-                "fold": 1,
                 "choices": Choices(
                     gate="multi-head",
                     channels=(4, 8, 16),

@@ -3,6 +3,7 @@ work is done already. Networks and budgets are tiny."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -10,13 +11,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
 import typer
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app.commands import application
-from AttentionUNetSegmentLib.app.commands.help_text import respelled
+from AttentionUNetSegmentLib.app.commands.help_text import add_commands, respelled
+from AttentionUNetSegmentLib.app.commands.record_options import with_record_options
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.app.progress_bar import shown_progress
 from AttentionUNetSegmentLib.app.terminal import show_on
@@ -27,13 +30,15 @@ from AttentionUNetSegmentLib.training.naming import (
     NO_LICENCE,
     DataTerms,
     Naming,
-    data_terms,
-    named,
+    complete_card,
+    read_data_terms,
 )
+from AttentionUNetSegmentLib.training.option_fields import option
 from AttentionUNetSegmentLib.wording import counted, duration
 from data_set_makers import write_pairs
 from small_cards import card_of
 from threshold_model import NETWORK
+from typer.testing import CliRunner
 
 LIBRARY = Path(__file__).resolve().parents[2] / "AttentionUNetSegment"
 TINY = ("--channels", "4,4,8,8,8", "--patch", "32,32,16", "--device", "cpu")
@@ -166,6 +171,78 @@ def test_the_library_takes_the_old_name_of_a_precision_too() -> None:
     assert not uses_bfloat16("float32", torch.device("cpu"))
     with pytest.raises(InputError, match="bfloat16"):
         parse_precision("float16")
+
+
+# Options that are declared once
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs:
+    """Options of a command that there is in this test only."""
+
+    depth: int | None = option("How deep.", "Network", 1, 9)
+    clip_norm: float = option("How long.", "Loss", 0, default=2.5, flag="--clip")
+    sizes: tuple[int, int] | None = option("How large.", "Network", metavar="I,J")
+    blur: tuple[float, ...] | None = option("How blurred.", None, 0)
+    kind: str = option("Which.", default="one", choices=("one", "two"))
+    start_from: str | None = option("Where.", flag="--from", old_spellings={"--begin": "--from"})
+    words: tuple[str, ...] = option("What.", default=())
+    hidden: float = 0.5
+
+
+def knobs_command() -> tuple[typer.Typer, list[object]]:
+    made: list[object] = []
+
+    @with_record_options
+    def turn(data: Annotated[str, typer.Argument()], knobs: Knobs) -> None:
+        """Turn the knobs."""
+        made.append((data, knobs))
+
+    application = typer.Typer(rich_markup_mode=None)
+    add_commands(application, turn)
+    return application, made
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", Knobs()),
+        ("--depth 3 --clip 1 --kind two", Knobs(depth=3, clip_norm=1.0, kind="two")),
+        ("--sizes 4,5 --blur 0,0.5,1", Knobs(sizes=(4, 5), blur=(0.0, 0.5, 1.0))),
+        ("--begin a --words b --words c", Knobs(start_from="a", words=("b", "c"))),
+    ],
+)
+def test_fields_of_a_dataclass_are_the_options_of_a_command(given: str, expected: Knobs) -> None:
+    application, made = knobs_command()
+    result = CliRunner().invoke(application, ["data", *given.split()])
+    assert result.exit_code == 0, result.output
+    assert made == [("data", expected)]
+
+
+@pytest.mark.parametrize("given", ["--depth 10", "--kind three", "--hidden 1", "--clip -1"])
+def test_what_the_declaration_does_not_allow_is_refused(given: str) -> None:
+    application, made = knobs_command()
+    assert CliRunner().invoke(application, ["data", *given.split()]).exit_code == 2
+    assert made == []
+
+
+@pytest.mark.parametrize("given", ["--sizes 4", "--sizes 4,0", "--sizes a,b", "--blur -1"])
+def test_a_list_of_numbers_that_is_none_gets_a_sentence(given: str) -> None:
+    application, _ = knobs_command()
+    error = CliRunner().invoke(application, ["data", *given.split()]).exception
+    assert isinstance(error, InputError)
+    assert given.split()[0] in str(error)
+
+
+def test_options_are_shown_in_their_groups_with_range_and_default() -> None:
+    application, _ = knobs_command()
+    text = CliRunner().invoke(application, ["--help"]).output
+    headings = [line.rstrip(":") for line in text.splitlines() if re.match(r"[A-Z]\w+:$", line)]
+    assert headings == ["Arguments", "Options", "Network", "Loss"]
+    assert re.search(r"--depth <int range> +How deep\. +\[1<=x<=9\]", text)
+    assert re.search(r"--clip <float range> +How long\. +\[default: 2\.5; x>=0\]", text)
+    assert "--begin" not in text
+    assert "hidden" not in text
 
 
 # What a run tells
@@ -369,17 +446,17 @@ def fresh() -> models.ModelCard:
 
 
 def test_a_model_is_called_after_its_run(tmp_path) -> None:
-    card = named(fresh(), Naming(), DataTerms(), tmp_path / "my run!")
+    card = complete_card(fresh(), Naming(), DataTerms(), tmp_path / "my run!")
     assert card.name == "my-run"
     assert card.title.startswith("Pancreas in CT, my-run, 20")
     assert (card.version, card.licence, card.author) == ("0.1.0", NO_LICENCE, "")
-    shipped = named(fresh(), Naming(), DataTerms(), tmp_path / models.DEFAULT_MODEL)
+    shipped = complete_card(fresh(), Naming(), DataTerms(), tmp_path / models.DEFAULT_MODEL)
     assert re.fullmatch(rf"{models.DEFAULT_MODEL}-\d{{4}}-\d\d-\d\d", shipped.name)
 
 
 def test_what_a_user_says_counts(tmp_path) -> None:
     naming = Naming("liver-1", "Livers", "3", "CC0", "A hospital", ("A paper",))
-    card = named(fresh(), naming, DataTerms("CC BY", "A data set"), tmp_path)
+    card = complete_card(fresh(), naming, DataTerms("CC BY", "A data set"), tmp_path)
     assert (card.name, card.title, card.version) == ("liver-1", "Livers", "3")
     assert (card.licence, card.author) == ("CC0", "A hospital")
     assert card.citation == ("A data set", "A paper")
@@ -394,13 +471,13 @@ def test_what_a_user_says_counts(tmp_path) -> None:
 def test_a_version_counts_up_where_a_model_is_trained_on(tmp_path) -> None:
     import dataclasses
 
-    first = named(fresh(), Naming(title="T"), DataTerms(), tmp_path / "a")
-    again = named(fresh(), Naming(), DataTerms(), tmp_path / "b", before=first)
+    first = complete_card(fresh(), Naming(title="T"), DataTerms(), tmp_path / "a")
+    again = complete_card(fresh(), Naming(), DataTerms(), tmp_path / "b", before=first)
     assert (again.name, again.title, again.version) == ("a", "T", "0.1.0")
     further = dataclasses.replace(fresh(), training={"done": {"refiner": {"steps": 9}}})
-    card = named(further, Naming(), DataTerms(), tmp_path / "a", before=first)
+    card = complete_card(further, Naming(), DataTerms(), tmp_path / "a", before=first)
     assert card.version == "0.2.0"
-    started = named(further, Naming(), DataTerms("CC BY"), tmp_path / "c", start=first)
+    started = complete_card(further, Naming(), DataTerms("CC BY"), tmp_path / "c", start=first)
     assert (started.name, started.version) == ("c", "0.2.0")
     assert started.licence.startswith(NO_LICENCE)
     assert "CC BY" in started.licence
@@ -428,7 +505,7 @@ def test_a_version_counts_up_where_a_model_is_trained_on(tmp_path) -> None:
 def test_terms_are_what_the_datas_own_files_say(files, licence, reference, tmp_path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert data_terms(tmp_path) == DataTerms(licence, reference)
+    assert read_data_terms(tmp_path) == DataTerms(licence, reference)
 
 
 def test_a_trained_model_says_all_that(finished) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from AttentionUNetSegmentLib.evaluation.evaluate import click_on_largest_error
 from AttentionUNetSegmentLib.evaluation.metrics import mean_over_cases, score
+from AttentionUNetSegmentLib.evaluation.simulated_user import click_on_largest_error
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from monai.metrics import (
     ConfusionMatrixMetric,

@@ -15,11 +15,11 @@ from AttentionUNetSegmentLib.evaluation.robustness import (
     AS_IT_IS,
     CHANGES,
     Robustness,
-    half_the_view,
+    add_noise,
+    change_slice_thickness,
+    halve_field_of_view,
     measure_robustness,
-    sliced,
-    unclipped,
-    with_noise,
+    widen_range,
 )
 from AttentionUNetSegmentLib.geometry.grid import aligned_grid
 from AttentionUNetSegmentLib.geometry.resampling import sample_scan
@@ -60,7 +60,7 @@ def test_another_order_leaves_every_voxel_at_its_place(axes: tuple[int, int, int
 
 def test_thick_slices_are_means_and_lie_where_those_lay() -> None:
     case = small_case(matrix=OBLIQUE)
-    thick = sliced(case, PANCREAS, 9.0)  # three old slices each
+    thick = change_slice_thickness(case, PANCREAS, 9.0)  # three old slices each
     assert thick.ct.spacing_mm == pytest.approx((2.0, 2.0, 9.0))
     expected = case.ct.array.reshape(10, 3, 50, 60).astype(float).mean(axis=1)
     np.testing.assert_allclose(thick.ct.array, expected, atol=0.51)
@@ -77,7 +77,9 @@ def test_slices_of_any_thickness_show_the_same_patient(thickness: float) -> None
     """A ramp stays the ramp, the organ stays at its place, and the scan as long as it was."""
     case = small_case(matrix=OBLIQUE)
     ramp = np.broadcast_to(np.arange(30.0)[:, None, None] * 30, case.ct.array.shape)
-    changed = sliced(replace(case, ct=case.ct.with_array(ramp)), PANCREAS, thickness)
+    changed = change_slice_thickness(
+        replace(case, ct=case.ct.with_array(ramp)), PANCREAS, thickness
+    )
     ends = height(case)
     inner = slice(1, -1) if thickness >= 3 else slice(3, -3)
     for k in range(changed.ct.array.shape[0])[inner]:
@@ -101,7 +103,7 @@ def test_slices_of_any_thickness_show_the_same_patient(thickness: float) -> None
 
 def test_half_the_view_is_around_the_organ() -> None:
     case = small_case(matrix=OBLIQUE)
-    half = half_the_view(case, PANCREAS)
+    half = halve_field_of_view(case, PANCREAS)
     assert half.ct.array.shape == (30, 25, 30) == half.labels.array.shape
     assert np.count_nonzero(half.labels.array == PANCREAS) == np.count_nonzero(
         case.labels.array == PANCREAS
@@ -117,11 +119,11 @@ def test_half_the_view_ends_where_the_scan_ends() -> None:
     labels[10, 2, 1] = PANCREAS
     corner = replace(case, labels=case.labels.with_array(labels))
     np.testing.assert_array_equal(
-        half_the_view(corner, PANCREAS).ct.array, case.ct.array[:, :25, :30]
+        halve_field_of_view(corner, PANCREAS).ct.array, case.ct.array[:, :25, :30]
     )
     nothing = replace(case, labels=case.labels.with_array(np.zeros_like(labels)))
     np.testing.assert_array_equal(
-        half_the_view(nothing, PANCREAS).ct.array, case.ct.array[:, 12:37, 15:45]
+        halve_field_of_view(nothing, PANCREAS).ct.array, case.ct.array[:, 12:37, 15:45]
     )
 
 
@@ -129,7 +131,7 @@ def test_a_scanners_whole_range_is_the_same_in_the_window() -> None:
     case = small_case()
     clipped = np.clip(case.ct.array * 3, *WINDOW).astype(np.int16)
     case = replace(case, ct=case.ct.with_array(clipped))
-    whole = unclipped(case, WINDOW)
+    whole = widen_range(case, WINDOW)
     assert whole.ct.array.min() == -1024
     assert whole.ct.array.max() == 3071
     np.testing.assert_array_equal(np.clip(whole.ct.array, *WINDOW), clipped)
@@ -141,10 +143,10 @@ def test_a_scanners_whole_range_is_the_same_in_the_window() -> None:
 
 def test_noise_is_as_strong_as_it_says_and_always_the_same() -> None:
     nothing = np.zeros((20, 50, 50))
-    noise = with_noise(nothing)
+    noise = add_noise(nothing)
     assert noise.std() == pytest.approx(20, rel=0.02)
     assert noise.mean() == pytest.approx(0, abs=0.5)
-    np.testing.assert_array_equal(noise, with_noise(nothing))
+    np.testing.assert_array_equal(noise, add_noise(nothing))
     case = CHANGES["30 HU darker"].apply(small_case(), PANCREAS, WINDOW)
     np.testing.assert_array_equal(case.ct.array, small_case().ct.array - 30)
 
@@ -163,7 +165,7 @@ def test_a_model_that_any_change_leaves_alone() -> None:
     assert list(measured.dice) == [AS_IT_IS, *CHANGES]
     assert all(list(by_case) == ["a", "b"] for by_case in measured.dice.values())
     assert measured.mean_dice() > 0.9
-    assert measured.missed == []
+    assert measured.costly_changes == []
     assert abs(measured.loss("axes permuted and flipped")) < 1e-6
     assert told[0] == (0.0, f"a, {AS_IT_IS}")
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
@@ -173,7 +175,7 @@ def test_a_scan_that_is_refused_counts_as_nothing_found() -> None:
     measured = measure_robustness(Predictor(threshold_model(PANCREAS), "cpu"), [small_case()])
     assert measured.refused == (("30 HU brighter", "small"),)
     assert measured.dice["30 HU brighter"] == {"small": 0.0}
-    assert measured.missed == ["30 HU brighter"]
+    assert measured.costly_changes == ["30 HU brighter"]
     assert "Refused as no CT, and counted as 0: small, 30 HU brighter." in measured.to_markdown()
 
 
@@ -184,7 +186,7 @@ def test_what_costs_too_much_is_named() -> None:
     measured = Robustness(dice, {"a": "a", "b": "b"})
     assert measured.loss("noise of 20 HU") == pytest.approx(0.035)
     assert measured.largest_loss("noise of 20 HU") == pytest.approx(0.1)
-    assert measured.missed == ["noise of 20 HU"]
+    assert measured.costly_changes == ["noise of 20 HU"]
     table = measured.to_markdown()
     assert "| noise of 20 HU | 0.700 | 0.730 | **0.715** | -0.035 |" in table
     assert "| slices of 8 mm (reported only) | 0.200 | 0.200 | **0.200** | -0.550 |" in table

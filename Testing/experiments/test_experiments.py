@@ -20,21 +20,22 @@ from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, 
 from AttentionUNetSegmentLib.evaluation.attention_statistics import read_log
 from AttentionUNetSegmentLib.experiments import experiment, runs
 from AttentionUNetSegmentLib.experiments.experiment import (
-    existing_report,
+    report_finished_runs,
     run_experiment,
 )
 from AttentionUNetSegmentLib.experiments.results import Run, RunResult, load_result
 from AttentionUNetSegmentLib.experiments.runs import (
     Settings,
     TrainingJob,
-    chosen_settings,
-    stage_options,
-    whole_scans,
+    choose_settings,
+    find_whole_scans,
+    run_options,
 )
 from AttentionUNetSegmentLib.experiments.variants import VARIANTS
 from AttentionUNetSegmentLib.experiments.workers import do_runs
 from AttentionUNetSegmentLib.inference.progress import ProgressCallback
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from data_set_makers import write_pairs
 from PIL import Image
 from small_cases import small_case, write_case
@@ -174,7 +175,7 @@ def test_volumes_are_learnt_in_2d_and_in_3d(tmp_path: Path) -> None:
     write_pairs(data, ("a", "b", "c", "d"))
     for dimensions, size in ((2, 32), (3, 16)):
         settings = dataclasses.replace(
-            chosen_settings(
+            choose_settings(
                 data, dimensions=dimensions, size=size, channels=(4, 4, 8), steps=2, batch=1
             ),
             precision="float32",
@@ -195,9 +196,9 @@ def test_crops_around_the_organ_are_neither_learnt_from_nor_judged_by(tmp_path: 
         write_case(tmp_path / "btcv" / "train", name, small_case())
     write_case(tmp_path / "panorama-roi", "panorama001", small_case("region"), "_pancreas")
     assert len(find_data_set(tmp_path).cases) == 3
-    assert [case.name for case in whole_scans(tmp_path).cases] == ["case0005", "case0010"]
+    assert [case.name for case in find_whole_scans(tmp_path).cases] == ["case0005", "case0010"]
     with pytest.raises(TrainingError, match="no whole scans"):
-        whole_scans(tmp_path / "panorama-roi")
+        find_whole_scans(tmp_path / "panorama-roi")
 
 
 # Resuming
@@ -247,7 +248,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     shutil.rmtree(where)
     found = find_data_set(data)
     (split, *_) = load_splits(folder / "splits.json")
-    options = stage_options(SETTINGS, Run("AttentionUNet", 0, 0), found)
+    options = run_options(SETTINGS, Run("AttentionUNet", 0, 0), found)
     job = TrainingJob(SETTINGS, data, (split,), folder / "runs")
     train, held_out = (
         [job._case(found, one) for one in names] for names in (split.train, split.validation)
@@ -257,11 +258,11 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         pass
 
     class StopsAfterTwo(StageTrainer):
-        def _learn(self, *args: object, **named: object) -> dict[str, object]:
+        def train_step(self, *args: object, **named: object) -> dict[str, object]:
             if self.state.step == 2:
-                self._save()
+                self.save_checkpoint()
                 raise StoppedError
-            return super()._learn(*args, **named)  # type: ignore[arg-type]
+            return super().train_step(*args, **named)  # type: ignore[arg-type]
 
     with pytest.raises(StoppedError):
         StopsAfterTwo(options, train, held_out[:1], where).run()
@@ -299,7 +300,7 @@ def test_tables_are_written_anew_from_what_is_finished(
             f"draw_{name}",
             lambda _runs, results, _file: bool(drawn.extend(one.run.name for one in results)),
         )
-    report = existing_report("compare", folder)
+    report = report_finished_runs("compare", folder)
     assert report.unfinished == 1
     # A curve over two folds beside one over one would compare patients, not networks.
     assert set(drawn) == {"UNet-seed0-fold0", "AttentionUNet-seed0-fold0"}
@@ -307,8 +308,8 @@ def test_tables_are_written_anew_from_what_is_finished(
     assert table.cells == ((0, 0),)
     assert (folder / "compare.md").read_text("utf-8") == report.text
     with pytest.raises(TrainingError, match="holds no experiment"):
-        existing_report("compare", folder / "runs")
-    assert "Which gate" in existing_report("ablate", folder).text
+        report_finished_runs("compare", folder / "runs")
+    assert "Which gate" in report_finished_runs("ablate", folder).text
 
 
 # What goes wrong
@@ -385,7 +386,7 @@ def test_a_file_in_the_folders_place_is_told(data: Path, tmp_path: Path) -> None
 def test_runs_differ_in_their_network_and_seed_alone(data: Path) -> None:
     found = find_data_set(data)
     options = {
-        run: stage_options(SETTINGS, run, found).to_json()
+        run: run_options(SETTINGS, run, found).to_json()
         for run in (Run("UNet", 0, 0), Run("stable", 0, 0), Run("UNet", 1, 3))
     }
     plain, gated, seeded = options.values()
@@ -398,11 +399,11 @@ def test_runs_differ_in_their_network_and_seed_alone(data: Path) -> None:
 
 
 def test_settings_fit_the_data_unless_given(data: Path, tmp_path: Path) -> None:
-    flat = chosen_settings(data, channels=(4, 4, 8), steps=1)
+    flat = choose_settings(data, channels=(4, 4, 8), steps=1)
     assert (flat.dimensions, flat.size, flat.batch) == (2, 256, 8)
     assert flat.spacing_mm == pytest.approx(64 / 256)  # a slice is seen whole
     write_pairs(tmp_path)
-    deep = chosen_settings(tmp_path, channels=(4, 4, 8), steps=1)
+    deep = choose_settings(tmp_path, channels=(4, 4, 8), steps=1)
     assert (deep.dimensions, deep.size, deep.batch, deep.spacing_mm) == (3, 64, 2, 4.0)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
-from AttentionUNetSegmentLib.evaluation.attention_statistics import LevelEvidence
+from AttentionUNetSegmentLib.evaluation.attention_statistics import LevelStatistics
 from AttentionUNetSegmentLib.experiments.markdown import table_lines
 from AttentionUNetSegmentLib.experiments.results import (
     RESULT_FILE,
@@ -21,13 +21,13 @@ from AttentionUNetSegmentLib.experiments.results import (
     save_result,
 )
 from AttentionUNetSegmentLib.experiments.tables import Table, TableRow, holm, make_table
-from AttentionUNetSegmentLib.experiments.variants import EXPERIMENTS, VARIANTS, chosen
+from AttentionUNetSegmentLib.experiments.variants import EXPERIMENTS, VARIANTS, choose_comparisons
 from AttentionUNetSegmentLib.networks import NetworkConfig
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-(COMPARE,) = chosen("compare", ("UNet", "AttentionUNet"))
+(COMPARE,) = choose_comparisons("compare", ("UNet", "AttentionUNet"))
 PATIENTS = tuple("abcdefgh")
 
 
@@ -85,13 +85,13 @@ def test_variants_differ_in_nothing_but_what_their_name_says() -> None:
 
 
 def test_some_networks_only_make_a_smaller_table() -> None:
-    levels, gates = chosen("ablate", ("deepest", "stable", "dual"))
+    levels, gates = choose_comparisons("ablate", ("deepest", "stable", "dual"))
     assert levels.variants == ("deepest",)
     assert gates.variants == ("stable", "dual")
     assert gates.reference == "stable"
-    assert chosen("ablate", ("dual",))[0].name == "gates"
+    assert choose_comparisons("ablate", ("dual",))[0].name == "gates"
     with pytest.raises(InputError, match="'stable' is not part of 'experiments compare'"):
-        chosen("compare", ("stable",))
+        choose_comparisons("compare", ("stable",))
 
 
 # Means
@@ -269,18 +269,20 @@ def test_a_table_shows_its_figures_beside_the_published_ones() -> None:
     assert cells["published Dice, sens., spec."] == "0.86, 0.85, 0.99"
     assert len({row.count("|") for row in lines if row.startswith("|")}) == 1
     gates = make_table(
-        chosen("ablate", ("stable",))[0], [result("stable", unet)], [Run("stable", 0, 0)]
+        choose_comparisons("ablate", ("stable",))[0],
+        [result("stable", unet)],
+        [Run("stable", 0, 0)],
     )
     assert "published" not in "".join(table_lines(gates))
 
 
 def test_organs_seeds_and_gates_have_tables_of_their_own() -> None:
-    looks = LevelEvidence("a-1", 2, 0.1, 0.3, 0.9, 0.2, 0.8, 0.2, 0.1, 0.03)
+    looks = LevelStatistics("a-1", 2, 0.1, 0.3, 0.9, 0.2, 0.8, 0.2, 0.1, 0.03)
     runs = []
     for seed in (0, 1):
         cases = [case("a", 0.4 + 0.1 * seed, liver=0.9, pancreas=0.4), case("b", 0.6, liver=0.8)]
         gated = result("AttentionUNet", cases, seed)
-        runs += [result("UNet", cases, seed), dataclasses.replace(gated, evidence=(looks,))]
+        runs += [result("UNet", cases, seed), dataclasses.replace(gated, attention=(looks,))]
     text = "\n".join(table_lines(table(*runs)))
     assert "| Dice by label | liver | pancreas |" in text
     assert "| U-Net | 0.850 | 0.400 |" in text
@@ -300,11 +302,12 @@ def test_a_table_becomes_json() -> None:
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
-    looks = LevelEvidence("a", 1, 0.0, 0.5, 1.0, 0.4, None, 0.5, 0.0, 0.0)
+    looks = LevelStatistics("a", 1, 0.0, 0.5, 1.0, 0.4, None, 0.5, 0.0, 0.0)
     scored = case("a", 0.25, liver=0.5)
-    one = RunResult(Run("UNet", 2, 3), "", 7, 9, 1.5, cases=(scored,), evidence=(looks,))
+    one = RunResult(Run("UNet", 2, 3), "", 7, 9, 1.5, cases=(scored,), attention=(looks,))
     save_result(tmp_path, one)
     assert load_result(tmp_path) == one
+    assert len(json.loads((tmp_path / RESULT_FILE).read_text())["evidence"]) == 1
     assert [file.name for file in tmp_path.iterdir()] == [RESULT_FILE]
 
 

@@ -12,13 +12,13 @@ from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.errors import TrainingError
 from AttentionUNetSegmentLib.experiments import full_volume as whole
 from AttentionUNetSegmentLib.experiments.example_slices import (
-    SHOWN_FILE,
-    cases_to_show,
-    load_shown,
-    save_shown,
-    shown_slice,
+    EXAMPLES_FILE,
+    choose_example_cases,
+    cut_example_slice,
+    load_example_slices,
+    save_example_slices,
 )
-from AttentionUNetSegmentLib.experiments.full_volume import WholePrediction, predict_whole
+from AttentionUNetSegmentLib.experiments.full_volume import VolumePrediction, predict_volume
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
 from geometry import placed, rotation
@@ -53,7 +53,7 @@ def picture(shape: tuple[int, int, int], spacing: tuple[float, float, float]) ->
 def test_a_2d_network_sees_each_slice_by_itself() -> None:
     """Against the network applied to the slices by hand, with voxels that need no resampling."""
     volume, net = picture((3, 16, 20), (1.0, 1.0, 5.0)), network()
-    found = predict_whole(net, volume, (1.0, 1.0, 1.0), WINDOW)
+    found = predict_volume(net, volume, (1.0, 1.0, 1.0), WINDOW)
     assert found.labels.shape == volume.array.shape
     net.eval()
     for k, plane in enumerate(volume.array):
@@ -84,7 +84,7 @@ def test_answers_come_back_on_the_cases_own_grid() -> None:
             logits = torch.cat((0.5 - image, image - 0.5), dim=1)
             return dataclasses.make_dataclass("Output", ["logits", "attention"])(logits, [image])
 
-    found = predict_whole(BrightIsOne(), volume, (2.0, 2.0, 2.0), WINDOW)  # type: ignore[arg-type]
+    found = predict_volume(BrightIsOne(), volume, (2.0, 2.0, 2.0), WINDOW)  # type: ignore[arg-type]
     bright = array > 0
     assert 2 * (found.labels[bright] == 1).sum() / (bright.sum() + found.labels.sum()) > 0.9
     (alpha,) = found.alphas
@@ -95,9 +95,9 @@ def test_answers_come_back_on_the_cases_own_grid() -> None:
 def test_a_3d_network_sees_a_large_scan_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles give what one pass gives, away from where their borders were."""
     volume, net = picture((24, 24, 40), (2.0, 2.0, 2.0)), network(3, norm="batch")
-    in_one = predict_whole(net, volume, (2.0, 2.0, 2.0), WINDOW)
+    in_one = predict_volume(net, volume, (2.0, 2.0, 2.0), WINDOW)
     monkeypatch.setattr(whole, "DEFAULT_TILE_VOXELS", 24 * 24 * 32)
-    in_tiles = predict_whole(net, volume, (2.0, 2.0, 2.0), WINDOW)
+    in_tiles = predict_volume(net, volume, (2.0, 2.0, 2.0), WINDOW)
     assert in_one.labels.shape == volume.array.shape
     assert len(in_one.alphas) == 2
     assert (in_one.labels == in_tiles.labels).mean() > 0.98
@@ -107,7 +107,7 @@ def test_a_3d_network_sees_a_large_scan_in_tiles(monkeypatch: pytest.MonkeyPatch
 def test_heads_are_averaged_and_the_mode_of_the_network_is_left_as_it_was() -> None:
     volume, net = picture((1, 16, 16), (1.0, 1.0, 1.0)), network(gate="multi-head", heads=2)
     net.train()
-    (shallow, _) = predict_whole(net, volume, (1.0, 1.0, 1.0), WINDOW).alphas
+    (shallow, _) = predict_volume(net, volume, (1.0, 1.0, 1.0), WINDOW).alphas
     assert net.training
     net.eval()
     with torch.no_grad():
@@ -134,9 +134,9 @@ def test_the_case_with_the_most_organ_is_shown_of_patients_spread_over_all() -> 
     cases = [
         labelled(f"{patient}-{size}", patient, size) for patient in "abcdefgh" for size in (3, 6, 4)
     ]
-    assert cases_to_show(cases, 1) == ["a-6", "c-6", "e-6", "g-6"]
-    assert cases_to_show(cases[::-1], 1) == ["a-6", "c-6", "e-6", "g-6"]
-    assert cases_to_show(cases[:3], 1) == ["a-6"]
+    assert choose_example_cases(cases, 1) == ["a-6", "c-6", "e-6", "g-6"]
+    assert choose_example_cases(cases[::-1], 1) == ["a-6", "c-6", "e-6", "g-6"]
+    assert choose_example_cases(cases[:3], 1) == ["a-6"]
 
 
 AXES = {
@@ -166,7 +166,9 @@ def test_a_slice_is_shown_as_radiologists_see_it_whatever_its_axes(axes: str) ->
         True,
     )
     alpha = organ.astype(np.float32)
-    one = shown_slice(case, WholePrediction(case.labels.array, (alpha, 1 - alpha)), 1, WINDOW)
+    one = cut_example_slice(
+        case, VolumePrediction(case.labels.array, (alpha, 1 - alpha)), 1, WINDOW
+    )
     rows, columns = np.nonzero(one.truth)
     assert columns.max() < 10
     assert rows.max() < 10
@@ -179,16 +181,16 @@ def test_a_slice_is_shown_as_radiologists_see_it_whatever_its_axes(axes: str) ->
 
 def test_slices_are_kept_in_few_bytes_and_read_back(tmp_path: Path) -> None:
     case = labelled("a", "a", 5)
-    prediction = WholePrediction(case.labels.array, (np.full(case.ct.array.shape, 0.25),))
-    one = shown_slice(case, prediction, 1, WINDOW)
-    save_shown(tmp_path, [one])
-    (back,) = load_shown(tmp_path)
+    prediction = VolumePrediction(case.labels.array, (np.full(case.ct.array.shape, 0.25),))
+    one = cut_example_slice(case, prediction, 1, WINDOW)
+    save_example_slices(tmp_path, [one])
+    (back,) = load_example_slices(tmp_path)
     assert back.case == "a"
     np.testing.assert_allclose(back.image, one.image, atol=1 / 255)
     np.testing.assert_allclose(back.alphas, one.alphas, atol=1 / 255)
     np.testing.assert_array_equal(back.mask, one.mask)
-    (tmp_path / SHOWN_FILE).write_bytes(b"PK\x03\x04 cut off")
+    (tmp_path / EXAMPLES_FILE).write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(TrainingError, match="damaged"):
-        load_shown(tmp_path)
-    (tmp_path / SHOWN_FILE).unlink()
-    assert load_shown(tmp_path) == []
+        load_example_slices(tmp_path)
+    (tmp_path / EXAMPLES_FILE).unlink()
+    assert load_example_slices(tmp_path) == []

@@ -5,12 +5,12 @@ from __future__ import annotations
 from AttentionUNetSegmentLib.datasets.cases import DataSet
 from AttentionUNetSegmentLib.models.terminology import PANCREAS, make_label
 from AttentionUNetSegmentLib.scene import segments
-from AttentionUNetSegmentLib.training.pipeline import labels_of
+from AttentionUNetSegmentLib.training.model_card import card_labels
 
 
 def test_a_trained_model_s_labels_are_those_of_an_imported_one() -> None:
     names = ("background", "Liver", "tumour", "pancreas")
-    labels = labels_of(DataSet("pairs", names, "tumour", ()))
+    labels = card_labels(DataSet("pairs", names, "tumour", ()))
     assert [labels[1], labels[3]] == [make_label(1, "Liver"), make_label(3, "pancreas")]
     assert labels[1].terminology is not None
     assert labels[1].terminology.type == ("SCT", "10200004", "Liver")

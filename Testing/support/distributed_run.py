@@ -18,7 +18,8 @@ from AttentionUNetSegmentLib.training.distributed import Processes, launched_pro
 from AttentionUNetSegmentLib.training.patches import PatchOptions
 from AttentionUNetSegmentLib.training.recipes import refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from small_cases import small_case
 
 STEPS = 5
@@ -55,19 +56,19 @@ class AccidentTrainer(StageTrainer):
     end = STEPS
     fail: int | None = None
 
-    def _network(self) -> SegmentationNetwork:
-        return super()._network().double()
+    def build_network(self) -> SegmentationNetwork:
+        return super().build_network().double()
 
-    def _squeezed(self, patches: torch.Tensor) -> torch.Tensor:
+    def to_network_shape(self, patches: torch.Tensor) -> torch.Tensor:
         return patches.double() if patches.is_floating_point() else patches
 
-    def _learn(self, *arguments: Any) -> dict[str, Any]:
+    def train_step(self, *arguments: Any) -> dict[str, Any]:
         if self.state.step == self.end:
             if self.fail is None:
                 raise Ended
             if self.fail == self.processes.rank:
                 raise MemoryError
-        return super()._learn(*arguments)
+        return super().train_step(*arguments)
 
 
 def trainer(folder: Path, processes: Processes | None = None) -> AccidentTrainer:

@@ -9,7 +9,8 @@ from AttentionUNetSegmentLib.datasets.loading import LabelledCase
 from AttentionUNetSegmentLib.training.patches import PatchOptions
 from AttentionUNetSegmentLib.training.recipes import slice_options
 from AttentionUNetSegmentLib.training.schedule import Budget
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from small_cases import small_case
 
 FLAT = PatchOptions((32, 32, 1), (4.0, 4.0, 3.0), (8.0, 8.0, 0.0), 0.0, around="scan")

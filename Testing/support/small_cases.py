@@ -12,7 +12,7 @@ from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.training.patches import PatchOptions
 from AttentionUNetSegmentLib.training.recipes import refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget
-from AttentionUNetSegmentLib.training.trainer import StageOptions
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
 from geometry import placed
 
 

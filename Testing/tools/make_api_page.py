@@ -23,7 +23,13 @@ from AttentionUNetSegmentLib.datasets import checker
 from AttentionUNetSegmentLib.datasets import loading as datasets
 from AttentionUNetSegmentLib.evaluation import evaluate as evaluation
 from AttentionUNetSegmentLib.inference import session
-from AttentionUNetSegmentLib.training import finetuning, naming, pipeline, recipes
+from AttentionUNetSegmentLib.training import (
+    finetuning,
+    naming,
+    pipeline,
+    recipes,
+    training_options,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "Resources" / "Documentation" / "python.md"
@@ -113,6 +119,7 @@ PARTS: list[tuple[str, ModuleType, dict[str, tuple[str, ...] | None]]] = [
     ("Data sets", datasets, {"find_data_set": (), "find_cases": (), "load_cases": ()}),
     ("What is wrong with a data set", checker, {"check_data": ()}),
     ("Training", pipeline, {"train_model": ()}),
+    ("What to train, and for how long", training_options, {"TrainingOptions": ()}),
     ("What to change in the recipe", recipes, {"Choices": ()}),
     ("What a trained model is called", naming, {"Naming": ()}),
     (

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS, CaseFiles, load_case
 from AttentionUNetSegmentLib.evaluation.attention_figures import save_picture
-from AttentionUNetSegmentLib.training.clicks import patch_grid, simulate_clicks
+from AttentionUNetSegmentLib.training.click_simulation import patch_grid, simulate_clicks
 from AttentionUNetSegmentLib.training.patches import (
     AugmentationOptions,
     IntensityAugmentation,

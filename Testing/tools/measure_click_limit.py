@@ -16,12 +16,11 @@ from statistics import fmean
 
 import numpy as np
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_case
-from AttentionUNetSegmentLib.evaluation.evaluate import click_on_largest_error
 from AttentionUNetSegmentLib.evaluation.metrics import dice
+from AttentionUNetSegmentLib.evaluation.simulated_user import click_on_largest_error, largest_error
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.training.clicks import largest_error
 
 DISTANCES_MM = (10, 15, 20, 30)
 

@@ -24,7 +24,7 @@ import torch
 from AttentionUNetSegmentLib.app.segmenting import dice
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_case
-from AttentionUNetSegmentLib.evaluation.evaluate import click_on_largest_error
+from AttentionUNetSegmentLib.evaluation.simulated_user import click_on_largest_error
 from AttentionUNetSegmentLib.geometry.grid import Region
 from AttentionUNetSegmentLib.inference import Click, Predictor, click_update, scan_segmenter
 from AttentionUNetSegmentLib.inference.click_update import update_with_click

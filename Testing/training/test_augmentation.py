@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS
-from AttentionUNetSegmentLib.training.clicks import patch_grid, simulate_clicks
+from AttentionUNetSegmentLib.training.click_simulation import patch_grid, simulate_clicks
 from AttentionUNetSegmentLib.training.patches import (
     AugmentationOptions,
     IntensityAugmentation,
     PatchOptions,
     PatchSource,
-    batch_of,
+    collate_samples,
     random_bend,
     random_linear,
-    within_the_plane,
+    restrict_to_plane,
 )
 from geometry import placed
 from monai import transforms
@@ -244,7 +244,7 @@ def test_intensities_are_monais(patch: PatchOptions, name: str) -> None:
 
 
 def test_a_slice_undergoes_nothing_that_needs_neighbours() -> None:
-    flat = within_the_plane(AugmentationOptions(flip_probabilities=(0.5, 0.5, 0.5)))
+    flat = restrict_to_plane(AugmentationOptions(flip_probabilities=(0.5, 0.5, 0.5)))
     assert flat.rotation_degrees[:2] == (0.0, 0.0)
     assert flat.flip_probabilities == (0.5, 0.5, 0.0)
     assert flat.thick_slices_probability == flat.hidden_organ_probability == 0.0
@@ -253,7 +253,7 @@ def test_a_slice_undergoes_nothing_that_needs_neighbours() -> None:
 
 def test_samples_are_batched_in_their_order(source: PatchSource) -> None:
     samples = [source.sample(SLICE, NONE, np.random.default_rng(seed)) for seed in range(3)]
-    batch = batch_of(samples)
+    batch = collate_samples(samples)
     assert batch.image.shape == (3, 1, 1, 50, 50)
     assert batch.organs_known == (True,) * 3
     for number, sample in enumerate(samples):

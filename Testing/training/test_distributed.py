@@ -180,7 +180,7 @@ def test_the_first_process_tells_the_time(tmp_path: Path, monkeypatch: pytest.Mo
     run.options = dataclasses.replace(run.options, budget=Budget(minutes=1.0))
     # Its clock is a minute ahead of this process's.
     monkeypatch.setattr(
-        Processes, "of_first", lambda self, one: (60.0, 0.0) if isinstance(one, tuple) else one
+        Processes, "from_first", lambda self, one: (60.0, 0.0) if isinstance(one, tuple) else one
     )
     run.run()
     assert run.state.step == 1
@@ -211,7 +211,7 @@ def test_batch_norm_over_processes_is_refused_on_a_cpu() -> None:
     config = {"name": "UNet", "dimensions": 2, "in_channels": 1, "out_channels": 2}
     network = build_network({**config, "channels": [4, 4]})  # its norm is batch norm
     with pytest.raises(InputError, match="Batch norm over several processes needs GPUs"):
-        Processes(0, 2).with_whole_batch_norm(network)
-    assert Processes().with_whole_batch_norm(network) is network
+        Processes(0, 2).synchronise_batch_norm(network)
+    assert Processes().synchronise_batch_norm(network) is network
     network = build_network({**config, "channels": [4, 4], "norm": "instance"})
-    assert Processes(0, 2).with_whole_batch_norm(network) is network
+    assert Processes(0, 2).synchronise_batch_norm(network) is network

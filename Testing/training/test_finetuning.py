@@ -32,14 +32,15 @@ from AttentionUNetSegmentLib.training import finetuning
 from AttentionUNetSegmentLib.training.finetuning import (
     FinetuningOptions,
     choose_held_out,
-    data_for,
     finetune_model,
-    stage_options,
+    finetuning_stage_options,
+    match_labels,
 )
 from AttentionUNetSegmentLib.training.patches import PatchOptions
-from AttentionUNetSegmentLib.training.recipes import trainings_of
+from AttentionUNetSegmentLib.training.recipes import count_trainings
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from small_cases import small_case, write_case
 from threshold_model import threshold_model
 
@@ -124,7 +125,7 @@ def small_patches(monkeypatch: pytest.MonkeyPatch) -> list[StageTrainer]:
     made: list[StageTrainer] = []
 
     def options(name: str, card: ModelCard, given: FinetuningOptions) -> StageOptions:
-        full = stage_options(name, card, given)
+        full = finetuning_stage_options(name, card, given)
         spacing = full.patch.spacing_mm
         return dataclasses.replace(full, patch=dataclasses.replace(PATCH, spacing_mm=spacing))
 
@@ -136,7 +137,7 @@ def small_patches(monkeypatch: pytest.MonkeyPatch) -> list[StageTrainer]:
         def validate(self) -> dict[str, Any]:
             return {**super().validate(), "validation_dice": {"any": self.state.step / 1000}}
 
-    monkeypatch.setattr(finetuning, "stage_options", options)
+    monkeypatch.setattr(finetuning, "finetuning_stage_options", options)
     monkeypatch.setattr(finetuning, "StageTrainer", Remembered)
     return made
 
@@ -181,7 +182,7 @@ def options(**changes: Any) -> FinetuningOptions:
 
 def test_corrected_cases_teach_their_organ_only(card: ModelCard, corrected: Path) -> None:
     """The shipped networks know eight organs; the labels know one, and 0 is not "no organ"."""
-    data = data_for(card, corrected, kind="corrected")
+    data = match_labels(card, corrected, kind="corrected")
     assert data.labels == BTCV_LABELS
     assert {case.kind for case in data.cases} == {"corrected"}
     assert not any(case.organs_known for case in data.cases)
@@ -194,23 +195,23 @@ def test_data_without_the_models_organ_is_refused(
 ) -> None:
     other = dataclasses.replace(card, target="liver")
     with pytest.raises(TrainingError, match="segments liver"):
-        data_for(other, corrected)
+        match_labels(other, corrected)
     with pytest.raises(TrainingError, match="no data folder"):
-        data_for(card, tmp_path / "nowhere")
+        match_labels(card, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("wanted", "count"), [("0.2", 1), ("0.4", 2), ("0.01", 1), ("0.99", 4)])
 def test_a_share_of_the_cases_is_held_out(
     card: ModelCard, corrected: Path, wanted: str, count: int
 ) -> None:
-    split = choose_held_out(data_for(card, corrected), wanted)
+    split = choose_held_out(match_labels(card, corrected), wanted)
     assert len(split.validation) == count
     assert len(split.train) == 5 - count
     assert not set(split.train) & set(split.validation)
 
 
 def test_cases_are_held_out_by_name(card: ModelCard, corrected: Path) -> None:
-    data = data_for(card, corrected)
+    data = match_labels(card, corrected)
     split = choose_held_out(data, "case-0002, case-0004")
     assert split.validation == ("case-0002", "case-0004")
     assert split.train == ("case-0001", "case-0003", "case-0005")
@@ -223,7 +224,7 @@ def test_cases_are_held_out_by_name(card: ModelCard, corrected: Path) -> None:
 
 def test_scans_of_one_patient_are_on_one_side(card: ModelCard, tmp_path: Path) -> None:
     patients = {"case-0001": "A", "case-0002": "A", "case-0003": "A"}
-    data = data_for(card, write_corrected(tmp_path / "set", 4, patients))
+    data = match_labels(card, write_corrected(tmp_path / "set", 4, patients))
     for seed in range(4):
         split = choose_held_out(data, "0.5", seed)
         for side in (split.train, split.validation):
@@ -236,13 +237,13 @@ def test_scans_of_one_patient_are_on_one_side(card: ModelCard, tmp_path: Path) -
 def test_too_few_patients_are_refused(
     card: ModelCard, tmp_path: Path, patients: dict[str, str]
 ) -> None:
-    data = data_for(card, write_corrected(tmp_path / "set", 1 + len(patients) // 2, patients))
+    data = match_labels(card, write_corrected(tmp_path / "set", 1 + len(patients) // 2, patients))
     with pytest.raises(TrainingError, match="at least two"):
         choose_held_out(data, "0.2")
 
 
 def test_half_of_the_samples_come_from_the_corrected_cases(card: ModelCard) -> None:
-    made = stage_options("refiner", card, options(learning_rate=3e-5))
+    made = finetuning_stage_options("refiner", card, options(learning_rate=3e-5))
     assert made.kind_weights["corrected"] == pytest.approx(0.5)
     assert sum(made.kind_weights.values()) == pytest.approx(1)
     assert made.learning_rate == LearningRate(peak=3e-5)
@@ -255,8 +256,10 @@ def test_half_of_the_samples_come_from_the_corrected_cases(card: ModelCard) -> N
 def test_trainings_are_counted_through_all_models_that_a_model_comes_from(card: ModelCard) -> None:
     def trained(training: Mapping[str, Any]) -> int:
         made = dataclasses.replace(card, training=training)
-        assert stage_options("refiner", made, options()).trainings_before == trainings_of(made)
-        return trainings_of(made)
+        assert finetuning_stage_options(
+            "refiner", made, options()
+        ).trainings_before == count_trainings(made)
+        return count_trainings(made)
 
     first = {"machine": "a laptop"}
     second = {"started_from": {"name": "a", "training": first}}
@@ -269,11 +272,13 @@ def test_a_model_is_trained_as_its_card_says(card: ModelCard) -> None:
     labels = (Label(0, "background"), Label(1, "pancreas"), *card.labels[1:-1])
     labels = tuple(Label(value, label.name) for value, label in enumerate(labels))
     other = dataclasses.replace(card, labels=labels, intensity_window_hu=(-200, 300))
-    made = stage_options("refiner", other, options())
+    made = finetuning_stage_options("refiner", other, options())
     assert (made.target_label, made.window_hu) == (1, (-200, 300))
     assert made.budget == Budget(steps=2)
     both = options(stage="all", steps=100)
-    budgets = [stage_options(name, card, both).budget.steps for name in ("locator", "refiner")]
+    budgets = [
+        finetuning_stage_options(name, card, both).budget.steps for name in ("locator", "refiner")
+    ]
     assert budgets == [30, 70]
 
 
@@ -346,7 +351,7 @@ def test_the_original_data_is_mixed_in_and_judged_by_too(
     (trainer,) = small_patches
     sources = {
         kind: [source.case.name for source in sources]
-        for kind, sources in trainer.train_sources.items()
+        for kind, sources in trainer.sampler.sources.items()
     }
     assert len(sources["corrected"]) == 4
     assert sources["scan"] == ["case0005", "case0007"]
@@ -507,16 +512,16 @@ def test_a_killed_run_goes_on_exactly(
     model: Path, corrected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = finetune_model(str(model), corrected, tmp_path / "whole", options(steps=4))
-    learn = StageTrainer._learn
+    learn = StageTrainer.train_step
 
     def die_at_third(self: StageTrainer, *args: Any) -> dict[str, Any]:
         if self.state.step == 2:
-            self._save()
+            self.save_checkpoint()
             raise Killed
         return learn(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StageTrainer, "_learn", die_at_third)
+        patch.setattr(StageTrainer, "train_step", die_at_third)
         with pytest.raises(Killed):
             finetune_model(str(model), corrected, tmp_path / "killed", options(steps=4))
     resumed = finetune_model(str(model), corrected, tmp_path / "killed", options(steps=4))
@@ -591,7 +596,7 @@ def test_what_never_got_better_is_what_it_was(tmp_path: Path) -> None:
 def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dice = [0.5, 0.6, 0.7, 0.6, 0.5, 0.5, 0.9]
     expected = continued(tmp_path / "whole", dice, steps=30).run().state_dict()
-    learn = StageTrainer._learn
+    learn = StageTrainer.train_step
 
     def die_at(step: int) -> Any:
         def dying(self: StageTrainer, *args: Any) -> dict[str, Any]:
@@ -604,7 +609,7 @@ def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.Mon
     for step in (1, 3, 4, 7):
         folder = tmp_path / f"killed at {step}"
         with monkeypatch.context() as patch:
-            patch.setattr(StageTrainer, "_learn", die_at(step))
+            patch.setattr(StageTrainer, "train_step", die_at(step))
             with pytest.raises(Killed):
                 continued(folder, dice, steps=30).run()
         resumed = continued(folder, dice, steps=30)

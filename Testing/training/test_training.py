@@ -25,7 +25,7 @@ from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.models import Model, load_model
-from AttentionUNetSegmentLib.training.clicks import (
+from AttentionUNetSegmentLib.training.click_simulation import (
     Dispute,
     dilate,
     draw_dispute,
@@ -47,8 +47,10 @@ from AttentionUNetSegmentLib.training.patches import (
 from AttentionUNetSegmentLib.training.pipeline import train_model
 from AttentionUNetSegmentLib.training.recipes import Choices, locator_options, refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget, LearningRate
-from AttentionUNetSegmentLib.training.trainer import StageOptions, StageTrainer
+from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from geometry import placed, rotation
+from read_counter import count_decompressed, whole_reads
 from scipy import ndimage
 from small_cases import PATCH, small_case, tiny_options, write_case
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -274,7 +276,7 @@ def test_a_dispute_is_about_one_piece_at_the_border() -> None:
             ~organ if one.inside else organ, sampling=PATCH.spacing_mm[::-1]
         )
         depths.append(depth[one.piece].max())
-        settled = one.settled(labels, PANCREAS)
+        settled = one.relabel(labels, PANCREAS)
         assert (settled[torch.from_numpy(one.piece)] == (PANCREAS if one.inside else 0)).all()
         untouched = ~torch.from_numpy(one.piece)
         assert torch.equal(settled[untouched], labels[untouched])
@@ -307,7 +309,7 @@ def test_the_first_click_is_on_what_is_disputed() -> None:
     labels[4:12, 8:20, 8:20] = PANCREAS
     grid = patch_grid(labels.shape, PATCH.spacing_mm)
     for seed, dispute in enumerate(disputes(labels, torch.zeros(labels.shape), 20)):
-        settled = dispute.settled(labels, PANCREAS)
+        settled = dispute.relabel(labels, PANCREAS)
         channels = simulate_clicks(
             settled,
             PANCREAS,
@@ -337,8 +339,8 @@ def test_training_learns_what_the_user_of_a_dispute_wants(
     )
     run = StageTrainer(options, [small_case()], [], tmp_path)
     drawn, learnt = [], []
-    sample, loss = run._sample, run.loss
-    run._sample = lambda step: drawn.append(sample(step)) or drawn[-1]  # type: ignore[method-assign]
+    draw, loss = run.sampler.batch, run.loss
+    run.sampler.batch = lambda step: drawn.append(draw(step)) or drawn[-1]  # type: ignore[method-assign]
 
     def keep(logits: object, labels: torch.Tensor, known: object) -> torch.Tensor:
         learnt.append(labels)
@@ -347,7 +349,8 @@ def test_training_learns_what_the_user_of_a_dispute_wants(
     run.loss = keep  # type: ignore[assignment]
     run.run()
     changed = [
-        not torch.equal(one.labels, labels) for (one, _), labels in zip(drawn, learnt, strict=False)
+        not torch.equal(batch.patches.labels, labels)
+        for batch, labels in zip(drawn, learnt, strict=False)
     ]
     assert any(changed) == expected
 
@@ -391,10 +394,52 @@ class Killed(BaseException):
     """Stands for the process's end at any point."""
 
 
+def test_a_checkpoint_written_by_hand_is_gone_on_with(tmp_path: Path) -> None:
+    """The keys of checkpoint.pt, and the lines of log.jsonl, are those of runs that are at work
+    somewhere; whoever changes one must still read the other."""
+    run = trainer(tmp_path, steps=8)
+    network = run.state.network.state_dict()
+    averaged = {name: value.clone() for name, value in run.state.average.state_dict().items()}
+    torch.save(
+        {
+            "format": 1,
+            "network": {name: value + 1 for name, value in network.items()},
+            "average": {name: value + 2 for name, value in averaged.items()},
+            "optimizer": run.state.optimizer.state_dict(),
+            "step": 5,
+            "elapsed_s": 7.5,
+            "best": {"step": 4, "dice": 0.25, "weights": averaged},
+            "waited": 2,
+        },
+        tmp_path / "checkpoint.pt",
+    )
+    lines = (
+        {"step": 4, "loss": 0.5, "gradient_norm": 1.0, "learning_rate": 1e-3, "elapsed_s": 6.0},
+        {"step": 4, "validation_dice": {"a": 0.25, "b": 0.75}, "findings": []},
+        {"step": 6, "loss": 0.1},
+    )
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    resumed = trainer(tmp_path, steps=8)
+    state = resumed.state
+    assert (state.step, state.elapsed_s, state.waited) == (5, 7.5, 2)
+    name = next(iter(network))
+    assert torch.equal(state.network.state_dict()[name], network[name] + 1)
+    assert torch.equal(state.average.state_dict()[name], averaged[name] + 2)
+    assert state.best is not None
+    assert (state.best.step, state.best.dice) == (4, 0.25)
+    assert torch.equal(state.best.weights[name], averaged[name])
+    assert (resumed.last_loss, resumed.last_dice) == (0.5, 0.5)
+    kept = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert kept == list(lines[:2])
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    resumed.save_checkpoint()
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True).keys() == saved.keys()
+
+
 def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trainer(tmp_path / "whole").run().state_dict()
 
-    learn = StageTrainer._learn
+    learn = StageTrainer.train_step
 
     def die_at_third(self: StageTrainer, *args: object) -> dict[str, object]:
         if self.state.step == 2:
@@ -402,7 +447,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.Monkey
         return learn(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StageTrainer, "_learn", die_at_third)
+        patch.setattr(StageTrainer, "train_step", die_at_third)
         with pytest.raises(Killed):
             trainer(tmp_path / "killed").run()
     resumed = trainer(tmp_path / "killed")
@@ -446,7 +491,7 @@ def test_a_kill_while_saving_keeps_the_state_before(
 
     monkeypatch.setattr(torch, "save", half_a_file)
     with pytest.raises(Killed):
-        first._save()
+        first.save_checkpoint()
     assert first.checkpoint_file.read_bytes() == good
 
 
@@ -611,6 +656,17 @@ def test_training_writes_a_model_that_loads(small_data: Path, tmp_path: Path) ->
     assert told[-1] == 1.0
 
 
+def test_training_decompresses_each_file_once(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the check of its voxels and for memory together; headers are looked at beforehand."""
+    counted = count_decompressed(monkeypatch)
+    train_model(small_data, tmp_path / "run", steps=1, stage="refiner", synthetic=0, device="cpu")
+    reads = whole_reads(counted, small_data)
+    assert len(reads) == 4
+    assert all(1 <= count < 1.05 for count in reads.values()), reads
+
+
 @pytest.mark.parametrize("stage", ["locator", "refiner"])
 def test_a_stage_on_its_own_is_the_whole_of_the_work(
     small_data: Path, tmp_path: Path, stage: str
@@ -709,7 +765,7 @@ def test_going_on_shows_other_samples(tmp_path: Path) -> None:
         )
         for name, before in (("first", 0), ("same", 0), ("on", 1))
     ]
-    first, same, further = (run._patch(5, 0)[0].image for run in runs)
+    first, same, further = (run.sampler.patch(5, 0)[0].image for run in runs)
     assert torch.equal(first, same)
     assert not torch.equal(first, further)
 

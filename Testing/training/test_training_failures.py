@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import TrainingError
-from AttentionUNetSegmentLib.training import trainer as trainer_module
-from AttentionUNetSegmentLib.training.trainer import StageTrainer, dice_of, findings
+from AttentionUNetSegmentLib.training.schedule import LearningRate
+from AttentionUNetSegmentLib.training.trainer import StageTrainer
+from AttentionUNetSegmentLib.training.validation import mask_dice, network_warnings
 from slice_training import slices, trainer
 from small_cases import small_case
 
@@ -26,7 +27,7 @@ def after_two_steps(folder: Path) -> tuple[StageTrainer, bytes]:
 
 
 def kept(run: StageTrainer, checkpoint: bytes) -> bool:
-    left = {file.name for file in run.folder.iterdir()}
+    left = {file.name for file in run.run_folder.folder.iterdir()}
     return run.checkpoint_file.read_bytes() == checkpoint and not any(
         name.endswith(".new") for name in left
     )
@@ -51,7 +52,7 @@ def test_after_a_loss_that_is_not_a_number_the_run_goes_on_with_a_lower_rate(
         run.run()
     assert str(run.checkpoint_file) in str(told.value)
     assert kept(run, checkpoint)
-    slower = trainer_module.LearningRate(peak=1e-5)
+    slower = LearningRate(peak=1e-5)
     again = trainer(tmp_path, steps=4, gates_open_fraction=0.0, learning_rate=slower, clip_norm=1.0)
     assert again.state.step == 2
     again.run()
@@ -125,7 +126,7 @@ def test_a_stage_without_cases_of_its_kinds_says_so(tmp_path: Path) -> None:
         StageTrainer(slices(kind_weights={"scan": 1.0}), [small_case("region")], [], tmp_path)
 
 
-def test_a_network_that_marks_nothing_and_saturated_gates_are_findings(tmp_path: Path) -> None:
+def test_a_network_that_marks_nothing_and_saturated_gates_are_warned_of(tmp_path: Path) -> None:
     told: list[str] = []
     run = StageTrainer(
         slices(steps=1, gates_open_fraction=0.0, average_decay=0.0),
@@ -153,25 +154,25 @@ def test_a_network_that_marks_nothing_and_saturated_gates_are_findings(tmp_path:
         return found, attention, coarse
 
     run.state.average.forward_padded = background  # type: ignore[method-assign,assignment]
-    run._follow = lambda: None  # type: ignore[method-assign]
+    run.update_ema = lambda: None  # type: ignore[method-assign]
     run.run()
-    assert "marks nothing" in run.findings[0]
-    states = [finding.split(" everywhere")[0].split()[-1] for finding in run.findings[1:]]
+    assert "marks nothing" in run.warnings[0]
+    states = [warning.split(" everywhere")[0].split()[-1] for warning in run.warnings[1:]]
     assert states == ["shut", "open", "shut", "open"]
-    assert set(run.findings) <= set(told)
+    assert set(run.warnings) <= set(told)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["findings"] == run.findings
+    assert lines[-1]["findings"] == run.warnings
 
 
-def test_good_networks_have_no_findings_and_frozen_gates_are_none(tmp_path: Path) -> None:
-    assert findings(False, [(1, 0.4), (4, 0.02)]) == []
+def test_good_networks_and_frozen_gates_are_not_warned_of(tmp_path: Path) -> None:
+    assert network_warnings(False, [(1, 0.4), (4, 0.02)]) == []
     run = trainer(tmp_path, steps=1, gates_open_fraction=1.0)
     network = run.run()
     assert not any(gate.open for gate in network.gates)
-    assert not any("gate" in finding for finding in run.findings)
+    assert not any("gate" in warning for warning in run.warnings)
 
 
 def test_dice_of_two_empty_masks_is_one() -> None:
     empty, full = torch.zeros(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)
     half = torch.from_numpy(np.array([True, True, False, False]))
-    assert (dice_of(empty, empty), dice_of(empty, full), dice_of(half, full)) == (1, 0, 2 / 3)
+    assert (mask_dice(empty, empty), mask_dice(empty, full), mask_dice(half, full)) == (1, 0, 2 / 3)

@@ -63,7 +63,9 @@ def test_whole_slices_do_not_tell_by_their_middle_where_the_organ_is() -> None:
 
 
 def test_a_volume_is_judged_on_slices_through_and_beyond_the_organ() -> None:
-    look = PatchSource(small_case(), PANCREAS, (-125.0, 275.0), FLAT.spacing_mm).looks(FLAT)
+    look = PatchSource(small_case(), PANCREAS, (-125.0, 275.0), FLAT.spacing_mm).validation_patches(
+        FLAT
+    )
     organ = (look.labels == PANCREAS).any(dim=-1).any(dim=-1)[:, 0]
     assert len(organ) == len(look.organs_known) == 12
     assert not organ[0]
@@ -110,14 +112,14 @@ def test_batch_norm_statistics_are_averaged_with_the_weights(tmp_path: Path) -> 
 
 def test_frozen_gates_do_not_change_and_then_learn(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=4, gates_open_fraction=0.5, log_every=1)
-    learn = run._learn
+    learn = run.train_step
     gates: list[dict[str, torch.Tensor]] = []
 
     def watched(*arguments: object) -> dict[str, object]:
         gates.append({k: v.clone() for k, v in run.state.network.gates.state_dict().items()})
         return learn(*arguments)  # type: ignore[arg-type]
 
-    run._learn = watched  # type: ignore[method-assign]
+    run.train_step = watched  # type: ignore[method-assign]
     network = run.run()
     gates.append(run.state.network.gates.state_dict())
     assert all(torch.equal(gates[0][name], gates[2][name]) for name in gates[0])
@@ -140,14 +142,14 @@ def test_training_stops_where_the_held_out_cases_get_no_better(
     changes = {"steps": 20, "patience": 2, "validate_every_steps": 2, "gates_open_fraction": 0.0}
     run = trainer(tmp_path / "run", **changes)
     run.on_validation = lambda step, record: told.append(step)
-    learn = run._learn
+    learn = run.train_step
     weights: dict[int, dict[str, torch.Tensor]] = {}
 
     def watched(*arguments: object) -> dict[str, object]:
         weights[run.state.step] = {k: v.clone() for k, v in run.state.average.state_dict().items()}
         return learn(*arguments)  # type: ignore[arg-type]
 
-    run._learn = watched  # type: ignore[method-assign]
+    run.train_step = watched  # type: ignore[method-assign]
     found = run.run().state_dict()
     assert told == [2, 4, 6, 8]
     assert all(torch.equal(found[name], weights[4][name]) for name in found)
@@ -173,14 +175,14 @@ def test_early_stopping_resumes_exactly(tmp_path: Path, monkeypatch: pytest.Monk
         pass
 
     killed = trainer(tmp_path / "killed", **changes)
-    learn = killed._learn
+    learn = killed.train_step
 
     def die(*arguments: object) -> dict[str, object]:
         if killed.state.step == 2:
             raise Killed
         return learn(*arguments)  # type: ignore[arg-type]
 
-    killed._learn = die  # type: ignore[method-assign]
+    killed.train_step = die  # type: ignore[method-assign]
     with pytest.raises(Killed):
         killed.run()
     resumed = trainer(tmp_path / "killed", **changes)

@@ -180,6 +180,15 @@ def load_case(files: CaseFiles) -> LabelledCase:
         ct, labels = files.read(files)
     except InputError as error:
         raise TrainingError(f"Case '{files.name}' cannot be read: {error}") from error
+    return labelled_case(files, ct, labels)
+
+
+def labelled_case(files: CaseFiles, ct: Volume, labels: Volume) -> LabelledCase:
+    """A case from its image and its labels as ``files.read`` gave them.
+
+    Raises:
+        TrainingError: they lie on different grids, or a label is outside 0 to 254.
+    """
     aligned = align_labels(ct, labels)
     if aligned is None:
         raise TrainingError(

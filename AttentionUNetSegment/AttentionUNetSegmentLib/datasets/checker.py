@@ -39,15 +39,24 @@ class Finding:
     text: str
 
 
+ReadCallback = Callable[[CaseFiles, Volume, Volume], None]
+"""Told a case without errors, and its image and labels as they were read."""
+
+
 def require_sound(
-    data: DataSet, progress: Callable[[float, str], None] = lambda fraction, text: None
+    data: DataSet,
+    progress: Callable[[float, str], None] = lambda fraction, text: None,
+    on_read: ReadCallback = lambda case, image, labels: None,
 ) -> list[Finding]:
     """Check a data set and return the warnings.
+
+    Args:
+        progress, on_read: as of :func:`check_data`.
 
     Raises:
         TrainingError: there are errors; the first is told, and how many more there are.
     """
-    findings = check_data(data, progress=progress)
+    findings = check_data(data, progress=progress, on_read=on_read)
     errors = [finding.text for finding in findings if finding.severity == "error"]
     if errors:
         more = f" There are {len(errors) - 1} more errors." if len(errors) > 1 else ""
@@ -60,6 +69,7 @@ def check_data(
     *,
     quick: bool = False,
     progress: Callable[[float, str], None] = lambda fraction, text: None,
+    on_read: ReadCallback = lambda case, image, labels: None,
 ) -> list[Finding]:
     """All that is wrong with a data set, errors first.
 
@@ -67,6 +77,8 @@ def check_data(
         data: as ``find_data_set`` found it.
         quick: look at the headers only.
         progress: told which case is looked at.
+        on_read: told each case without errors, with the image and the labels that were read, so
+            that nobody has to read them again.
     """
     findings = [Finding("error", problem) for problem in data.problems]
     findings += _check_names(data)
@@ -77,7 +89,7 @@ def check_data(
         headers = list(_check_headers(case))
         findings += headers
         if not quick and not headers:
-            findings += _check_voxels(case, data, same, labels_seen)
+            findings += _check_voxels(case, data, same, labels_seen, on_read)
     if not quick:
         findings += [
             Finding("warning", f"No case holds the label '{name}' ({value}).")
@@ -174,31 +186,42 @@ def _listed(values: tuple[float, ...]) -> str:
 
 
 def _check_voxels(
-    case: CaseFiles, data: DataSet, same: dict[str, str], labels_seen: set[int]
-) -> Iterator[Finding]:
+    case: CaseFiles,
+    data: DataSet,
+    same: dict[str, str],
+    labels_seen: set[int],
+    on_read: ReadCallback,
+) -> list[Finding]:
     """What the voxels tell; notes the image in ``same`` and the labels in ``labels_seen``."""
     try:
         image, labels = case.read(case)
     except InputError as error:
-        yield Finding("error", f"Case '{case.name}': {error}")
-        return
+        return [Finding("error", f"Case '{case.name}': {error}")]
+    findings = []
     if align_labels(image, labels) is None:
         # The layout reads it in its own way, so that the headers were not compared before.
-        yield Finding(
-            "error",
-            f"Case '{case.name}': image and labels lie on different grids; resample the labels to "
-            "the image.",
+        findings.append(
+            Finding(
+                "error",
+                f"Case '{case.name}': image and labels lie on different grids; resample the labels "
+                "to the image.",
+            )
         )
     digest = hashlib.sha256(image.array.tobytes()).hexdigest()
     twin = same.setdefault(digest, case.patient)
     if twin != case.patient:
-        yield Finding(
-            "error",
-            f"'{case.image.name}' of '{case.patient}' is the same image as one of '{twin}'; "
-            "remove one, or give both the same patient, so that they are not split apart.",
+        findings.append(
+            Finding(
+                "error",
+                f"'{case.image.name}' of '{case.patient}' is the same image as one of '{twin}'; "
+                "remove one, or give both the same patient, so that they are not split apart.",
+            )
         )
-    yield from _check_intensities(case, image, data.hounsfield)
-    yield from _check_labels(case, labels.array, data, labels_seen)
+    findings += _check_intensities(case, image, data.hounsfield)
+    findings += _check_labels(case, labels.array, data, labels_seen)
+    if not any(finding.severity == "error" for finding in findings):
+        on_read(case, image, labels)
+    return findings
 
 
 def _check_intensities(case: CaseFiles, image: Volume, hounsfield: bool) -> Iterator[Finding]:

@@ -7,13 +7,15 @@ twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import TrainingError
-from .cases import CaseFiles, CaseKind, DataSet, LabelledCase, load_case
+from ..geometry.volume import Volume
+from .cases import CaseFiles, CaseKind, DataSet, LabelledCase, labelled_case, load_case
+from .checker import Finding, require_sound
 from .layouts import find_data_set
 from .layouts.btcv import BTCV_LABELS, BTCV_VALIDATION, PANCREAS
 from .splits import Split, default_split
@@ -32,6 +34,7 @@ __all__ = [
     "find_data_set",
     "load_case",
     "load_cases",
+    "load_sound_cases",
     "synthetic_case",
 ]
 
@@ -95,3 +98,30 @@ def load_cases(
         cases.append(synthetic_case(10_000 + seed))
         cases.append(case_elsewhere(10_000 + seed))
     return cases
+
+
+def load_sound_cases(
+    data: DataSet,
+    wanted: Collection[str],
+    progress: Callable[[float, str], None] = lambda fraction, text: None,
+) -> tuple[dict[str, LabelledCase], list[Finding]]:
+    """Check all of a data set, and keep the cases that are wanted; each file is read once.
+
+    Args:
+        wanted: names of cases.
+        progress: told which case is looked at.
+
+    Returns:
+        The cases by name, and the warnings.
+
+    Raises:
+        TrainingError: there are errors, as of :func:`.checker.require_sound`.
+    """
+    cases: dict[str, LabelledCase] = {}
+
+    def keep(files: CaseFiles, image: Volume, labels: Volume) -> None:
+        if files.name in wanted:
+            cases[files.name] = labelled_case(files, image, labels)
+
+    warnings = require_sound(data, progress, keep)
+    return cases, warnings

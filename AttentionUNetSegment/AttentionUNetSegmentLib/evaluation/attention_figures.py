@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..files import replaced_file
-from .attention_statistics import PUBLISHED_FOCUS_RATIOS, FocusCurves, level_evidence
+from .attention_statistics import PUBLISHED_FOCUS_RATIOS, FocusCurves, level_statistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +130,7 @@ def draw_levels(
     panels[0][0].set_title("truth green, result yellow", fontsize=9)
     region = organ[prediction.region]
     for level in range(1, columns):
-        found = level_evidence("", level, prediction.attention_in_region(level), region)
+        found = level_statistics("", level, prediction.attention_in_region(level), region)
         published = (
             f" (published {100 * PUBLISHED_FOCUS_RATIOS[level - 1]:.0f} %)"
             if level <= len(PUBLISHED_FOCUS_RATIOS)

@@ -1,4 +1,4 @@
-"""Where the gates of a network look, in figures: attention as evidence.
+"""Where the gates of a network look, in figures.
 
 For each gated level of a model on labelled scans: how far its coefficients ``alpha`` reach, how
 much of the picture is above 0.5 (the focus ratio), how ``alpha`` inside the organ compares with
@@ -35,7 +35,7 @@ PUBLISHED_FOCUS_RATIOS = (0.45, 0.25, 0.08, 0.03)
 
 
 @dataclass(frozen=True)
-class LevelEvidence:
+class LevelStatistics:
     """One gated level on one case.
 
     Args:
@@ -61,7 +61,9 @@ class LevelEvidence:
     organ_share: float
 
 
-def level_evidence(case: str, level: int, alpha: np.ndarray, organ: np.ndarray) -> LevelEvidence:
+def level_statistics(
+    case: str, level: int, alpha: np.ndarray, organ: np.ndarray
+) -> LevelStatistics:
     """The figures of a level.
 
     Args:
@@ -78,7 +80,7 @@ def level_evidence(case: str, level: int, alpha: np.ndarray, organ: np.ndarray) 
     within = np.broadcast_to(organ != 0, alpha.shape)
     total, in_organ = float(alpha.sum()), float(alpha[within].sum())
     count = int(np.count_nonzero(within))
-    return LevelEvidence(
+    return LevelStatistics(
         case,
         level,
         minimum=float(alpha.min()),
@@ -92,7 +94,7 @@ def level_evidence(case: str, level: int, alpha: np.ndarray, organ: np.ndarray) 
     )
 
 
-class Finding(Enum):
+class GateVerdict(Enum):
     """What kind of gate a level turned out to be."""
 
     OPEN = "open everywhere"
@@ -117,42 +119,44 @@ class LevelSummary:
     mass_inside: float | None
     organ_share: float
     cases: int
-    finding: Finding
+    verdict: GateVerdict
 
     @property
     def sentence(self) -> str:
         """The verdict, for people."""
         share = f"alpha is above 0.5 in {percent(self.focus_ratio)} of the voxels"
         reach = f"alpha runs from {self.minimum:.2f} to {self.maximum:.2f}"
-        if self.finding is Finding.OPEN:
+        if self.verdict is GateVerdict.OPEN:
             says = f"is open everywhere: {share}, so it passes its skip on nearly as a U-Net does"
-        elif self.finding is Finding.SHUT:
+        elif self.verdict is GateVerdict.SHUT:
             says = f"is shut everywhere: {share}; {reach}, so little of its skip gets through"
-        elif self.finding is Finding.UNIFORM:
+        elif self.verdict is GateVerdict.UNIFORM:
             says = f"is the same everywhere: {reach}, so it scales its skip and selects nothing"
         else:
             if self.inside is None or self.outside is None:
-                return f"Level {self.level} {self.finding.value}."
+                return f"Level {self.level} {self.verdict.value}."
             where = f"alpha is {self.inside:.2f} in the organ and {self.outside:.2f} outside it"
-            says = f"{self.finding.value}: {where}; {share}"
+            says = f"{self.verdict.value}: {where}; {share}"
         return f"Level {self.level} {says}."
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "finding": self.finding.value, "sentence": self.sentence}
+        figures = asdict(self)
+        del figures["verdict"]
+        return {**figures, "finding": self.verdict.value, "sentence": self.sentence}
 
 
-def summarise(evidence: Sequence[LevelEvidence]) -> tuple[LevelSummary, ...]:
-    """Each level over its cases, shallow to deep.
+def summarise_levels(statistics_of_cases: Sequence[LevelStatistics]) -> tuple[LevelSummary, ...]:
+    """Each level over its cases, level 1 first.
 
     A level is open, shut or uniform only where it is so in every case.
     """
     return tuple(
-        _summary([one for one in evidence if one.level == level])
-        for level in sorted({one.level for one in evidence})
+        _summary([one for one in statistics_of_cases if one.level == level])
+        for level in sorted({one.level for one in statistics_of_cases})
     )
 
 
-def _summary(of_level: Sequence[LevelEvidence]) -> LevelSummary:
+def _summary(of_level: Sequence[LevelStatistics]) -> LevelSummary:
     inside = _mean(one.inside for one in of_level)
     outside = _mean(one.outside for one in of_level)
     # The sides are compared in the cases that have both.
@@ -162,17 +166,17 @@ def _summary(of_level: Sequence[LevelEvidence]) -> LevelSummary:
         if one.inside is not None and one.outside is not None
     ]
     if all(is_open(one.focus_ratio) for one in of_level):
-        finding = Finding.OPEN
+        verdict = GateVerdict.OPEN
     elif all(one.maximum - one.minimum < FLAT for one in of_level):
-        finding = Finding.UNIFORM
+        verdict = GateVerdict.UNIFORM
     elif all(is_shut(one.focus_ratio) for one in of_level):
-        finding = Finding.SHUT
+        verdict = GateVerdict.SHUT
     elif not ahead or abs(statistics.fmean(ahead)) < FLAT:
-        finding = Finding.INDIFFERENT
+        verdict = GateVerdict.INDIFFERENT
     elif statistics.fmean(ahead) > 0:
-        finding = Finding.ORGAN
+        verdict = GateVerdict.ORGAN
     else:
-        finding = Finding.ELSEWHERE
+        verdict = GateVerdict.ELSEWHERE
     return LevelSummary(
         of_level[0].level,
         minimum=min(one.minimum for one in of_level),
@@ -184,7 +188,7 @@ def _summary(of_level: Sequence[LevelEvidence]) -> LevelSummary:
         mass_inside=_mean(one.mass_inside for one in of_level),
         organ_share=statistics.fmean(one.organ_share for one in of_level),
         cases=len(of_level),
-        finding=finding,
+        verdict=verdict,
     )
 
 
@@ -203,18 +207,18 @@ def percent(share: float) -> str:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class AttentionStatistics:
     """What a model's gates do on the cases of a split."""
 
     model: str
     version: str
     data: str
     split: str
-    evidence: tuple[LevelEvidence, ...]
+    cases: tuple[LevelStatistics, ...]
 
     @property
     def levels(self) -> tuple[LevelSummary, ...]:
-        return summarise(self.evidence)
+        return summarise_levels(self.cases)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -223,12 +227,12 @@ class Evidence:
             "data": self.data,
             "split": self.split,
             "levels": [level.to_json() for level in self.levels],
-            "cases": [asdict(one) for one in self.evidence],
+            "cases": [asdict(one) for one in self.cases],
         }
 
     def to_markdown(self) -> str:
         """A verdict for each level, and the figures behind it."""
-        cases = sorted({one.case for one in self.evidence})
+        cases = sorted({one.case for one in self.cases})
         lines = [
             f"Model {self.model} {self.version}, {counted(len(cases), f'{self.split} case')} of "
             f"{self.data}: "
@@ -236,7 +240,7 @@ class Evidence:
             "",
             *(f"- {level.sentence}" for level in self.levels),
             "",
-            *evidence_table(self.levels),
+            *attention_table(self.levels),
             "",
             *TABLE_NOTES,
         ]
@@ -251,7 +255,7 @@ TABLE_NOTES = (
 )
 
 
-def evidence_table(levels: Sequence[LevelSummary]) -> list[str]:
+def attention_table(levels: Sequence[LevelSummary]) -> list[str]:
     """The lines of a Markdown table, a row for each level."""
     heading = (
         *("level", "alpha, least", "mean", "most", "focus ratio", "published", "in the organ"),
@@ -270,13 +274,13 @@ def evidence_table(levels: Sequence[LevelSummary]) -> list[str]:
                 *("none" if x is None else f"{x:.2f}" for x in (one.inside, one.outside)),
                 "none" if one.mass_inside is None else percent(one.mass_inside),
                 percent(one.organ_share),
-                one.finding.value,
+                one.verdict.value,
             ]
         )
     return markdown_table(heading, rows)
 
 
-def gather_evidence(
+def measure_attention(
     model: str,
     data: Path,
     output: Path,
@@ -286,8 +290,8 @@ def gather_evidence(
     run: Path | None = None,
     device: str = "auto",
     progress: ProgressCallback | None = None,
-) -> Evidence:
-    """Look at a model's attention on labelled scans, and write what was seen.
+) -> AttentionStatistics:
+    """Measure a model's attention on labelled scans, and write the figures and pictures.
 
     Args:
         model: an installed model's name or a folder.
@@ -319,10 +323,10 @@ def gather_evidence(
     card = predictor.card
     if not getattr(predictor.networks["refiner"], "gates", ()):
         raise InputError(f"The model '{card.name}' has no attention gates to look at.")
-    found = find_data_set(data)
-    if not found.hounsfield:
+    data_set = find_data_set(data)
+    if not data_set.hounsfield:
         raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
-    train, validation = find_cases(found.relabelled([label.name for label in card.labels]))
+    train, validation = find_cases(data_set.relabelled([label.name for label in card.labels]))
     files = {"validation": validation, "train": train, "all": [*train, *validation]}[split]
     if not files:
         raise TrainingError(f"'{data}' has no cases in the split '{split}'; choose another.")
@@ -333,7 +337,7 @@ def gather_evidence(
                 f"'{name}' is no case of the split '{split}'; choose from {', '.join(names)}."
             )
     files = [one for one in files if not cases or one.name in cases]
-    evidence: list[LevelEvidence] = []
+    found: list[LevelStatistics] = []
     with staged_folder(output, ["evidence.json"]) as staged:
         folder = staged.staging
         for number, case_files in enumerate(files):
@@ -344,8 +348,8 @@ def gather_evidence(
             if not prediction.found:
                 continue
             for level in range(1, prediction.levels + 1):
-                evidence.append(
-                    level_evidence(case.name, level, prediction.attention_in_region(level), organ)
+                found.append(
+                    level_statistics(case.name, level, prediction.attention_in_region(level), organ)
                 )
             with explain_write_errors(output):
                 draw_levels(
@@ -355,9 +359,9 @@ def gather_evidence(
                     folder / f"levels-{case.name}.png",
                     f"{case.name}, {card.name} {card.version}",
                 )
-        if not evidence:
+        if not found:
             raise TrainingError(f"The model found no {card.target} in any of the cases.")
-        result = Evidence(card.name, card.version, data.name, split, tuple(evidence))
+        result = AttentionStatistics(card.name, card.version, data.name, split, tuple(found))
         with explain_write_errors(output):
             if curves is not None:
                 draw_focus_ratios(curves, folder / "focus-ratios.png")
@@ -376,7 +380,7 @@ class FocusCurves:
 
     Args:
         steps: at which the log has them.
-        ratios: one for each step, each with a ratio a level, shallow first.
+        ratios: one for each step, each with a ratio a level, level 1 first.
     """
 
     steps: tuple[int, ...]

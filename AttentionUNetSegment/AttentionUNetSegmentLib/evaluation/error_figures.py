@@ -19,7 +19,7 @@ _MARGIN_MM = 25.0
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class ErrorSlice:
     """A slice along R and A, or along R and S: the scan in [0, 1], truth and result."""
 
     title: str
@@ -34,10 +34,10 @@ class CaseErrors:
 
     name: str
     dice: float
-    panels: tuple[Panel, ...]
+    slices: tuple[ErrorSlice, ...]
 
 
-def case_errors(
+def find_worst_slices(
     name: str,
     dice: float,
     scan: Volume,
@@ -64,7 +64,7 @@ def case_errors(
     missed, extra = organ & ~marked, marked & ~organ
     voxel_ml = scan.voxel_volume_ml
 
-    def panel(title: str, wrong: np.ndarray, axis: int) -> Panel:
+    def worst_slice(title: str, wrong: np.ndarray, axis: int) -> ErrorSlice:
         others = tuple(other for other in range(3) if other != axis)
         index = int(wrong.sum(axis=others).argmax())
 
@@ -72,15 +72,17 @@ def case_errors(
             # The patient's right is on the left, as radiologists look at it.
             return np.take(array, index, axis=axis)[:, ::-1]
 
-        return Panel(title, cut(image), cut(organ), cut(marked))
+        return ErrorSlice(title, cut(image), cut(organ), cut(marked))
 
     return CaseErrors(
         name,
         dice,
         (
-            panel(f"most missed ({(truth & ~mask).sum() * voxel_ml:.0f} mL in all)", missed, 0),
-            panel(f"most extra ({(mask & ~truth).sum() * voxel_ml:.0f} mL in all)", extra, 0),
-            panel("coronal, most of both", missed | extra, 1),
+            worst_slice(
+                f"most missed ({(truth & ~mask).sum() * voxel_ml:.0f} mL in all)", missed, 0
+            ),
+            worst_slice(f"most extra ({(mask & ~truth).sum() * voxel_ml:.0f} mL in all)", extra, 0),
+            worst_slice("coronal, most of both", missed | extra, 1),
         ),
     )
 
@@ -102,12 +104,12 @@ def draw_errors(cases: Sequence[CaseErrors], file: Path) -> None:
     figure = Figure(figsize=(10.5, 3.0 * len(worst) + 0.4), layout="constrained")
     rows = figure.subplots(len(worst), 3, squeeze=False)
     for row, case in zip(rows, worst, strict=True):
-        for axes, panel in zip(row, case.panels, strict=True):
+        for axes, one in zip(row, case.slices, strict=True):
             axes.axis("off")
-            axes.imshow(panel.image, cmap="gray", vmin=0, vmax=1, origin="lower")
-            outline(axes, panel.truth, TRUTH)
-            outline(axes, panel.mask, PREDICTED)
-            axes.set_title(panel.title, fontsize=12)
-        row[0].set_title(f"{case.name}, Dice {case.dice:.2f}\n{case.panels[0].title}", fontsize=12)
+            axes.imshow(one.image, cmap="gray", vmin=0, vmax=1, origin="lower")
+            outline(axes, one.truth, TRUTH)
+            outline(axes, one.mask, PREDICTED)
+            axes.set_title(one.title, fontsize=12)
+        row[0].set_title(f"{case.name}, Dice {case.dice:.2f}\n{case.slices[0].title}", fontsize=12)
     figure.suptitle("truth green, result yellow", fontsize=13)
     save_picture(figure, file, few_colors=False)

@@ -18,7 +18,6 @@ from ..datasets.loading import LabelledCase, find_cases, find_data_set, load_cas
 from ..datasets.splits import load_splits
 from ..errors import InputError, TrainingError
 from ..files import replace_text
-from ..geometry.volume import Volume
 from ..inference.clicks import Click
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
@@ -26,11 +25,11 @@ from ..inference.session import Session
 from ..markdown import markdown_table
 from ..models import LARGEST_BYTES, find_model, load_model, save_model
 from ..networks.precision import BFLOAT16, FLOAT32
-from ..training.clicks import depth_mm, largest_error
 from ..wording import counted
-from .error_figures import CaseErrors, case_errors, draw_errors
+from .error_figures import CaseErrors, draw_errors, find_worst_slices
 from .metrics import Mean, Scores, mean_over_cases, score
 from .robustness import Robustness, measure_robustness
+from .simulated_user import click_on_largest_error
 
 SPLITS = ("validation", "train", "all")
 
@@ -319,7 +318,9 @@ def evaluate_model(
             if output is not None and result.clicks == 0:
                 truth = case.labels.array == predictor.target_label
                 errors.append(
-                    case_errors(case.name, result.scores.dice, case.ct, truth, mask != 0, window)
+                    find_worst_slices(
+                        case.name, result.scores.dice, case.ct, truth, mask != 0, window
+                    )
                 )
 
         results.extend(evaluate_case(predictor, case, clicks, keep_errors))
@@ -409,26 +410,3 @@ def evaluate_case(
                 return [*results, *(dataclasses.replace(result, clicks=n) for n in more)]
             placed.append(click)
     return results
-
-
-def click_on_largest_error(mask: np.ndarray, truth: np.ndarray, place: Volume) -> Click | None:
-    """Where a user would click next: the deepest point of the largest wrong piece.
-
-    Args:
-        mask, truth: boolean (k, j, i).
-        place: a volume on that grid.
-
-    Returns:
-        None where nothing is wrong.
-    """
-    error = largest_error(truth, mask)
-    if error is None:
-        return None
-    piece, inside = error
-    where = np.argwhere(piece)
-    box = [slice(low, high + 1) for low, high in zip(where.min(0), where.max(0), strict=True)]
-    depth = depth_mm(piece[tuple(box)], place.spacing_mm)
-    at = np.unravel_index(int(depth.argmax()), depth.shape)
-    k, j, i = (int(offset) + part.start for offset, part in zip(at, box, strict=True))
-    r, a, s = place.grid.position_of((i, j, k))
-    return Click((float(r), float(a), float(s)), inside)

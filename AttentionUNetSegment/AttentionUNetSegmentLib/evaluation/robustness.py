@@ -40,7 +40,7 @@ class Change:
     should_not_matter: bool = True
 
 
-def _stored(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Change:
+def _reorder_axes(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Change:
     return Change(
         lambda case, *_: replace(
             case,
@@ -50,24 +50,24 @@ def _stored(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Chang
     )
 
 
-def _hounsfield(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+def _change_hounsfield(change: Callable[[np.ndarray], np.ndarray]) -> Change:
     return Change(
         lambda case, *_: replace(
-            case, ct=case.ct.with_array(_whole(change(case.ct.array.astype(np.float32))))
+            case, ct=case.ct.with_array(_to_int16(change(case.ct.array.astype(np.float32))))
         )
     )
 
 
-def _whole(array: np.ndarray) -> np.ndarray:
+def _to_int16(array: np.ndarray) -> np.ndarray:
     return np.round(array).astype(np.int16)
 
 
-def with_noise(hounsfield: np.ndarray, deviation: float = 20.0) -> np.ndarray:
+def add_noise(hounsfield: np.ndarray, deviation: float = 20.0) -> np.ndarray:
     """Gaussian noise, the same whenever it is asked for."""
     return hounsfield + np.random.default_rng(0).normal(0, deviation, hounsfield.shape)
 
 
-def sliced(case: LabelledCase, target: int, thickness_mm: float) -> LabelledCase:
+def change_slice_thickness(case: LabelledCase, target: int, thickness_mm: float) -> LabelledCase:
     """The scan with slices of another thickness along k, contiguous.
 
     Thicker ones average what they cover, thinner ones are interpolated. The truth is what half of
@@ -94,12 +94,12 @@ def sliced(case: LabelledCase, target: int, thickness_mm: float) -> LabelledCase
     truth = along_k(case.labels.array == target) >= 0.5
     return replace(
         case,
-        ct=Volume(_whole(along_k(case.ct.array)), matrix),
+        ct=Volume(_to_int16(along_k(case.ct.array)), matrix),
         labels=Volume((truth * target).astype(np.uint8), matrix),
     )
 
 
-def half_the_view(case: LabelledCase, target: int) -> LabelledCase:
+def halve_field_of_view(case: LabelledCase, target: int) -> LabelledCase:
     """Half of the width and of the height of each slice, around the target as far as it goes."""
     organ = np.argwhere(case.labels.array == target)
     begins = [0, 0, 0]
@@ -118,25 +118,29 @@ def half_the_view(case: LabelledCase, target: int) -> LabelledCase:
     )
 
 
-def unclipped(case: LabelledCase, window_hu: tuple[float, float]) -> LabelledCase:
+def widen_range(case: LabelledCase, window_hu: tuple[float, float]) -> LabelledCase:
     """What a scanner's range holds beyond the window: air, and metal."""
     low, high = window_hu
     array = case.ct.array
     beyond = np.where(array <= low, AIR_HU, np.where(array >= high, METAL_HU, array))
-    return replace(case, ct=case.ct.with_array(_whole(beyond)))
+    return replace(case, ct=case.ct.with_array(_to_int16(beyond)))
 
 
 CHANGES: dict[str, Change] = {
-    "axes flipped": _stored((0, 1, 2), (True, True, True)),
-    "axes permuted": _stored((2, 0, 1), (False, False, False)),
-    "axes permuted and flipped": _stored((1, 2, 0), (True, False, True)),
-    "slices of 1 mm": Change(lambda case, target, _: sliced(case, target, 1.0)),
-    "noise of 20 HU": _hounsfield(with_noise),
-    "30 HU brighter": _hounsfield(lambda hounsfield: hounsfield + 30),
-    "30 HU darker": _hounsfield(lambda hounsfield: hounsfield - 30),
-    "-1024 to 3071 HU": Change(lambda case, _, window: unclipped(case, window)),
-    "slices of 8 mm": Change(lambda case, target, _: sliced(case, target, 8.0), False),
-    "half the field of view": Change(lambda case, target, _: half_the_view(case, target), False),
+    "axes flipped": _reorder_axes((0, 1, 2), (True, True, True)),
+    "axes permuted": _reorder_axes((2, 0, 1), (False, False, False)),
+    "axes permuted and flipped": _reorder_axes((1, 2, 0), (True, False, True)),
+    "slices of 1 mm": Change(lambda case, target, _: change_slice_thickness(case, target, 1.0)),
+    "noise of 20 HU": _change_hounsfield(add_noise),
+    "30 HU brighter": _change_hounsfield(lambda hounsfield: hounsfield + 30),
+    "30 HU darker": _change_hounsfield(lambda hounsfield: hounsfield - 30),
+    "-1024 to 3071 HU": Change(lambda case, _, window: widen_range(case, window)),
+    "slices of 8 mm": Change(
+        lambda case, target, _: change_slice_thickness(case, target, 8.0), False
+    ),
+    "half the field of view": Change(
+        lambda case, target, _: halve_field_of_view(case, target), False
+    ),
 }
 
 
@@ -175,7 +179,7 @@ class Robustness:
         return max(before[name] - dice for name, dice in self.dice[change].items())
 
     @property
-    def missed(self) -> list[str]:
+    def costly_changes(self) -> list[str]:
         """Changes that should not matter, and cost more than :data:`MOST_LOSS`."""
         return [
             name
@@ -215,8 +219,8 @@ class Robustness:
             reported = name in CHANGES and not CHANGES[name].should_not_matter
             rows.append([f"{name} (reported only)" if reported else name, *cells])
         verdict = (
-            f"More than {MOST_LOSS} of the mean Dice was lost by: {', '.join(self.missed)}."
-            if self.missed
+            f"More than {MOST_LOSS} of the mean Dice was lost by: {', '.join(self.costly_changes)}."
+            if self.costly_changes
             else f"No change that should not matter costs more than {MOST_LOSS} of the mean Dice."
         )
         if self.refused:

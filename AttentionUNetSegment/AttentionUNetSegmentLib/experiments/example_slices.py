@@ -14,14 +14,14 @@ from ..errors import TrainingError
 from ..evaluation.metrics import dice
 from ..files import replaced_file
 from ..geometry.volume import Volume
-from .full_volume import WholePrediction
+from .full_volume import VolumePrediction
 
-SHOWN_FILE = "shown.npz"
-MOST_SHOWN = 4
+EXAMPLES_FILE = "shown.npz"
+MOST_EXAMPLES = 4
 
 
 @dataclass(frozen=True, eq=False)
-class ShownSlice:
+class ExampleSlice:
     """An axial slice of a held-out case: the patient's front is up, his right on the left.
 
     Args:
@@ -42,7 +42,7 @@ class ShownSlice:
         return dice(self.mask, self.truth)
 
 
-def cases_to_show(cases: Sequence[LabelledCase], target_label: int) -> list[str]:
+def choose_example_cases(cases: Sequence[LabelledCase], target_label: int) -> list[str]:
     """Names of a few cases, spread over the patients: of each the one with the most of the organ.
 
     The same for every network, since nothing but the truth decides.
@@ -53,17 +53,17 @@ def cases_to_show(cases: Sequence[LabelledCase], target_label: int) -> list[str]
         patient = case.patient or case.name
         largest[patient] = max(largest.get(patient, (-1, "")), (size, case.name))
     patients = sorted(largest)
-    step = max(len(patients) / MOST_SHOWN, 1)
-    picked = [patients[int(index * step)] for index in range(min(MOST_SHOWN, len(patients)))]
+    step = max(len(patients) / MOST_EXAMPLES, 1)
+    picked = [patients[int(index * step)] for index in range(min(MOST_EXAMPLES, len(patients)))]
     return [largest[patient][1] for patient in picked]
 
 
-def shown_slice(
+def cut_example_slice(
     case: LabelledCase,
-    prediction: WholePrediction,
+    prediction: VolumePrediction,
     target_label: int,
     window: tuple[float, float],
-) -> ShownSlice:
+) -> ExampleSlice:
     """The axial slice with the most of the organ."""
     low, high = window
     truth = _upright(case.labels.array == target_label, case.ct)
@@ -73,7 +73,7 @@ def shown_slice(
     def cut(array: np.ndarray) -> np.ndarray:
         return _upright(array, case.ct)[index]
 
-    return ShownSlice(
+    return ExampleSlice(
         case.name,
         np.clip((image - low) / (high - low), 0, 1),
         truth[index],
@@ -97,7 +97,7 @@ def _upright(array: np.ndarray, place: Volume) -> np.ndarray:
     return upright
 
 
-def save_shown(folder: Path, slices: Sequence[ShownSlice]) -> None:
+def save_example_slices(folder: Path, slices: Sequence[ExampleSlice]) -> None:
     """Keep slices beside the run's result, in few bytes.
 
     Raises:
@@ -108,23 +108,23 @@ def save_shown(folder: Path, slices: Sequence[ShownSlice]) -> None:
         arrays[f"image{number}"] = np.round(255 * one.image).astype(np.uint8)
         arrays[f"truth{number}"], arrays[f"mask{number}"] = one.truth, one.mask
         arrays[f"alphas{number}"] = np.round(255 * one.alphas).astype(np.uint8)
-    with replaced_file(folder / SHOWN_FILE) as beside, beside.open("wb") as file:
+    with replaced_file(folder / EXAMPLES_FILE) as beside, beside.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def load_shown(folder: Path) -> list[ShownSlice]:
+def load_example_slices(folder: Path) -> list[ExampleSlice]:
     """The slices of a run; none if it has none.
 
     Raises:
         TrainingError: the file is damaged.
     """
-    file = folder / SHOWN_FILE
+    file = folder / EXAMPLES_FILE
     if not file.exists():
         return []
     try:
         with np.load(file, allow_pickle=False) as saved:
             return [
-                ShownSlice(
+                ExampleSlice(
                     str(case),
                     saved[f"image{number}"] / 255,
                     saved[f"truth{number}"],

@@ -21,9 +21,9 @@ from ..wording import counted, duration
 from .markdown import NOTES, table_lines
 from .pictures import draw_attention, draw_curves, draw_focus, draw_predictions
 from .results import Run, RunResult, load_result, save_result
-from .runs import Settings, TrainingJob, whole_scans
+from .runs import Settings, TrainingJob, find_whole_scans
 from .tables import Table, make_table
-from .variants import EXPERIMENTS, Comparison, chosen
+from .variants import EXPERIMENTS, Comparison, choose_comparisons
 from .workers import do_runs
 
 SETTINGS_FILE = "experiment.json"
@@ -89,16 +89,16 @@ def run_experiment(
     for name, value in (("folds", folds), ("seeds", seeds), ("workers", workers)):
         if value < 1:
             raise InputError(f"The number of {name} must be at least 1.")
-    comparisons = chosen(experiment, tuple(networks))
+    comparisons = choose_comparisons(experiment, tuple(networks))
     report = progress or ignore_progress
-    found = whole_scans(data)
+    found = find_whole_scans(data)
     if found.problems:
         raise TrainingError(f"{found.problems[0]} Run 'check-data' for all that is wrong.")
     settings.check(found)
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked_folder(folder):
-            splits = _prepared(found, folder, settings, folds)
+            splits = _prepare_splits(found, folder, settings, folds)
             runs = _runs(comparisons, seeds, len(splits))
             job = TrainingJob(settings, data, tuple(splits), folder / RUNS_FOLDER, device)
             _do_what_is_left(job, runs, folder, workers, report, tell)
@@ -106,7 +106,7 @@ def run_experiment(
             return write_report(experiment, folder, runs, comparisons)
 
 
-def _prepared(found: DataSet, folder: Path, settings: Settings, folds: int) -> list[Split]:
+def _prepare_splits(found: DataSet, folder: Path, settings: Settings, folds: int) -> list[Split]:
     """The splits of an experiment; they and its settings stay as they were the first time."""
     _keep_settings(folder / SETTINGS_FILE, {**settings.to_json(), "folds": folds})
     file = folder / SPLITS_FILE
@@ -163,10 +163,11 @@ def _do_what_is_left(
         where.mkdir(parents=True, exist_ok=True)
         save_result(where, result)
         ended += 1
-        tell(f"{result.run.name}, {ended} of {len(runs)}: {_told(result)}; log: {where}/log.jsonl")
+        outcome = _describe_result(result)
+        tell(f"{result.run.name}, {ended} of {len(runs)}: {outcome}; log: {where}/log.jsonl")
 
 
-def _told(result: RunResult) -> str:
+def _describe_result(result: RunResult) -> str:
     """What a run came to, for people."""
     if result.failure:
         return f"failed: {result.failure}"
@@ -174,7 +175,7 @@ def _told(result: RunResult) -> str:
     return f"{counted(result.steps, 'step')} in {duration(result.elapsed_s)}, mean Dice {dice:.3f}"
 
 
-def existing_report(experiment: str, folder: Path) -> Report:
+def report_finished_runs(experiment: str, folder: Path) -> Report:
     """Write an experiment's tables from the runs that are finished, without doing any.
 
     Raises:
@@ -196,7 +197,7 @@ def existing_report(experiment: str, folder: Path) -> Report:
     ]
     if not found:
         raise TrainingError(f"No run of 'experiments {experiment}' is finished in '{folder}'.")
-    comparisons = chosen(experiment, tuple(sorted({one.run.variant for one in found})))
+    comparisons = choose_comparisons(experiment, tuple(sorted({one.run.variant for one in found})))
     seeds, folds = (1 + max(one.run.cell[part] for one in found) for part in (0, 1))
     with _writing(folder):
         return write_report(experiment, folder, _runs(comparisons, seeds, folds), comparisons)

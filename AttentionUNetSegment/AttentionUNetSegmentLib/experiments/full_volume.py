@@ -19,7 +19,7 @@ from ..networks import SegmentationNetwork, resample_attention
 
 
 @dataclass(frozen=True, eq=False)
-class WholePrediction:
+class VolumePrediction:
     """A case as a network sees it.
 
     Args:
@@ -32,13 +32,13 @@ class WholePrediction:
     alphas: tuple[np.ndarray, ...]
 
 
-def predict_whole(
+def predict_volume(
     network: SegmentationNetwork,
     volume: Volume,
     spacing_mm: tuple[float, float, float],
     window: tuple[float, float],
     device: torch.device | str = "cpu",
-) -> WholePrediction:
+) -> VolumePrediction:
     """Run a network over a whole scan or picture.
 
     Args:
@@ -60,7 +60,7 @@ def predict_whole(
         answers = _slice_by_slice(network, image) if flat else _in_tiles(network, image)
     network.train(training)
     logits, *alphas = (_on(grid, answer, target) for answer in answers)
-    return WholePrediction(
+    return VolumePrediction(
         logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy(),
         tuple(alpha[0, 0].cpu().numpy() for alpha in alphas),
     )

@@ -169,7 +169,7 @@ def _gates(table: Table) -> list[str]:
                 percent(one.organ_share),
                 f"{one.minimum:.2f}",
                 f"{one.maximum:.2f}",
-                one.finding.value,
+                one.verdict.value,
             ]
         )
     return [*markdown_table(heading, rows), ""]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..evaluation.attention_figures import LEVEL_COLOURS, PREDICTED, TRUTH, save_picture, smooth
 from ..evaluation.attention_statistics import read_log
-from .example_slices import ShownSlice, load_shown
+from .example_slices import ExampleSlice, load_example_slices
 from .results import RunResult
 from .variants import VARIANTS
 
@@ -57,7 +57,7 @@ def draw_focus(runs: Path, results: Sequence[RunResult], file: Path) -> bool:
     """Focus ratio of each level through training, a panel a network, mean over its runs."""
     from matplotlib.figure import Figure
 
-    gated = {key: of_one for key, of_one in _by_variant(results).items() if of_one[0].evidence}
+    gated = {key: of_one for key, of_one in _by_variant(results).items() if of_one[0].attention}
     if not gated:
         return False
     columns = min(len(gated), 4)
@@ -67,7 +67,7 @@ def draw_focus(runs: Path, results: Sequence[RunResult], file: Path) -> bool:
     for axes in panels[len(gated) :]:
         axes.axis("off")
     for axes, (key, of_one) in zip(panels, gated.items(), strict=False):
-        levels = sorted({one.level for one in of_one[0].evidence})
+        levels = sorted({one.level for one in of_one[0].attention})
         for index, level in enumerate(levels):
             steps, curves = _mean_curves(runs, of_one, _focus_ratio(index))
             if len(steps):
@@ -98,7 +98,7 @@ def draw_predictions(runs: Path, results: Sequence[RunResult], file: Path) -> bo
     """
     from matplotlib.figure import Figure
 
-    shown = _shown(runs, results)
+    shown = _load_examples(runs, results)
     if not shown:
         return False
     rows = len(next(iter(shown.values())))
@@ -125,9 +125,11 @@ def draw_attention(runs: Path, results: Sequence[RunResult], file: Path) -> bool
     """A row for each network with gates, a column for each level, on the first case."""
     from matplotlib.figure import Figure
 
-    levels = {one.run.variant: [e.level for e in one.evidence] for one in results}
+    levels = {one.run.variant: [level.level for level in one.attention] for one in results}
     shown = {
-        key: slices[0] for key, slices in _shown(runs, results).items() if len(slices[0].alphas)
+        key: slices[0]
+        for key, slices in _load_examples(runs, results).items()
+        if len(slices[0].alphas)
     }
     if not shown:
         return False
@@ -160,11 +162,11 @@ def _by_variant(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
     return by_variant
 
 
-def _shown(runs: Path, results: Sequence[RunResult]) -> dict[str, list[ShownSlice]]:
+def _load_examples(runs: Path, results: Sequence[RunResult]) -> dict[str, list[ExampleSlice]]:
     """The slices of each network, of the first run that kept some."""
-    shown: dict[str, list[ShownSlice]] = {}
+    shown: dict[str, list[ExampleSlice]] = {}
     for one in results:
-        if one.run.variant not in shown and (slices := load_shown(runs / one.run.name)):
+        if one.run.variant not in shown and (slices := load_example_slices(runs / one.run.name)):
             shown[one.run.variant] = slices
     return shown
 
@@ -206,7 +208,7 @@ def _focus_ratio(index: int) -> Callable[[dict[str, Any]], float | None]:
     return value
 
 
-def _show(axes: Axes, one: ShownSlice) -> None:
+def _show(axes: Axes, one: ExampleSlice) -> None:
     axes.axis("off")
     axes.imshow(one.image, cmap="gray", vmin=0, vmax=1)
     _outline(axes, one.truth, TRUTH)

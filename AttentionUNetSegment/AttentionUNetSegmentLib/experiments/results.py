@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
-from ..evaluation.attention_statistics import LevelEvidence
+from ..evaluation.attention_statistics import LevelStatistics
 from ..evaluation.metrics import mean_over_cases
 from ..files import replace_text
 
@@ -55,7 +55,7 @@ class RunResult:
         parameters: of the network.
         steps, elapsed_s: of its training.
         cases: held out; none after a failure.
-        evidence: of each gated level on each of them.
+        attention: of each gated level on each of them; "evidence" in result.json.
     """
 
     run: Run
@@ -64,7 +64,7 @@ class RunResult:
     steps: int = 0
     elapsed_s: float = 0.0
     cases: tuple[CaseScore, ...] = ()
-    evidence: tuple[LevelEvidence, ...] = ()
+    attention: tuple[LevelStatistics, ...] = ()
 
     @property
     def dice(self) -> float:
@@ -78,7 +78,9 @@ class RunResult:
         return mean
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        content = {"format": FORMAT, **asdict(self)}
+        content["evidence"] = content.pop("attention")
+        return content
 
 
 def save_result(folder: Path, result: RunResult) -> None:
@@ -103,12 +105,13 @@ def load_result(folder: Path) -> RunResult | None:
         content = json.loads(file.read_text("utf-8"))
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
+        attention = content.pop("evidence")
         return RunResult(
             **{
                 **content,
                 "run": Run(**content["run"]),
                 "cases": tuple(CaseScore(**case) for case in content["cases"]),
-                "evidence": tuple(LevelEvidence(**one) for one in content["evidence"]),
+                "attention": tuple(LevelStatistics(**one) for one in attention),
             }
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

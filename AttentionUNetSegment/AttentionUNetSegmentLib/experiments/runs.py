@@ -13,7 +13,7 @@ from ..datasets.cases import DataSet, LabelledCase, load_case
 from ..datasets.loading import find_data_set
 from ..datasets.splits import Split
 from ..errors import AttentionUNetSegmentError, InputError, TrainingError
-from ..evaluation.attention_statistics import LevelEvidence, level_evidence
+from ..evaluation.attention_statistics import LevelStatistics, level_statistics
 from ..evaluation.metrics import dice, score
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback
@@ -21,9 +21,10 @@ from ..networks import NetworkConfig, SegmentationNetwork
 from ..networks.precision import parse_precision, uses_bfloat16
 from ..training.patches import AugmentationOptions, PatchOptions
 from ..training.schedule import Budget, LearningRate
-from ..training.trainer import StageOptions, StageTrainer
-from .example_slices import cases_to_show, save_shown, shown_slice
-from .full_volume import WholePrediction, predict_whole
+from ..training.stage_options import StageOptions
+from ..training.trainer import StageTrainer
+from .example_slices import choose_example_cases, cut_example_slice, save_example_slices
+from .full_volume import VolumePrediction, predict_volume
 from .results import MEASURES, CaseScore, Run, RunResult
 from .variants import VARIANTS
 
@@ -46,7 +47,7 @@ class Settings:
         dimensions: 2 trains on slices, 3 on patches.
         size: voxels along a side of what a network is trained on.
         spacing_mm: of these voxels, in plane; in 3D along the body too.
-        channels: of all networks, shallow to deep.
+        channels: of all networks, level 1 first.
         batch: slices or patches a step.
         steps, minutes: budget of a run, one of them.
         learning_rate: its peak.
@@ -125,7 +126,7 @@ class Settings:
         return dataclasses.asdict(self)
 
 
-def whole_scans(data: Path) -> DataSet:
+def find_whole_scans(data: Path) -> DataSet:
     """The data set of a folder, without crops around the organ: they would tell where it is.
 
     Raises:
@@ -138,7 +139,7 @@ def whole_scans(data: Path) -> DataSet:
     return dataclasses.replace(found, cases=scans)
 
 
-def chosen_settings(
+def choose_settings(
     data: Path,
     *,
     dimensions: int | None = None,
@@ -152,7 +153,7 @@ def chosen_settings(
     Raises:
         TrainingError: the folder cannot be used.
     """
-    found = whole_scans(data)
+    found = find_whole_scans(data)
     dimensions = dimensions or found.dimensions
     flat = dimensions == 2
     size = size or (256 if flat else 64)
@@ -190,7 +191,7 @@ class TrainingJob:
         What goes wrong in a run, and is not a bug, is its result; the other runs go on.
         """
         try:
-            return self._done(run, progress)
+            return self._train_and_judge(run, progress)
         except (torch.OutOfMemoryError, MemoryError):
             return RunResult(
                 run,
@@ -200,8 +201,8 @@ class TrainingJob:
         except (AttentionUNetSegmentError, OSError) as error:
             return RunResult(run, failure=str(error))
 
-    def _done(self, run: Run, progress: ProgressCallback) -> RunResult:
-        found = whole_scans(self.data)
+    def _train_and_judge(self, run: Run, progress: ProgressCallback) -> RunResult:
+        found = find_whole_scans(self.data)
         split = self.splits[run.fold]
         progress(0.0, "Reading the cases")
         train, held_out = (
@@ -210,7 +211,7 @@ class TrainingJob:
         device = choose_device(self.device)
         folder = self.folder / run.name
         trainer = StageTrainer(
-            stage_options(self.settings, run, found),
+            run_options(self.settings, run, found),
             train,
             _one_a_patient(held_out),
             folder,
@@ -222,18 +223,18 @@ class TrainingJob:
         assert isinstance(network, SegmentationNetwork)
         progress(TRAINING_SHARE, "Judging the held-out cases")
         target = found.labels.index(found.target)
-        shown = cases_to_show(held_out, target) if run.cell == (0, 0) else []
-        scores, evidence, slices = [], [], []
+        examples = choose_example_cases(held_out, target) if run.cell == (0, 0) else []
+        scores, attention, slices = [], [], []
         for case in held_out:
-            prediction = predict_whole(
+            prediction = predict_volume(
                 network, case.ct, self.settings.spacings_mm, _window(found), device
             )
             scores.append(_case_score(case, prediction, found.labels, target))
-            evidence += _evidence(case, prediction, network.gated_levels, target)
-            if case.name in shown:
-                slices.append(shown_slice(case, prediction, target, _window(found)))
+            attention += _level_statistics(case, prediction, network.gated_levels, target)
+            if case.name in examples:
+                slices.append(cut_example_slice(case, prediction, target, _window(found)))
         if slices:
-            save_shown(folder, slices)
+            save_example_slices(folder, slices)
         steps, elapsed_s = trainer.state.step, trainer.state.elapsed_s
         # The run is over: its log and its figures stay, the means to go on with it do not.
         trainer.checkpoint_file.unlink(missing_ok=True)
@@ -243,7 +244,7 @@ class TrainingJob:
             steps=steps,
             elapsed_s=round(elapsed_s, 1),
             cases=tuple(scores),
-            evidence=tuple(evidence),
+            attention=tuple(attention),
         )
 
     def _case(self, found: DataSet, name: str) -> LabelledCase:
@@ -252,7 +253,7 @@ class TrainingJob:
         return self._cases[name]
 
 
-def stage_options(settings: Settings, run: Run, found: DataSet) -> StageOptions:
+def run_options(settings: Settings, run: Run, found: DataSet) -> StageOptions:
     """What the trainer is told: the same for all variants but the network.
 
     The loss is the recipe's; nothing but the segmentation teaches the gates.
@@ -299,7 +300,7 @@ def _one_a_patient(cases: list[LabelledCase]) -> list[LabelledCase]:
 
 
 def _case_score(
-    case: LabelledCase, prediction: WholePrediction, labels: tuple[str, ...], target: int
+    case: LabelledCase, prediction: VolumePrediction, labels: tuple[str, ...], target: int
 ) -> CaseScore:
     truth = case.labels.array
     figures = score(prediction.labels == target, truth == target, case.ct).to_json()
@@ -318,11 +319,11 @@ def _case_score(
     )
 
 
-def _evidence(
-    case: LabelledCase, prediction: WholePrediction, levels: tuple[int, ...], target: int
-) -> list[LevelEvidence]:
+def _level_statistics(
+    case: LabelledCase, prediction: VolumePrediction, levels: tuple[int, ...], target: int
+) -> list[LevelStatistics]:
     organ = case.labels.array == target
     return [
-        level_evidence(case.name, level, alpha, organ)
+        level_statistics(case.name, level, alpha, organ)
         for level, alpha in zip(levels, prediction.alphas, strict=True)
     ]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..evaluation.attention_statistics import LevelSummary, summarise
+from ..evaluation.attention_statistics import LevelSummary, summarise_levels
 from ..evaluation.metrics import Mean, mean_over_cases
 from .results import MEASURES, Run, RunResult
 from .variants import VARIANTS, Comparison
@@ -180,7 +180,7 @@ def _row(key: str, results: Sequence[RunResult]) -> TableRow:
         }
         if len(labels) > 1
         else {},
-        levels=summarise([level for one in good for level in one.evidence]),
+        levels=summarise_levels([level for one in good for level in one.attention]),
         elapsed_s=statistics.fmean(one.elapsed_s for one in good) if good else None,
     )
 

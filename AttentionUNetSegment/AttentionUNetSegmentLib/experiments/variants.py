@@ -113,7 +113,7 @@ EXPERIMENTS = {
 """The tables of ``experiments compare`` and of ``experiments ablate``."""
 
 
-def chosen(experiment: str, networks: tuple[str, ...] = ()) -> tuple[Comparison, ...]:
+def choose_comparisons(experiment: str, networks: tuple[str, ...] = ()) -> tuple[Comparison, ...]:
     """The tables of an experiment, with those rows only that were asked for.
 
     Raises:

@@ -80,8 +80,9 @@ def read_nifti(path: Path, name: str, on_warning: WarningCallback) -> Volume:
         InputError: it is damaged, cut short, too large, or no single 3D image of real numbers.
         OSError: it cannot be opened.
     """
-    header = read_nifti_header(path, name)
     with _describe_damage(name), _open_stream(path) as stream:
+        header = _checked_header(stream, path, name)
+        stream.seek(0)
         stored = _read_voxels(stream, header, name)
         _read_to_end(stream)
     slope, intercept = header.slope, header.intercept
@@ -104,8 +105,11 @@ def read_nifti_header(path: Path, name: str) -> NiftiHeader:
         OSError: it cannot be opened.
     """
     with _describe_damage(name), _open_stream(path) as stream:
-        start = stream.read(_HEADER_BYTES)
-    header = _interpret_header(start, name)
+        return _checked_header(stream, path, name)
+
+
+def _checked_header(stream: Any, path: Path, name: str) -> NiftiHeader:
+    header = _interpret_header(stream.read(_HEADER_BYTES), name)
     problem = _size_problem(path, header.offset + header.voxel_bytes)
     if problem:
         raise _input_error(name, problem)

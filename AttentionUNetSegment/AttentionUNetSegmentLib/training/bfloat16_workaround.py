@@ -17,7 +17,7 @@ from torch import nn
 _FAULTY_DEPTH = 2
 
 
-def never_two_deep(network: nn.Module) -> None:
+def avoid_depth_of_two(network: nn.Module) -> None:
     """Let the convolutions see a third plane of zeros, which changes nothing of their answers."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d) and module.kernel_size[0] == 3:

@@ -60,7 +60,7 @@ class Processes:
             )
         return range(self.rank * each, (self.rank + 1) * each)
 
-    def with_whole_batch_norm(self, network: SegmentationNetwork) -> SegmentationNetwork:
+    def synchronise_batch_norm(self, network: SegmentationNetwork) -> SegmentationNetwork:
         """The network with its batch norm, if it has any, over all processes' samples.
 
         Raises:
@@ -96,7 +96,7 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
 
-    def of_first(self, value: Any) -> Any:
+    def from_first(self, value: Any) -> Any:
         """What the first process has, for all; the others wait for it."""
         if self.size == 1:
             return value

@@ -20,8 +20,7 @@ import torch
 from torch import nn
 
 from ..datasets.cases import CaseFiles, CaseKind, DataSet, LabelledCase
-from ..datasets.checker import require_sound
-from ..datasets.loading import find_cases, find_data_set, load_cases
+from ..datasets.loading import find_cases, find_data_set, load_cases, load_sound_cases
 from ..datasets.splits import Split, held_out_split
 from ..errors import InputError, ModelError, TrainingError
 from ..evaluation.evaluate import Evaluation, evaluate_case
@@ -40,20 +39,17 @@ from ..models import (
     save_model,
     user_models_folder,
 )
-from ..networks.precision import parse_precision, uses_bfloat16
+from ..networks.precision import uses_bfloat16
 from ..wording import counted
-from .pipeline import STAGES, told_run
-from .recipes import locator_options, refiner_options, trainings_of
-from .schedule import Budget, LearningRate
-from .trainer import StageOptions, StageTrainer
+from .finetuning_options import HELD_OUT, FinetuningOptions
+from .pipeline import run_telling
+from .recipes import count_trainings, locator_options, refiner_options
+from .schedule import LearningRate
+from .stage_options import StageOptions
+from .trainer import StageTrainer
 
-LEARNING_RATE = 2e-4
-"""A fifth of the recipe's: the network is to be moved, not taught anew."""
 ORIGINAL_SHARE = 0.5
 """Of the samples, those of the original data where there is any."""
-HELD_OUT = "0.2"
-MINUTES = 30.0
-"""Budget where none is given."""
 LOCATOR_SHARE = 0.3
 """Of the budget, where both stages learn."""
 AVERAGE_DECAY = 0.99
@@ -99,19 +95,19 @@ class Outcome:
         lines = [
             f"Finetuned from {self.before.model} {self.before.version}, {self.after.machine}.",
             "",
-            f"On {_cases(held_out)} held out of the corrected ones the finetuned model is "
+            f"On {_count_cases(held_out)} held out of the corrected ones the finetuned model is "
             f"{verdict}: mean Dice {self.before.mean_dice():.3f} before, "
             f"{self.after.mean_dice():.3f} after. The same cases decided when to stop, so the "
             "figure after is a little too good.",
             "",
-            *comparison(self.before, self.after),
+            *comparison_table(self.before, self.after),
         ]
         if self.original_before is not None and self.original_after is not None:
             lines += [
                 "",
                 "On the held-out cases of the original data, which show what was forgotten:",
                 "",
-                *comparison(self.original_before, self.original_after),
+                *comparison_table(self.original_before, self.original_after),
             ]
         return "\n".join(lines) + "\n"
 
@@ -127,7 +123,7 @@ class Outcome:
         } | {"better": self.better, "model": None if self.folder is None else str(self.folder)}
 
 
-def comparison(before: Evaluation, after: Evaluation) -> list[str]:
+def comparison_table(before: Evaluation, after: Evaluation) -> list[str]:
     """Rows of a table: Dice without a click of each case, before and after, and their means."""
     pairs = zip(before.with_clicks(0), after.with_clicks(0), strict=True)
     rows = [(old.case, old.scores.dice, new.scores.dice) for old, new in pairs]
@@ -139,58 +135,6 @@ def comparison(before: Evaluation, after: Evaluation) -> list[str]:
             for case, old, new in [*rows, means]
         ],
     )
-
-
-@dataclass(frozen=True)
-class FinetuningOptions:
-    """How to finetune.
-
-    Args:
-        original: what the model was trained on, or the like; half of the samples come from there.
-        minutes, steps: the budget, at most one of them, else :data:`MINUTES`; held-out cases that
-            get no better end it early.
-        learning_rate: its peak.
-        held_out: share of the cases (patients, where they are told apart) to hold out, at least
-            one; or names of cases with commas between.
-        stage: "refiner", "locator", or "all".
-        name: of the new model; the old one's with "-finetuned" unless given.
-        even_if_worse: write the new model also where it is not better on the held-out cases.
-        install: add the new model to the user's own, which the panel offers.
-        precision: "auto" takes bfloat16 where the device computes in it.
-
-    Raises:
-        InputError: one is wrong.
-    """
-
-    original: Path | None = None
-    minutes: float | None = None
-    steps: int | None = None
-    learning_rate: float = LEARNING_RATE
-    held_out: str = HELD_OUT
-    stage: str = "refiner"
-    name: str | None = None
-    even_if_worse: bool = False
-    install: bool = False
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
-        object.__setattr__(self, "precision", parse_precision(self.precision))
-        minutes, steps = self.minutes, self.steps
-        if minutes is not None and steps is not None:
-            raise InputError("Give the budget in minutes or in steps, not in both.")
-        if (minutes is not None and not minutes > 0) or (steps is not None and steps < 1):
-            raise InputError("The budget must be above zero.")
-        if not 0 < self.learning_rate < 1:
-            raise InputError("The learning rate must be above 0 and below 1.")
-
-    def budget(self, share: float) -> Budget:
-        if self.steps is not None:
-            return Budget(steps=max(round(self.steps * share), 1))
-        return Budget(minutes=(self.minutes or MINUTES) * share)
 
 
 def finetune_model(
@@ -224,13 +168,13 @@ def finetune_model(
     device = choose_device(options.device)
     base = load_model(find_model(model))
     _check_model(base.card, options)
-    corrected = data_for(base.card, data, kind="corrected")
+    corrected = match_labels(base.card, data, kind="corrected")
     split = choose_held_out(corrected, options.held_out, options.seed)
     learnt, judged = find_cases(corrected, split)
     others: list[CaseFiles] = []
     others_judged: list[CaseFiles] = []
     if options.original is not None:
-        others, others_judged = find_cases(data_for(base.card, options.original))
+        others, others_judged = find_cases(match_labels(base.card, options.original))
     _keep_run(
         output,
         base.card,
@@ -242,12 +186,14 @@ def finetune_model(
         },
     )
 
-    require_sound(corrected, lambda done, text: report(0.01 * done, text))
-    report(0.01, "Reading the scans")
-    cases = load_cases(
-        [*learnt, *others], progress=lambda done, text: report(0.01 + 0.05 * done, text)
-    )
-    held_out, original_held_out = load_cases(judged), load_cases(others_judged)
+    names = {*split.train, *split.validation}
+    loaded, _ = load_sound_cases(corrected, names, lambda done, text: report(0.03 * done, text))
+    cases = [
+        *(loaded[case.name] for case in learnt),
+        *load_cases(others, progress=lambda done, text: report(0.03 + 0.03 * done, text)),
+    ]
+    held_out = [loaded[case.name] for case in judged]
+    original_held_out = load_cases(others_judged)
 
     def measure(model: Model, fraction: float) -> tuple[Evaluation, Evaluation | None]:
         report(fraction, f"Measuring {model.card.name} on the held-out cases")
@@ -263,7 +209,7 @@ def finetune_model(
     with tempfile.TemporaryDirectory() as temporary:
         # What is measured is what would be written, in half precision.
         candidate = Path(temporary) / "model"
-        save_model(candidate, renamed(base.card, options.name), networks, LARGEST_BYTES)
+        save_model(candidate, rename_card(base.card, options.name), networks, LARGEST_BYTES)
         after, original_after = measure(load_model(candidate), TRAINING_ENDS)
     outcome = Outcome(None, before, after, original_before, original_after)
     if outcome.better or options.even_if_worse:
@@ -292,12 +238,12 @@ def _check_model(card: ModelCard, options: FinetuningOptions) -> None:
         raise ModelError(f"{card.name} sees slices one by one; only 3D models are finetuned.")
     if not _stages(card, options):
         raise ModelError(f"{card.name} has no {options.stage} to finetune.")
-    name = renamed(card, options.name).name
+    name = rename_card(card, options.name).name
     if options.install and any(name == one.card.name for one in installed_models()):
         raise ModelError(f"A model '{name}' is installed already; give the new one another name.")
 
 
-def data_for(card: ModelCard, folder: Path, kind: CaseKind | None = None) -> DataSet:
+def match_labels(card: ModelCard, folder: Path, kind: CaseKind | None = None) -> DataSet:
     """A data folder with the label values of a model.
 
     Args:
@@ -335,8 +281,9 @@ def choose_held_out(data: DataSet, wanted: str, seed: int = 0) -> Split:
     patients = {case.patient for case in data.cases}
     if len(patients) < 2:
         raise TrainingError(
-            f"The data hold {_cases(len(data.cases))} of {counted(len(patients), 'patient')}, but "
-            "one must be held out to see whether finetuning helped; collect at least two."
+            f"The data hold {_count_cases(len(data.cases))} of "
+            f"{counted(len(patients), 'patient')}, but one must be held out to see whether "
+            "finetuning helped; collect at least two."
         )
     try:
         share = float(wanted)
@@ -426,7 +373,7 @@ def _train(
     networks = dict(base.networks)
     start = TRAINING_STARTS
     for name in _stages(base.card, options):
-        span = (TRAINING_ENDS - TRAINING_STARTS) * _share(name, base.card, options)
+        span = (TRAINING_ENDS - TRAINING_STARTS) * _budget_share(name, base.card, options)
 
         def stage_progress(
             fraction: float, text: str, start: float = start, span: float = span, name: str = name
@@ -434,7 +381,7 @@ def _train(
             report(start + span * fraction, f"Finetuning the {name}: {text}")
 
         trainer = StageTrainer(
-            stage_options(name, base.card, options),
+            finetuning_stage_options(name, base.card, options),
             cases,
             held_out,
             output / name,
@@ -443,7 +390,7 @@ def _train(
             stage_progress,
             base.networks[name].state_dict(),
         )
-        networks[name] = told_run(trainer, tell)
+        networks[name] = run_telling(trainer, tell)
         start += span
     return networks
 
@@ -453,18 +400,20 @@ def _stages(card: ModelCard, options: FinetuningOptions) -> list[str]:
     return [name for name in card.stages if options.stage in ("all", name)]
 
 
-def _share(name: str, card: ModelCard, options: FinetuningOptions) -> float:
+def _budget_share(name: str, card: ModelCard, options: FinetuningOptions) -> float:
     """Of the budget, what a stage gets."""
     if len(_stages(card, options)) == 1:
         return 1.0
     return LOCATOR_SHARE if name == "locator" else 1 - LOCATOR_SHARE
 
 
-def stage_options(name: str, card: ModelCard, options: FinetuningOptions) -> StageOptions:
+def finetuning_stage_options(
+    name: str, card: ModelCard, options: FinetuningOptions
+) -> StageOptions:
     """The shipped recipe, gentler, for a stage of a model."""
     stage = card.stages[name]
     recipe = {"locator": locator_options, "refiner": refiner_options}[name]
-    made = recipe(options.budget(_share(name, card, options)), options.seed)
+    made = recipe(options.budget(_budget_share(name, card, options)), options.seed)
     original = {kind: made.kind_weights.get(kind, 0.0) for kind in ("scan", "region")}
     total = sum(original.values())
     return dataclasses.replace(
@@ -473,7 +422,7 @@ def stage_options(name: str, card: ModelCard, options: FinetuningOptions) -> Sta
         patch=dataclasses.replace(made.patch, spacing_mm=stage.spacing_mm),
         target_label=card.target_label.value,
         window_hu=card.intensity_window_hu,
-        trainings_before=trainings_of(card),
+        trainings_before=count_trainings(card),
         learning_rate=LearningRate(peak=options.learning_rate),
         kind_weights={
             "corrected": 1 - ORIGINAL_SHARE,
@@ -485,7 +434,7 @@ def stage_options(name: str, card: ModelCard, options: FinetuningOptions) -> Sta
     )
 
 
-def renamed(card: ModelCard, name: str | None) -> ModelCard:
+def rename_card(card: ModelCard, name: str | None) -> ModelCard:
     """The card under the name and version of a finetuned model."""
     root, _, round_of_finetuning = card.version.partition("+finetuned.")
     number = int(round_of_finetuning) + 1 if round_of_finetuning.isdigit() else 1
@@ -521,10 +470,10 @@ def finetuned_card(
             "after": outcome.original_after.figures(),
         }
     return dataclasses.replace(
-        renamed(card, options.name),
+        rename_card(card, options.name),
         summary=(
             f"{card.summary} Its {' and '.join(changed)} learnt further from "
-            f"{_cases(kinds.count('corrected'))} that a user had corrected."
+            f"{_count_cases(kinds.count('corrected'))} that a user had corrected."
         ),
         training={
             "finetuned_from": {
@@ -545,5 +494,5 @@ def finetuned_card(
     )
 
 
-def _cases(count: int) -> str:
+def _count_cases(count: int) -> str:
     return counted(count, "case")

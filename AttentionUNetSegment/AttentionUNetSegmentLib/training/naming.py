@@ -14,7 +14,9 @@ from ..datasets.manifest import MANIFEST_FILE
 from ..errors import InputError
 from ..models import ModelCard, installed_models
 from ..models.card import is_name
+from .option_fields import GROUPS, option
 
+MODEL = GROUPS[1]
 FIRST_VERSION = "0.1.0"
 NO_LICENCE = "Research use; the training data state no licence, so that their own terms apply"
 _LONGEST = 300
@@ -37,12 +39,16 @@ class Naming:
             it started from.
     """
 
-    name: str | None = None
-    title: str | None = None
-    version: str | None = None
-    licence: str | None = None
-    author: str | None = None
-    cite: tuple[str, ...] = ()
+    name: str | None = option("Short name of the model; that of DIR.", MODEL)
+    title: str | None = option("A line that says what it segments.", MODEL)
+    version: str | None = option(
+        "Of the model; 0.1.0, and one more each time that it is trained on.", MODEL
+    )
+    licence: str | None = option("Of the weights; what the data's files say.", MODEL)
+    author: str | None = option("Who answers for the model.", MODEL)
+    cite: tuple[str, ...] = option(
+        "To cite. May be given several times.", MODEL, default=(), metavar="WORK"
+    )
 
     def check(self) -> None:
         """Refuse what no card takes, before the long work.
@@ -70,7 +76,7 @@ class DataTerms:
     reference: str | None = None
 
 
-def data_terms(folder: Path) -> DataTerms:
+def read_data_terms(folder: Path) -> DataTerms:
     """Licence and reference of a data set, from its description (``dataset.json`` and the like) or
     its licence file. Nothing is concluded from how its files are named."""
     licence = reference = None
@@ -87,7 +93,7 @@ def data_terms(folder: Path) -> DataTerms:
     return DataTerms(licence, reference)
 
 
-def named(
+def complete_card(
     card: ModelCard,
     naming: Naming,
     terms: DataTerms,
@@ -96,7 +102,7 @@ def named(
     before: ModelCard | None = None,
     start: ModelCard | None = None,
 ) -> ModelCard:
-    """A fresh card with its name, title, version, licence, author and works to cite.
+    """Give a fresh card its name, title, version, licence, author and works to cite.
 
     Args:
         card: the rest of it; its citation is the method's.

@@ -21,7 +21,7 @@ from ..geometry.grid import Grid, GridImage, aligned_grid
 from ..geometry.resampling import normalised_coordinates, window_scan
 from .losses import IGNORE
 
-LOOKS_PER_SCAN = 12
+VALIDATION_SLICES = 12
 """Slices by which a 2D network is judged on a volume while it trains."""
 
 
@@ -108,7 +108,7 @@ class Sample:
     organs_known: tuple[bool, ...]
 
 
-def batch_of(samples: Sequence[Sample]) -> Sample:
+def collate_samples(samples: Sequence[Sample]) -> Sample:
     """Samples of the same size as one."""
     if len(samples) == 1:
         return samples[0]
@@ -170,10 +170,10 @@ class PatchSource:
         if augmentation is None:
             return self._patch_at(self._middle(patch), patch, None, rng, None)
         if patch.flat:
-            augmentation = within_the_plane(augmentation)
+            augmentation = restrict_to_plane(augmentation)
         return self._patch_at(self._random_centre(patch, rng), patch, augmentation, rng, intensity)
 
-    def looks(self, patch: PatchOptions) -> Sample:
+    def validation_patches(self, patch: PatchOptions) -> Sample:
         """What a network is judged on while it trains: the middle patch, or slices of a volume.
 
         Of a volume, a flat patch takes slices at equal distances through the organ and a fourth of
@@ -186,9 +186,9 @@ class PatchSource:
             beyond = (high - low) / 4
             low = max(low - beyond, self.low_ras[2])
             high = min(high + beyond, self.high_ras[2])
-            heights = np.linspace(low, high, LOOKS_PER_SCAN)
+            heights = np.linspace(low, high, VALIDATION_SLICES)
         none = np.random.default_rng(0)
-        return batch_of(
+        return collate_samples(
             [
                 self._patch_at(np.array([*centre[:2], height]), patch, None, none, None)
                 for height in heights
@@ -291,7 +291,7 @@ def _narrow(image: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor,
     return image[:, :, box[0], box[1], box[2]], positions
 
 
-def within_the_plane(options: AugmentationOptions) -> AugmentationOptions:
+def restrict_to_plane(options: AugmentationOptions) -> AugmentationOptions:
     """What of the augmentation a slice can undergo; it has no neighbours to take anything from.
 
     The organ is not hidden either: a slice without it is drawn often enough.

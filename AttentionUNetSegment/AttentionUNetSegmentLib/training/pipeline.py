@@ -2,85 +2,68 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import platform
-import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ..datasets.cases import CaseFiles, DataSet, LabelledCase
-from ..datasets.checker import require_sound
-from ..datasets.loading import find_cases, find_data_set, load_cases
+from ..datasets.checker import Finding
+from ..datasets.loading import find_cases, find_data_set, load_cases, load_sound_cases
 from ..datasets.splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from ..errors import InputError, TrainingError
 from ..files import replace_text
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback, ignore_progress
-from ..models import (
-    Label,
-    Model,
-    ModelCard,
-    Stage,
-    Usual,
-    find_model,
-    load_model,
-    read_card,
-    save_model,
-)
+from ..models import Model, ModelCard, Stage, find_model, load_model, read_card, save_model
 from ..models.card import CARD_FILE, LARGEST_BYTES
-from ..models.terminology import PANCREAS, make_label
-from ..networks.precision import BFLOAT16, FLOAT32, parse_precision, uses_bfloat16
+from ..models.card import STAGES as STAGE_NAMES
+from ..networks.precision import uses_bfloat16
+from .choices import Choices
 from .distributed import Processes
-from .naming import FIRST_VERSION, NO_LICENCE, Naming, data_terms, named
+from .model_card import fresh_card, training_record
+from .naming import Naming, complete_card, read_data_terms
 from .recipes import (
     SLICE_PIXELS,
-    WINDOW_HU,
-    WINDOW_PICTURE,
-    Choices,
+    count_trainings,
+    intensity_window,
     locator_options,
     refiner_options,
     slice_options,
-    trainings_of,
 )
 from .schedule import Budget
-from .trainer import StageOptions, StageTrainer
+from .stage_options import StageOptions
+from .trainer import StageTrainer
+from .training_options import TrainingOptions
 
-STAGES = ("all", "locator", "refiner")
 LOCATOR_SHARE = 0.2
 """Of the budget: its images are coarse, and it only has to come near."""
-
+STAGE_SPANS = {
+    "all": {"locator": (0.0, LOCATOR_SHARE), "refiner": (LOCATOR_SHARE, 1.0)},
+    "locator": {"locator": (0.0, 1.0), "refiner": (1.0, 1.0)},
+    "refiner": {"locator": (0.0, 0.0), "refiner": (0.0, 1.0)},
+}
+"""Parts of the progress bar. A stage that is not trained takes no time, or the time left would be
+far off."""
 START_FILE = "start.json"
 
 
 def train_model(
     data: Path,
     output: Path,
+    options: TrainingOptions | None = None,
     *,
-    minutes: float | None = None,
-    steps: int | None = None,
-    stage: str = "all",
-    start_from: str | None = None,
-    synthetic: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    dimensions: int | None = None,
-    target: str | None = None,
-    splits: Path | None = None,
-    folds: int | None = None,
-    fold: int = 0,
     choices: Choices | None = None,
+    naming: Naming | None = None,
     progress: ProgressCallback | None = None,
     note: Callable[[str], None] = lambda text: None,
     tell: Callable[[str], None] = lambda text: None,
-    naming: Naming | None = None,
     processes: Processes | None = None,
+    **settings: Any,
 ) -> Path:
     """Train the locator and the refiner, or a 2D network, and write a model folder.
 
@@ -88,28 +71,21 @@ def train_model(
     keeps its options, its log and its last state in a folder of its own below ``output``;
     ``output/splits.json`` says which cases were learnt from.
 
+    >>> train_model(Path("data"), Path("run"), TrainingOptions(minutes=60))
+    >>> train_model(Path("data"), Path("run"), minutes=60)  # the same
+
     Args:
         data: folder of any layout that ``datasets`` reads.
         output: of the run; the model is ``output/model``.
-        minutes, steps: the budget of both stages together; one of them.
-        stage: "all", or one stage to train; the model is written with both.
-        start_from: an installed model's name or a folder, with whose weights both stages start;
-            one that is not trained keeps them.
-        synthetic: how many made-up abdomens are mixed in; 8 into 3D training of BTCV's organs,
-            which they have, none otherwise.
-        precision: "auto" takes bfloat16 where the device computes in it.
-        dimensions: 3 for both stages, 2 for one network slice by slice; the data set's, unless
-            given.
-        target: the label that counts; the data set's, unless given.
-        splits: a file of splits of which the ``fold``-th is used.
-        folds: draw so many splits by patient, and use the ``fold``-th.
+        options: what to train, on which of the data, and for how long.
         choices: what to change in the recipe.
+        naming: what the model is called; see :class:`.naming.Naming` for what is chosen otherwise.
         note: told what a user should know of the data and of the networks that came out.
         tell: told a line as training goes on: where the log of each stage is, loss and Dice at
             every validation, and what each stage came to.
-        naming: what the model is called; see :class:`.naming.Naming` for what is chosen otherwise.
         processes: that train together, each on its own device; all call this function with the
             same arguments, and the first writes.
+        settings: fields of TrainingOptions by their names, in place of ``options`` or over it.
 
     Returns:
         The model folder.
@@ -120,94 +96,63 @@ def train_model(
         ModelError: no such network can be built.
         DeviceError: the device is not there.
     """
-    _check(stage, precision, minutes, steps, synthetic)
-    naming = naming or Naming()
+    options = replace(options, **settings) if options else TrainingOptions(**settings)
+    choices, naming = choices or Choices(), naming or Naming()
     naming.check()
     report = progress or ignore_progress
     together = processes or Processes()
-    where = together.device or choose_device(device)
-    bfloat16 = uses_bfloat16(precision, where)
-    found = _with_target(find_data_set(data), target)
-    flat = _dimensions(found, dimensions, stage) == 2
-    for warning in require_sound(found, lambda part, text: report(0.01 * part, text)):
+    device = together.device or choose_device(options.device)
+    bfloat16 = uses_bfloat16(options.precision, device)
+    found = _with_target(find_data_set(data), options.target)
+    flat = _dimensions(found, options.dimensions, options.stage) == 2
+    synthetic = _synthetic_count(found, options.synthetic, flat)
+    splits = _splits(found, options)
+    split = splits[options.fold]
+    train, held_out, warnings = _load(found, split, synthetic, choices.regions, report)
+    for warning in warnings:
         note(warning.text)
-    drawn = _splits(found, splits, folds, fold, seed)
-    train, validation = find_cases(found, drawn[fold])
-    train = _with_regions(train, choices.regions if choices else None)
-    if synthetic is None:
-        synthetic = 8 if found.layout == "btcv" and not flat else 0
-    elif synthetic and found.layout != "btcv":
-        raise InputError("Synthetic abdomens have BTCV's organs; this data set has other labels.")
-    report(0.01, "Reading the scans")
-    cases = load_cases(train, synthetic, lambda part, text: report(0.01 + 0.01 * part, text))
-    held_out = load_cases(validation)
 
-    if flat:
-        budget = Budget(steps, minutes)
-        options = {"refiner": slice_options(budget, _slice_spacing_mm(cases), seed)}
-    else:
-        options = {
-            "locator": locator_options(_share(minutes, steps, LOCATOR_SHARE), seed),
-            "refiner": refiner_options(_share(minutes, steps, 1 - LOCATOR_SHARE), seed),
-        }
-    options = {
-        name: (choices or Choices()).applied_to(_for_data(one, found))
-        for name, one in options.items()
-    }
-    for one in options.values():
+    stages = _stage_options(found, options, choices, train, flat)
+    for one in stages.values():
         together.share(one.batch_size)  # or refuse it, before anything is written
-    start = None if start_from is None else load_model(find_model(start_from))
+    start = None if options.start_from is None else load_model(find_model(options.start_from))
     if start is not None:
-        _check_start(start.card, found, options)
-        before = trainings_of(start.card)
-        options = {
-            name: dataclasses.replace(one, trainings_before=before) for name, one in options.items()
-        }
+        _check_start(start.card, found, stages)
+        before = count_trainings(start.card)
+        stages = {name: replace(one, trainings_before=before) for name, one in stages.items()}
     if together.is_first:
-        _keep_splits(output / SPLITS_FILE, drawn, fold, seed)
+        _keep_splits(output / SPLITS_FILE, splits, options.fold, options.seed)
         _keep_start(output, start)
+
     networks: dict[str, nn.Module] = {}
     done: dict[str, dict[str, float]] = {}
-    # A stage that is not trained takes no time, or the time left would be far off.
-    ends = {"locator": {"all": LOCATOR_SHARE, "locator": 1.0}.get(stage, 0.0), "refiner": 1.0}
-    begun = 0.0
-    for name, stage_options in options.items():
-        end = ends[name]
-
-        def stage_progress(
-            fraction: float, text: str, begun: float = begun, end: float = end, name: str = name
-        ) -> None:
-            report(begun + (end - begun) * fraction, f"Training the {name}: {text}")
-
+    for name, one in stages.items():
         trainer = StageTrainer(
-            stage_options,
-            cases,
+            one,
+            train,
             held_out,
             output / name,
-            where,
+            device,
             bfloat16,
-            stage_progress,
+            _part_of(report, *STAGE_SPANS[options.stage][name], f"Training the {name}: "),
             None if start is None else start.networks[name].state_dict(),
             processes=together,
         )
-        if stage in ("all", name):
-            networks[name] = told_run(trainer, tell)
-        else:
-            networks[name] = trainer.state.average
-        for finding in trainer.findings:
-            note(f"The {name}: {finding}")
-        minutes_done = round(trainer.state.elapsed_s / 60, 1)
-        done[name] = {"steps": trainer.state.step, "minutes": minutes_done}
-        begun = end
+        is_trained = options.stage in ("all", name)
+        networks[name] = run_telling(trainer, tell) if is_trained else trainer.state.average
+        for text in trainer.warnings:
+            note(f"The {name}: {text}")
+        minutes = round(trainer.state.elapsed_s / 60, 1)
+        done[name] = {"steps": trainer.state.step, "minutes": minutes}
     if together.is_first:
-        card = model_card(found, options, cases, held_out, where, bfloat16)
-        training = {**card.training, "processes": together.size, "done": done}
+        record = training_record(stages, train, held_out, device, bfloat16)
+        record |= {"processes": together.size, "done": done}
         if start is not None:
-            training["started_from"] = _start_record(start.card)
-        card = named(
-            dataclasses.replace(card, training=training),
+            record["started_from"] = _start_record(start.card)
+        card = complete_card(
+            fresh_card(found, stages, train, record),
             naming,
-            data_terms(data),
+            read_data_terms(data),
             output,
             before=_model_before(output / "model"),
             start=start.card if start else None,
@@ -217,12 +162,14 @@ def train_model(
     return output / "model"
 
 
-def _model_before(folder: Path) -> ModelCard | None:
-    """The card of the model that a run wrote earlier."""
-    return read_card(folder) if (folder / CARD_FILE).exists() else None
+def _part_of(
+    report: ProgressCallback, begin: float, end: float, prefix: str = ""
+) -> Callable[[float, str], None]:
+    """A progress callback for a part of the work."""
+    return lambda fraction, text: report(begin + (end - begin) * fraction, f"{prefix}{text}")
 
 
-def told_run(trainer: StageTrainer, tell: Callable[[str], None]) -> nn.Module:
+def run_telling(trainer: StageTrainer, tell: Callable[[str], None]) -> nn.Module:
     """Run a trainer, and tell a line at its start, at each validation and at its end."""
     name = trainer.options.stage
     trainer.on_validation = lambda step, record: tell(f"{name}, step {step}: {trainer.figures}")
@@ -230,6 +177,38 @@ def told_run(trainer: StageTrainer, tell: Callable[[str], None]) -> nn.Module:
     network = trainer.run()
     tell(f"{name}, done: {trainer.summary}")
     return network
+
+
+# The data
+
+
+def _load(
+    found: DataSet,
+    split: Split,
+    synthetic: int,
+    regions: float | None,
+    report: ProgressCallback,
+) -> tuple[list[LabelledCase], list[LabelledCase], list[Finding]]:
+    """Cases to learn from, those held out, and the warnings; each file is read once."""
+    left_out = {case.name for case in found.cases if case.kind == "region" and regions == 0}
+    wanted = {*split.train} - left_out | {*split.validation}
+    cases, warnings = load_sound_cases(found, wanted, _part_of(report, 0.0, 0.015))
+    train, validation = find_cases(found, split)
+    train = _with_regions(train, regions)
+    made = load_cases((), synthetic, _part_of(report, 0.015, 0.02))
+    return (
+        [*(cases[one.name] for one in train), *made],
+        [cases[one.name] for one in validation],
+        warnings,
+    )
+
+
+def _synthetic_count(found: DataSet, wanted: int | None, flat: bool) -> int:
+    if wanted and found.layout != "btcv":
+        raise InputError("Synthetic abdomens have BTCV's organs; this data set has other labels.")
+    if wanted is None:
+        return 8 if found.layout == "btcv" and not flat else 0
+    return wanted
 
 
 def _with_target(found: DataSet, target: str | None) -> DataSet:
@@ -240,7 +219,7 @@ def _with_target(found: DataSet, target: str | None) -> DataSet:
         raise InputError(
             f"The data set has no label '{target}'; choose one of {', '.join(found.labels[1:])}."
         )
-    return dataclasses.replace(found, target=names[target.casefold()])
+    return replace(found, target=names[target.casefold()])
 
 
 def _with_regions(train: list[CaseFiles], share: float | None) -> list[CaseFiles]:
@@ -267,21 +246,21 @@ def _dimensions(found: DataSet, dimensions: int | None, stage: str) -> int:
     return chosen
 
 
-def _splits(
-    found: DataSet, splits: Path | None, folds: int | None, fold: int, seed: int
-) -> list[Split]:
+def _splits(found: DataSet, options: TrainingOptions) -> list[Split]:
     """Which cases to learn from, a way for each fold."""
-    if splits is not None and folds is not None:
+    if options.splits is not None and options.folds is not None:
         raise InputError("Give a file of splits or a number of folds, not both.")
-    if splits is not None:
-        drawn = load_splits(splits)
-    elif folds is not None:
-        drawn = k_fold(found.cases, folds, seed)
+    if options.splits is not None:
+        splits = load_splits(options.splits)
+    elif options.folds is not None:
+        splits = k_fold(found.cases, options.folds, options.seed)
     else:
-        drawn = [default_split(found, seed)]
-    if not 0 <= fold < len(drawn):
-        raise InputError(f"There is no fold {fold}; the first is 0, the last {len(drawn) - 1}.")
-    return drawn
+        splits = [default_split(found, options.seed)]
+    if not 0 <= options.fold < len(splits):
+        raise InputError(
+            f"There is no fold {options.fold}; the first is 0, the last {len(splits) - 1}."
+        )
+    return splits
 
 
 def _keep_splits(file: Path, splits: list[Split], fold: int, seed: int) -> None:
@@ -293,6 +272,58 @@ def _keep_splits(file: Path, splits: list[Split], fold: int, seed: int) -> None:
             f"'{file.parent}' holds a run with another split of the cases; choose another folder "
             "or the same split."
         )
+
+
+# The stages
+
+
+def _stage_options(
+    found: DataSet,
+    options: TrainingOptions,
+    choices: Choices,
+    train: Sequence[LabelledCase],
+    flat: bool,
+) -> dict[str, StageOptions]:
+    """The recipe of each stage, for the data and with what the user changes."""
+    if flat:
+        budget = Budget(options.steps, options.minutes)
+        recipes = {"refiner": slice_options(budget, _slice_spacing_mm(train), options.seed)}
+    else:
+        recipes = {
+            "locator": locator_options(_budget(options, LOCATOR_SHARE), options.seed),
+            "refiner": refiner_options(_budget(options, 1 - LOCATOR_SHARE), options.seed),
+        }
+    return {name: choices.applied_to(_for_data(one, found)) for name, one in recipes.items()}
+
+
+def _budget(options: TrainingOptions, share: float) -> Budget:
+    if options.steps is not None:
+        return Budget(steps=max(round(options.steps * share), 1))
+    assert options.minutes is not None
+    return Budget(minutes=options.minutes * share)
+
+
+def _for_data(options: StageOptions, found: DataSet) -> StageOptions:
+    """A recipe for a data set's labels and intensities."""
+    return replace(
+        options,
+        network={**options.network, "out_channels": len(found.labels)},
+        target_label=found.labels.index(found.target),
+        window_hu=intensity_window(found),
+    )
+
+
+def _slice_spacing_mm(cases: Sequence[LabelledCase]) -> tuple[float, float, float]:
+    """Pixels with which the recipe's slices span the widest scan, and the usual slice distance."""
+    widths, distances = [], []
+    for case in cases:
+        widths.append(float(case.ct.grid.bounds.extent_mm[:2].max()))
+        distances.append(float(np.abs(case.ct.ijk_to_ras[2, :3]).max()))
+    in_plane = round(max(widths) / SLICE_PIXELS, 2)
+    return in_plane, in_plane, round(float(np.median(distances)), 2)
+
+
+# What a run starts from, and what it wrote before
 
 
 def _check_start(card: ModelCard, found: DataSet, options: dict[str, StageOptions]) -> None:
@@ -329,7 +360,7 @@ def _keep_start(output: Path, start: Model | None) -> None:
             ) from error
     else:
         # A run of before there was a choice, or none at all.
-        before = None if any((output / name).exists() for name in STAGES) else record
+        before = None if any((output / name).exists() for name in STAGE_NAMES) else record
     if before != record:
         raise TrainingError(
             f"'{output}' holds a run that started from other weights; choose another folder or "
@@ -349,145 +380,6 @@ def _start_record(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def _for_data(options: StageOptions, found: DataSet) -> StageOptions:
-    """A recipe for a data set's labels and intensities."""
-    return dataclasses.replace(
-        options,
-        network={**options.network, "out_channels": len(found.labels)},
-        target_label=found.labels.index(found.target),
-        window_hu=_window(found),
-    )
-
-
-def _window(found: DataSet) -> tuple[float, float]:
-    return WINDOW_HU if found.hounsfield else WINDOW_PICTURE
-
-
-def _slice_spacing_mm(cases: Sequence[LabelledCase]) -> tuple[float, float, float]:
-    """Pixels with which the recipe's slices span the widest scan, and the usual slice distance."""
-    widths, distances = [], []
-    for case in cases:
-        widths.append(float(case.ct.grid.bounds.extent_mm[:2].max()))
-        distances.append(float(np.abs(case.ct.ijk_to_ras[2, :3]).max()))
-    in_plane = round(max(widths) / SLICE_PIXELS, 2)
-    return in_plane, in_plane, round(float(np.median(distances)), 2)
-
-
-def _check(
-    stage: str, precision: str, minutes: float | None, steps: int | None, synthetic: int | None
-) -> None:
-    if stage not in STAGES:
-        raise InputError(f"'{stage}' is no stage; choose one of {', '.join(STAGES)}.")
-    parse_precision(precision)
-    if (minutes is None) == (steps is None):
-        raise InputError("Give the training's budget in minutes or in steps, one of them.")
-    if (minutes is not None and not minutes > 0) or (steps is not None and steps < 1):
-        raise InputError("The training's budget must be above zero.")
-    if synthetic is not None and synthetic < 0:
-        raise InputError("The number of synthetic abdomens cannot be negative.")
-
-
-def _share(minutes: float | None, steps: int | None, share: float) -> Budget:
-    if steps is not None:
-        return Budget(steps=max(round(steps * share), 1))
-    assert minutes is not None
-    return Budget(minutes=minutes * share)
-
-
-def model_card(
-    data: DataSet,
-    options: dict[str, StageOptions],
-    train: list[LabelledCase],
-    validation: list[LabelledCase],
-    device: torch.device,
-    bfloat16: bool,
-) -> ModelCard:
-    """The card of a freshly trained model, to be named; ``evaluate --write-card`` adds the
-    figures."""
-    return ModelCard(
-        name="unnamed",
-        version=FIRST_VERSION,
-        title=f"{data.target.capitalize()} in CT",
-        summary=_summary(data, options),
-        intended_use="Research use only; not a medical device.",
-        licence=NO_LICENCE,
-        citation=(METHOD,),
-        intensity_window_hu=_window(data),
-        labels=labels_of(data),
-        target=data.target,
-        stages={name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()},
-        training=training_record(options, train, validation, device, bfloat16),
-        usual=_usual(data, train),
-    )
-
-
-def _usual(data: DataSet, train: list[LabelledCase]) -> Usual:
-    """What the training alone tells; pictures of slices do not say how far apart they are."""
-    if not data.hounsfield:
-        return Usual()
-    return Usual(slice_mm=max(round(max(case.ct.spacing_mm), 2) for case in train))
-
-
-def _summary(data: DataSet, options: dict[str, StageOptions]) -> str:
-    refiner = options["refiner"]
-    i, j, k = (f"{step:g}" for step in refiner.patch.spacing_mm)
-    name = re.sub(r"(?<=[a-z])(?=U)", " ", str(refiner.network["name"])).replace("UNet", "U-Net")
-    if "locator" not in options:
-        return f"A 2D {name} that outlines the {data.target} slice by slice at {i} x {j} mm."
-    coarse = f"{options['locator'].patch.spacing_mm[0]:g}"
-    return (
-        f"A coarse-to-fine pair of 3D {name}s: the locator finds the {data.target} in the whole "
-        f"scan at {coarse} mm, the refiner outlines it at {i} x {j} x {k} mm and takes clicks."
-    )
-
-
-METHOD = (
-    "Oktay et al. 2018, Attention U-Net: Learning Where to Look for the Pancreas, arXiv 1804.03999"
-)
-
-
-def labels_of(data: DataSet) -> tuple[Label, ...]:
-    """The labels, with the terminology and colors of those that are known; the target has one."""
-    labels = [make_label(value, name) for value, name in enumerate(data.labels)]
-    return tuple(
-        dataclasses.replace(label, color=label.color or PANCREAS.color)
-        if label.name == data.target
-        else label
-        for label in labels
-    )
-
-
-def training_record(
-    options: dict[str, StageOptions],
-    train: list[LabelledCase],
-    validation: list[LabelledCase],
-    device: torch.device,
-    bfloat16: bool,
-) -> dict[str, Any]:
-    """What was learnt from and how, for the card."""
-    names: dict[str, list[str]] = {}
-    for case in train:
-        names.setdefault(case.kind, []).append(case.name)
-    recipe = {}
-    for name, one in options.items():
-        settings = one.to_json()
-        # The network is in the card already; the rest is the recipe.
-        recipe[name] = {key: value for key, value in settings.items() if key != "network"}
-    return {
-        "cases": names,
-        "held_out": [case.name for case in validation],
-        "recipe": recipe,
-        "device": device.type,
-        "precision": BFLOAT16 if bfloat16 else FLOAT32,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "torch": torch.__version__,
-        "format": dataclasses.asdict(LearnedFormat()),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class LearnedFormat:
-    """What every user of the weights must feed them with."""
-
-    image: str = "CT, windowed to [0, 1], axes along right, anterior, superior"
-    clicks: str = "Gaussians of 5 mm: inside, outside"
+def _model_before(folder: Path) -> ModelCard | None:
+    """The card of the model that a run wrote earlier."""
+    return read_card(folder) if (folder / CARD_FILE).exists() else None

@@ -22,7 +22,7 @@ from .help_text import add_commands
 from .models import models_application
 from .segmenting import demo, segment
 from .shared import PRECISION_BEFORE, SETTINGS
-from .training import TRAIN_BEFORE, train
+from .training import train
 
 HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that shows where it looked.
 
@@ -41,7 +41,6 @@ add_commands(
     evidence,
     benchmark,
     segment=PRECISION_BEFORE,
-    train=TRAIN_BEFORE,
     finetune=FINETUNE_BEFORE,
     evaluate=PRECISION_BEFORE,
 )

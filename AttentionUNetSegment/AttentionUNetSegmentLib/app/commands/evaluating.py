@@ -12,8 +12,8 @@ from ...models import DEFAULT_MODEL
 from .shared import Device, DeviceOption, ModelOption, Precision, PrecisionOption
 
 
-class Split(str, Enum):
-    """Which labelled scans are looked at."""
+class SplitPart(str, Enum):
+    """Which of a split's labelled scans are looked at."""
 
     VALIDATION = "validation"
     TRAIN = "train"
@@ -35,7 +35,7 @@ def evaluate(
         ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    split: Annotated[Split, typer.Option(help="Which of the scans.")] = Split.VALIDATION,
+    split: Annotated[SplitPart, typer.Option(help="Which of the scans.")] = SplitPart.VALIDATION,
     splits: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A run's splits.json, for what that run held out."),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...models import DEFAULT_MODEL
-from .evaluating import Split
+from .evaluating import SplitPart
 from .shared import Device, DeviceOption, ModelOption
 
 
@@ -24,7 +24,7 @@ def evidence(
         ),
     ],
     model: ModelOption = DEFAULT_MODEL,
-    split: Annotated[Split, typer.Option(help="Which of the scans.")] = Split.VALIDATION,
+    split: Annotated[SplitPart, typer.Option(help="Which of the scans.")] = SplitPart.VALIDATION,
     case: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this one of them; may be given several times."),
@@ -50,9 +50,9 @@ def evidence(
 
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
-        from ...evaluation.attention_statistics import gather_evidence
+        from ...evaluation.attention_statistics import measure_attention
     with shown_progress() as progress:
-        found = gather_evidence(
+        found = measure_attention(
             model,
             data,
             output,

@@ -206,8 +206,8 @@ def report(
 
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
-        from ...experiments.experiment import existing_report
-    _show(existing_report(experiment.value, output))
+        from ...experiments.experiment import report_finished_runs
+    _show(report_finished_runs(experiment.value, output))
 
 
 add_commands(
@@ -252,10 +252,10 @@ def _run(
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
         from ...experiments.experiment import run_experiment
-        from ...experiments.runs import chosen_settings
+        from ...experiments.runs import choose_settings
         from ...training.distributed import require_one_process
     require_one_process()
-    settings = chosen_settings(
+    settings = choose_settings(
         data,
         dimensions=dimensions,
         size=size,

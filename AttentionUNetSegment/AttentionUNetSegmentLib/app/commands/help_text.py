@@ -92,6 +92,11 @@ def command_with(old_spellings: Mapping[str, str]) -> type[GroupedCommand]:
 
 
 def add_commands(application: typer.Typer, *commands: Any, **old_spellings: Any) -> None:
-    """Register functions as commands under their own names."""
+    """Register functions as commands under their own names, with the old spellings that are given
+    here or with their options."""
     for command in commands:
-        application.command(cls=command_with(old_spellings.get(command.__name__, {})))(command)
+        before = {
+            **getattr(command, "old_spellings", {}),
+            **old_spellings.get(command.__name__, {}),
+        }
+        application.command(cls=command_with(before))(command)

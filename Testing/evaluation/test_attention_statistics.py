@@ -1,4 +1,4 @@
-"""Attention as evidence: figures of a level, verdicts, logs, and what the command leaves."""
+"""Attention in figures: those of a level, verdicts, logs, and what the command leaves."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from AttentionUNetSegmentLib.datasets.loading import PANCREAS
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.evaluation.attention_figures import smooth
 from AttentionUNetSegmentLib.evaluation.attention_statistics import (
-    Finding,
-    LevelEvidence,
-    gather_evidence,
-    level_evidence,
+    GateVerdict,
+    LevelStatistics,
+    level_statistics,
+    measure_attention,
     read_focus_ratios,
     read_log,
-    summarise,
+    summarise_levels,
 )
 from AttentionUNetSegmentLib.models import Model
 from PIL import Image
@@ -35,11 +35,11 @@ LOG = (
 )
 
 
-def evidence(level: int = 1, organ: float = 0.8, rest: float = 0.2) -> LevelEvidence:
+def statistics(level: int = 1, organ: float = 0.8, rest: float = 0.2) -> LevelStatistics:
     """Of a map with one value in the organ, a quarter of the picture, and another outside it."""
     mask = np.zeros((4, 4, 4), bool)
     mask[0] = True
-    return level_evidence("case", level, np.where(mask, organ, rest), mask)
+    return level_statistics("case", level, np.where(mask, organ, rest), mask)
 
 
 def write_log(folder: Path, *lines: str) -> Path:
@@ -70,7 +70,7 @@ def known_model(monkeypatch: pytest.MonkeyPatch) -> Model:
 
 
 def test_a_levels_figures_are_those_of_its_map() -> None:
-    one = evidence(organ=0.8, rest=0.2)
+    one = statistics(organ=0.8, rest=0.2)
     assert (one.minimum, one.maximum) == (0.2, 0.8)
     assert one.mean == pytest.approx(0.25 * 0.8 + 0.75 * 0.2)
     assert one.focus_ratio == 0.25
@@ -82,7 +82,7 @@ def test_a_levels_figures_are_those_of_its_map() -> None:
 
 
 def test_a_uniform_map_has_the_organs_share_of_alpha_in_the_organ() -> None:
-    one = evidence(organ=0.4, rest=0.4)
+    one = statistics(organ=0.4, rest=0.4)
     assert one.mass_inside == pytest.approx(one.organ_share)
 
 
@@ -90,7 +90,7 @@ def test_heads_count_as_so_many_more_voxels() -> None:
     mask = np.zeros((2, 2), bool)
     mask[0] = True
     heads = np.stack([np.where(mask, 1.0, 0.0), np.zeros((2, 2))])
-    one = level_evidence("case", 1, heads, mask)
+    one = level_statistics("case", 1, heads, mask)
     assert one.inside == 0.5
     assert one.outside == 0
     assert one.mass_inside == 1
@@ -99,36 +99,38 @@ def test_heads_count_as_so_many_more_voxels() -> None:
 
 def test_without_organ_or_without_alpha_nothing_is_made_up() -> None:
     none = np.zeros((3, 3), bool)
-    without_organ = level_evidence("case", 1, np.full((3, 3), 0.5), none)
+    without_organ = level_statistics("case", 1, np.full((3, 3), 0.5), none)
     assert without_organ.inside is None
     assert without_organ.outside == 0.5
-    all_organ = level_evidence("case", 1, np.zeros((3, 3)), ~none)
+    all_organ = level_statistics("case", 1, np.zeros((3, 3)), ~none)
     assert all_organ.outside is None
     assert all_organ.mass_inside is None
 
 
 def test_a_map_on_another_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="grid"):
-        level_evidence("case", 1, np.ones((4, 4)), np.ones((4, 5), bool))
+        level_statistics("case", 1, np.ones((4, 4)), np.ones((4, 5), bool))
 
 
 # Verdicts
 
 
 @pytest.mark.parametrize(
-    ("organ", "rest", "finding"),
+    ("organ", "rest", "verdict"),
     [
-        (0.99, 0.7, Finding.OPEN),
-        (0.45, 0.05, Finding.SHUT),
-        (0.32, 0.3, Finding.UNIFORM),
-        (0.9, 0.2, Finding.ORGAN),
-        (0.2, 0.9, Finding.ELSEWHERE),
+        (0.99, 0.7, GateVerdict.OPEN),
+        (0.45, 0.05, GateVerdict.SHUT),
+        (0.32, 0.3, GateVerdict.UNIFORM),
+        (0.9, 0.2, GateVerdict.ORGAN),
+        (0.2, 0.9, GateVerdict.ELSEWHERE),
     ],
 )
-def test_each_kind_of_gate_is_named(organ: float, rest: float, finding: Finding) -> None:
-    (summary,) = summarise([evidence(organ=organ, rest=rest)])
-    assert summary.finding is finding
-    assert finding.value in summary.sentence
+def test_each_kind_of_gate_is_named(organ: float, rest: float, verdict: GateVerdict) -> None:
+    (summary,) = summarise_levels([statistics(organ=organ, rest=rest)])
+    assert summary.verdict is verdict
+    assert verdict.value in summary.sentence
+    assert summary.to_json()["finding"] == verdict.value
+    assert "verdict" not in summary.to_json()
     assert summary.sentence.startswith("Level 1 ")
 
 
@@ -138,23 +140,23 @@ def test_a_small_difference_is_not_taken_for_attention_to_the_organ() -> None:
     mask[0] = True
     alpha = np.tile(np.linspace(0, 1, 10), (2, 1))
     for more in (0.0, 0.04, -0.04):
-        one = level_evidence("case", 1, np.clip(alpha + more * mask, 0, 1), mask)
-        (summary,) = summarise([one])
-        assert summary.finding is Finding.INDIFFERENT
+        one = level_statistics("case", 1, np.clip(alpha + more * mask, 0, 1), mask)
+        (summary,) = summarise_levels([one])
+        assert summary.verdict is GateVerdict.INDIFFERENT
     assert "alpha is 0.4" in summary.sentence
 
 
 def test_a_level_is_open_or_shut_only_where_it_is_so_in_every_case() -> None:
-    (shut,) = summarise([evidence(organ=0.4, rest=0.1), evidence(organ=0.3, rest=0.1)])
-    (once,) = summarise([evidence(organ=0.4, rest=0.1), evidence(organ=0.7, rest=0.1)])
-    assert shut.finding is Finding.SHUT
-    assert once.finding is Finding.ORGAN
-    (wide,) = summarise([evidence(organ=1, rest=0.7), evidence(organ=1, rest=0.3)])
-    assert wide.finding is Finding.ORGAN
+    (shut,) = summarise_levels([statistics(organ=0.4, rest=0.1), statistics(organ=0.3, rest=0.1)])
+    (once,) = summarise_levels([statistics(organ=0.4, rest=0.1), statistics(organ=0.7, rest=0.1)])
+    assert shut.verdict is GateVerdict.SHUT
+    assert once.verdict is GateVerdict.ORGAN
+    (wide,) = summarise_levels([statistics(organ=1, rest=0.7), statistics(organ=1, rest=0.3)])
+    assert wide.verdict is GateVerdict.ORGAN
 
 
 def test_levels_come_shallow_to_deep_with_means_and_extremes_over_cases() -> None:
-    found = summarise([evidence(3), evidence(1, 0.6, 0.1), evidence(1, 1.0, 0.3)])
+    found = summarise_levels([statistics(3), statistics(1, 0.6, 0.1), statistics(1, 1.0, 0.3)])
     assert [one.level for one in found] == [1, 3]
     assert found[0].inside == pytest.approx(0.8)
     assert found[0].outside == pytest.approx(0.2)
@@ -196,11 +198,11 @@ def test_a_model_that_looks_at_what_is_bright_looks_at_the_bright_organ(
     data: Path, known_model: Model, tmp_path: Path
 ) -> None:
     """Its alpha is the brightness: 230 HU of a -125 to 275 window in the organ."""
-    found = gather_evidence("known", data, tmp_path / "out")
-    assert {one.case for one in found.evidence} == set(NAMES)
+    found = measure_attention("known", data, tmp_path / "out")
+    assert {one.case for one in found.cases} == set(NAMES)
     assert [level.level for level in found.levels] == [1, 2, 3, 4]
     shallow, *_, deep = found.levels
-    assert shallow.finding is Finding.ORGAN
+    assert shallow.verdict is GateVerdict.ORGAN
     assert shallow.inside == pytest.approx((230 + 125) / 400, abs=0.03)
     assert shallow.outside is not None
     assert shallow.outside < 0.5
@@ -216,7 +218,7 @@ def test_a_report_the_figures_and_a_picture_a_case_are_written(
 ) -> None:
     run = write_log(tmp_path / "run", *(json.dumps(line) for line in LOG))
     output = tmp_path / "out"
-    found = gather_evidence("known", data, output, run=run)
+    found = measure_attention("known", data, output, run=run)
     assert {file.name for file in output.iterdir()} == {
         "evidence.json",
         "evidence.md",
@@ -225,7 +227,7 @@ def test_a_report_the_figures_and_a_picture_a_case_are_written(
     }
     written = json.loads((output / "evidence.json").read_text("utf-8"))
     assert [level["finding"] for level in written["levels"]] == [
-        level.finding.value for level in found.levels
+        level.verdict.value for level in found.levels
     ]
     assert len(written["cases"]) == 8
     text = (output / "evidence.md").read_text("utf-8")
@@ -240,29 +242,29 @@ def test_a_report_the_figures_and_a_picture_a_case_are_written(
 def test_single_cases_are_looked_at_on_request(
     data: Path, known_model: Model, tmp_path: Path
 ) -> None:
-    found = gather_evidence("known", data, tmp_path / "out", split="all", cases=["case0005"])
-    assert {one.case for one in found.evidence} == {"case0005"}
+    found = measure_attention("known", data, tmp_path / "out", split="all", cases=["case0005"])
+    assert {one.case for one in found.cases} == {"case0005"}
     with pytest.raises(InputError, match="'case0005' is no case of the split 'validation'"):
-        gather_evidence("known", data, tmp_path / "out", cases=["case0005"])
+        measure_attention("known", data, tmp_path / "out", cases=["case0005"])
 
 
 def test_what_cannot_be_looked_at_is_told(data: Path, known_model: Model, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no split"):
-        gather_evidence("known", data, tmp_path, split="half")
+        measure_attention("known", data, tmp_path, split="half")
     with pytest.raises(TrainingError, match="no log"):
-        gather_evidence("known", data, tmp_path, run=tmp_path / "absent")
+        measure_attention("known", data, tmp_path, run=tmp_path / "absent")
     dull = tmp_path / "dull"
     case = small_case()
     dark = dataclasses.replace(case.ct, array=np.minimum(case.ct.array, 120))
     write_case(dull / "btcv" / "train", NAMES[0], dataclasses.replace(case, ct=dark))
     write_case(dull / "btcv" / "train", "case0005", case)
     with pytest.raises(TrainingError, match="found no pancreas"):
-        gather_evidence("known", dull, tmp_path / "none")
+        measure_attention("known", dull, tmp_path / "none")
     refiner = known_model.networks["refiner"]
     assert isinstance(refiner, BrightIsOrgan)
     refiner.gates = []
     with pytest.raises(InputError, match="no attention gates"):
-        gather_evidence("known", data, tmp_path)
+        measure_attention("known", data, tmp_path)
 
 
 def test_the_command_prints_the_report_and_leaves_the_files(

@@ -1,4 +1,4 @@
-"""Simulated clicks: what a user would point at, given the truth and the network's answer."""
+"""Clicks for training: where a user would point, given the labels and the network's answer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..evaluation.simulated_user import click_at, depth_mm, largest_error
 from ..geometry.grid import Grid
 from ..inference.click_maps import click_channels
 from ..inference.clicks import Click
 from .losses import IGNORE
+from .stage_options import StageOptions
 
 MOST_TRAINING_CLICKS = 3
 DISPUTE_RADIUS_MM = (8.0, 30.0)
@@ -57,49 +59,6 @@ def pick_voxel(region: torch.Tensor, rng: np.random.Generator) -> tuple[int, int
     return int(k), int(j), int(i)
 
 
-def click_at(voxel: tuple[int, int, int], inside: bool, grid: Grid) -> Click:
-    k, j, i = voxel
-    r, a, s = grid.position_of((i, j, k))
-    return Click((float(r), float(a), float(s)), inside)
-
-
-def largest_error(
-    organ: np.ndarray, prediction: np.ndarray, known: np.ndarray | bool = True
-) -> tuple[np.ndarray, bool] | None:
-    """The largest connected piece that is wrong, which a user would mend first.
-
-    Args:
-        organ, prediction, known: boolean (k, j, i); what is not known is not wrong.
-
-    Returns:
-        The piece, and whether it is missing from the prediction; None where nothing is wrong.
-    """
-    from scipy import ndimage
-
-    best: tuple[int, np.ndarray, bool] | None = None
-    for wrong, missed in ((organ & ~prediction, True), (prediction & ~organ & known, False)):
-        pieces, count = ndimage.label(wrong)
-        if count:
-            sizes = np.bincount(pieces.ravel())[1:]
-            largest = int(sizes.argmax())
-            if best is None or sizes[largest] > best[0]:
-                best = int(sizes[largest]), pieces == largest + 1, missed
-    return None if best is None else best[1:]
-
-
-def depth_mm(region: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """How far each voxel of a boolean region (k, j, i) is from its rim, the image's own included.
-
-    Args:
-        spacing_mm: along i, j, k.
-    """
-    from scipy import ndimage
-
-    padded = np.pad(region, 1)
-    depth: np.ndarray = ndimage.distance_transform_edt(padded, sampling=list(spacing_mm)[::-1])
-    return depth[1:-1, 1:-1, 1:-1]
-
-
 def pick_deep_voxel(
     region: np.ndarray, spacing_mm: Sequence[float], rng: np.random.Generator
 ) -> tuple[int, int, int]:
@@ -125,7 +84,7 @@ class Dispute:
     piece: np.ndarray
     inside: bool
 
-    def settled(self, labels: torch.Tensor, target_label: int) -> torch.Tensor:
+    def relabel(self, labels: torch.Tensor, target_label: int) -> torch.Tensor:
         """Labels (k, j, i) as this user would have drawn them."""
         return labels.masked_fill(torch.from_numpy(self.piece), target_label if self.inside else 0)
 
@@ -192,7 +151,7 @@ def simulate_clicks(
     """Clicks for a training patch.
 
     Args:
-        labels: (k, j, i), a dispute settled already.
+        labels: (k, j, i), as the user of a dispute would have drawn them.
         target_label: the organ.
         grid: of the patch.
         predict: gives the network's answer, boolean (k, j, i), to click channels (1, 2, k, j, i).
@@ -223,3 +182,33 @@ def simulate_clicks(
         if voxel is not None:
             clicks.append(click_at(voxel, inside, grid))
     return click_channels(clicks, grid)
+
+
+def click_channels_for_training(
+    labels: torch.Tensor,
+    image: torch.Tensor,
+    options: StageOptions,
+    rng: np.random.Generator,
+    predict: Callable[[torch.Tensor], torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clicks on a training patch, none for some, as the options say how often.
+
+    Args:
+        labels, image: (k, j, i).
+        predict: as of :func:`simulate_clicks`.
+
+    Returns:
+        The click channels (1, 2, k, j, i), and the labels as the user of these clicks sees them.
+    """
+    target_label = options.target_label
+    grid = patch_grid(options.patch.shape, options.patch.spacing_mm)
+    if rng.random() >= options.click_probability:
+        return torch.zeros((1, 2, *labels.shape)), labels
+    if rng.random() >= options.click_error_probability:
+        return simulate_clicks(labels, target_label, grid, rng), labels
+    dispute = None
+    if rng.random() < options.dispute_probability:
+        dispute = draw_dispute(labels, image, target_label, grid.spacing_mm, rng)
+    if dispute is not None:
+        labels = dispute.relabel(labels, target_label)
+    return simulate_clicks(labels, target_label, grid, rng, predict, dispute), labels

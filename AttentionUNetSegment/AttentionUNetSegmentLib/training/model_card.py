@@ -1,0 +1,119 @@
+"""The card of a freshly trained model: what it is, and what it was trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import re
+from typing import Any
+
+import torch
+
+from ..datasets.cases import DataSet, LabelledCase
+from ..models import Label, ModelCard, Stage, Usual
+from ..models.terminology import PANCREAS, make_label
+from ..networks.precision import BFLOAT16, FLOAT32
+from .naming import FIRST_VERSION, NO_LICENCE
+from .recipes import intensity_window
+from .stage_options import StageOptions
+
+METHOD = (
+    "Oktay et al. 2018, Attention U-Net: Learning Where to Look for the Pancreas, arXiv 1804.03999"
+)
+
+
+def fresh_card(
+    data: DataSet,
+    options: dict[str, StageOptions],
+    train: list[LabelledCase],
+    training: dict[str, Any],
+) -> ModelCard:
+    """The card of a freshly trained model, to be named; ``evaluate --write-card`` adds the figures.
+
+    Args:
+        options: of each stage.
+        train: the cases that it learnt from.
+        training: as of :func:`training_record`.
+    """
+    return ModelCard(
+        name="unnamed",
+        version=FIRST_VERSION,
+        title=f"{data.target.capitalize()} in CT",
+        summary=_summary(data, options),
+        intended_use="Research use only; not a medical device.",
+        licence=NO_LICENCE,
+        citation=(METHOD,),
+        intensity_window_hu=intensity_window(data),
+        labels=card_labels(data),
+        target=data.target,
+        stages={name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()},
+        training=training,
+        usual=_usual(data, train),
+    )
+
+
+def _usual(data: DataSet, train: list[LabelledCase]) -> Usual:
+    """What the training alone tells; pictures of slices do not say how far apart they are."""
+    if not data.hounsfield:
+        return Usual()
+    return Usual(slice_mm=max(round(max(case.ct.spacing_mm), 2) for case in train))
+
+
+def _summary(data: DataSet, options: dict[str, StageOptions]) -> str:
+    refiner = options["refiner"]
+    i, j, k = (f"{step:g}" for step in refiner.patch.spacing_mm)
+    name = re.sub(r"(?<=[a-z])(?=U)", " ", str(refiner.network["name"])).replace("UNet", "U-Net")
+    if "locator" not in options:
+        return f"A 2D {name} that outlines the {data.target} slice by slice at {i} x {j} mm."
+    coarse = f"{options['locator'].patch.spacing_mm[0]:g}"
+    return (
+        f"A coarse-to-fine pair of 3D {name}s: the locator finds the {data.target} in the whole "
+        f"scan at {coarse} mm, the refiner outlines it at {i} x {j} x {k} mm and takes clicks."
+    )
+
+
+def card_labels(data: DataSet) -> tuple[Label, ...]:
+    """The labels, with the terminology and colors of those that are known; the target has one."""
+    labels = [make_label(value, name) for value, name in enumerate(data.labels)]
+    return tuple(
+        dataclasses.replace(label, color=label.color or PANCREAS.color)
+        if label.name == data.target
+        else label
+        for label in labels
+    )
+
+
+def training_record(
+    options: dict[str, StageOptions],
+    train: list[LabelledCase],
+    validation: list[LabelledCase],
+    device: torch.device,
+    bfloat16: bool,
+) -> dict[str, Any]:
+    """What was learnt from and how, for the card."""
+    names: dict[str, list[str]] = {}
+    for case in train:
+        names.setdefault(case.kind, []).append(case.name)
+    recipe = {}
+    for name, one in options.items():
+        settings = one.to_json()
+        # The network is in the card already; the rest is the recipe.
+        recipe[name] = {key: value for key, value in settings.items() if key != "network"}
+    return {
+        "cases": names,
+        "held_out": [case.name for case in validation],
+        "recipe": recipe,
+        "device": device.type,
+        "precision": BFLOAT16 if bfloat16 else FLOAT32,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__,
+        "format": dataclasses.asdict(LearnedFormat()),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedFormat:
+    """What every user of the weights must feed them with."""
+
+    image: str = "CT, windowed to [0, 1], axes along right, anterior, superior"
+    clicks: str = "Gaussians of 5 mm: inside, outside"
