@@ -22,6 +22,7 @@ from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.io.reading import read_volume
 from batch_cases import batch, hounsfield, save_model, table, write_scan
+from odd_inputs import deny_private
 from scan_files import stack, write_slices
 from scene_helpers import hand_made
 
@@ -98,22 +99,7 @@ def left_out(plan: Any) -> dict[str, str]:
 @pytest.fixture
 def private(monkeypatch: pytest.MonkeyPatch) -> None:
     """What begins with 'private' may not be read, also by root."""
-    real_open, real_scan = open, os.scandir
-
-    def deny(path: Any) -> None:
-        if isinstance(path, (str, os.PathLike)) and Path(path).name.startswith("private"):
-            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
-
-    def opened(path: Any, *arguments: Any, **options: Any) -> Any:
-        deny(path)
-        return real_open(path, *arguments, **options)
-
-    def scanned(path: Any = ".") -> Any:
-        deny(path)
-        return real_scan(path)
-
-    monkeypatch.setattr("builtins.open", opened)
-    monkeypatch.setattr("os.scandir", scanned)
+    deny_private(monkeypatch)
 
 
 @pytest.mark.usefixtures("private")

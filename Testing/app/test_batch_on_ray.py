@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from AttentionUNetSegmentLib.app.batch import batching
+from AttentionUNetSegmentLib.app.batch import batching, running
 from AttentionUNetSegmentLib.app.batch.batching import BatchOptions, BatchOutcome, run_batch
 from AttentionUNetSegmentLib.app.batch.sources import find_studies
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
 from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError
 from batch_cases import (
-    DyingWorker,
-    TroubledNodeWorker,
+    Death,
+    dying_worker,
     results_of,
     save_model,
+    troubled_worker,
     write_scans,
 )
 
@@ -71,7 +72,9 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         # As installed on every node.
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        )
         cluster.second = cluster.add_node(num_cpus=1)
         signal.signal(signal.SIGTERM, end_request)
         yield cluster
@@ -91,28 +94,6 @@ def assert_nothing_lost(directory: Path, plain: Path, outcome: BatchOutcome) -> 
     assert tables[0] == tables[1]
 
 
-def test_two_nodes_give_what_the_plain_loop_gives(
-    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path
-) -> None:
-    outcome = start(scans, model, BatchOptions(tmp_path, ray=cluster.address))
-    assert_nothing_lost(tmp_path, plain, outcome)
-    again = start(scans, model, BatchOptions(tmp_path, ray=cluster.address))
-    assert again.kept == STUDIES
-    assert again.rows == outcome.rows
-
-
-def dying(*arguments: Any, study: str, always: bool, marker: Path) -> BatchWorker:
-    worker = DyingWorker(*arguments)
-    worker.study, worker.always, worker.marker = study, always, marker
-    return worker
-
-
-def troubled(*arguments: Any, node_id: str, trouble: str, marker: Path) -> BatchWorker:
-    worker = TroubledNodeWorker(*arguments)
-    worker.node_id, worker.trouble, worker.marker = node_id, trouble, marker
-    return worker
-
-
 Replace = Callable[..., None]
 
 
@@ -124,34 +105,40 @@ def workers_are(monkeypatch: pytest.MonkeyPatch) -> Replace:
     return replace
 
 
-def test_a_worker_that_dies_in_the_middle_of_a_study_costs_nothing(
-    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
+def test_dead_workers_cost_time_and_a_study_that_kills_each_of_them_only_itself(
+    scans: Path,
+    model: Path,
+    plain: Path,
+    cluster: Any,
+    tmp_path: Path,
+    workers_are: Replace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    marker = tmp_path / "died"
-    workers_are(dying, study="scan1", always=False, marker=marker)
-    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
-    assert marker.exists()
-    assert_nothing_lost(tmp_path / "out", plain, outcome)
-
-
-def test_a_study_that_kills_every_worker_is_given_up_and_the_rest_is_done(
-    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
-) -> None:
-    marker = tmp_path / "died"
-    workers_are(dying, study="scan1", always=True, marker=marker)
-    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
-    assert [row.study for row in outcome.failed] == ["scan1"]
-    assert "died 3 times" in outcome.failed[0].error
-    assert results_of(tmp_path / "out") == {
-        name: content for name, content in results_of(plain).items() if "scan1" not in name
+    """One study kills its first worker, another each of them."""
+    once, always, out = tmp_path / "once", tmp_path / "always", tmp_path / "out"
+    deaths = (Death("scan1", once), Death("scan2", always, always=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "MOST_TRIES", 2)  # each is a process that has to start
+        workers_are(dying_worker, deaths=deaths)
+        outcome = start(scans, model, BatchOptions(out, ray=cluster.address))
+    assert once.exists()
+    assert [row.study for row in outcome.failed] == ["scan2"]
+    assert "died 2 times" in outcome.failed[0].error
+    assert results_of(out) == {
+        name: content for name, content in results_of(plain).items() if "scan2" not in name
     }
+    # Where nothing is wrong: what is finished is kept, the rest is as the plain loop has it.
+    workers_are(BatchWorker)
+    again = start(scans, model, BatchOptions(out, ray=cluster.address))
+    assert again.kept == STUDIES - 1
+    assert_nothing_lost(out, plain, again)
 
 
 def test_a_full_disk_on_one_node_costs_nothing(
     scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
 ) -> None:
     marker = tmp_path / "full"
-    workers_are(troubled, node_id=cluster.second.node_id, trouble="full", marker=marker)
+    workers_are(troubled_worker, node_id=cluster.second.node_id, trouble="full", marker=marker)
     outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
     assert marker.exists()
     assert_nothing_lost(tmp_path / "out", plain, outcome)
@@ -161,7 +148,7 @@ def test_a_node_that_is_lost_in_the_middle_costs_nothing(
     scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
 ) -> None:
     marker = tmp_path / "at work"
-    workers_are(troubled, node_id=cluster.second.node_id, trouble="lost", marker=marker)
+    workers_are(troubled_worker, node_id=cluster.second.node_id, trouble="lost", marker=marker)
 
     def remove() -> None:
         while not marker.exists():

@@ -47,21 +47,29 @@ def test_the_tests_run_on_three_systems_and_on_pythons_3_10_to_3_12():
     assert f'requires-python = ">={matrix["python"][0]}"' in project
 
 
+def commands_of(workflow: str, job: str) -> str:
+    """All that the steps of a job run."""
+    steps = read(workflow)["jobs"][job]["steps"]
+    return "\n".join(step.get("run", "") for step in steps)
+
+
 def test_what_they_install_is_what_the_readme_says():
-    steps = read("tests.yml")["jobs"]["tests"]["steps"]
-    (install,) = [step["run"] for step in steps if step.get("name") == "Install"]
-    (torch,) = re.findall(r"torch==[\d.]+", install)
+    commands = commands_of("tests.yml", "tests")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (torch,) = set(re.findall(r"torch==[\d.]+", commands))
     assert torch in (ROOT / "README.md").read_text(encoding="utf-8")
-    assert torch in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    apt = next(step["run"] for step in steps if "apt-get" in step.get("run", ""))
+    assert torch in script
+    (apt,) = re.findall(r"apt-get.* install (.*)", commands)
     libraries = re.findall(r"lib[\w.-]+", apt)
-    assert f"libraries=({' '.join(libraries)})" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert libraries
+    (theirs,) = re.findall(r"libraries=\((.*)\)", script)
+    assert set(libraries) == set(theirs.split())
 
 
 def test_a_tag_makes_a_release_with_the_packages():
     release = read("release.yml")
     assert release["on"] == {"push": {"tags": ["v*"]}}
-    commands = "\n".join(step.get("run", "") for step in release["jobs"]["release"]["steps"])
+    commands = commands_of("release.yml", "release")
     assert "make_packages.py --output dist" in commands
     assert "gh release create" in commands
     assert release["permissions"] == {"contents": "write"}
@@ -69,8 +77,7 @@ def test_a_tag_makes_a_release_with_the_packages():
 
 
 def test_all_that_users_install_is_looked_up_among_known_vulnerabilities():
-    steps = read("tests.yml")["jobs"]["vulnerabilities"]["steps"]
-    commands = "\n".join(step.get("run", "") for step in steps)
+    commands = commands_of("tests.yml", "vulnerabilities")
     assert "pip_audit --path" in commands
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     extras = re.findall(r"(?m)^(\w+) = \[$", project.split("[project.optional-dependencies]")[1])
@@ -95,13 +102,10 @@ def test_the_oldest_versions_that_are_tested_are_the_lower_bounds():
     }
     for name, version in pinned.items():
         assert f"{version}.".startswith(f"{bounds[name]}."), name
-    steps = read("tests.yml")["jobs"]["versions"]["steps"]
-    installs = [
-        step for step in steps if step.get("name", "").startswith("Install ") and "if" in step
-    ]
-    assert "-c Testing/oldest.txt" in installs[0]["run"]
-    assert "--upgrade-strategy eager" in installs[1]["run"]
-    assert steps[-1]["run"] == "python -m pytest -q"
+    commands = commands_of("tests.yml", "versions")
+    assert "-c Testing/oldest.txt" in commands
+    assert "--upgrade-strategy eager" in commands
+    assert "pytest" in commands
 
 
 def test_slicer_installs_what_the_package_asks_for():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +17,10 @@ import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.app import segmenting
-from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, Row, write_table
+from AttentionUNetSegmentLib.app.batch.sources import Plan, find_studies
+from AttentionUNetSegmentLib.app.output_folder import SOURCES_FILE
+from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.inference.predictor import Predictor
@@ -34,16 +39,22 @@ from odd_inputs import (
     NAMES,
     NOT_UTF8,
     ORGAN_HU,
+    SCAN_NAMES,
     SUFFIXES,
+    UNKNOWN_SYNTAX,
     WHOLE,
     Damage,
     Odd,
     OddFile,
     OddSeries,
+    OddTree,
     damages,
+    deny_private,
+    hold_file,
     odd_files,
     odd_frames,
     odd_series,
+    odd_trees,
     plain_volumes,
     run_cases,
     scan_volumes,
@@ -64,6 +75,8 @@ CASES = {
     "predictor": 250,
     "scene": 120,
     "segment": 150,
+    "trees": 100,
+    "tables": 60,
 }
 
 
@@ -148,6 +161,7 @@ def check_series(case: OddSeries) -> None:
         volume, refusal = read(Path(folder) / "series")
     if volume is None:
         assert case.oddity not in WHOLE, refusal
+        assert case.oddity != "unknown compression" or UNKNOWN_SYNTAX in refusal
         return
     assert case.oddity not in BROKEN
     if case.oddity in ("none", *WHOLE):
@@ -326,6 +340,80 @@ def check_frames(case: OddSeries) -> None:
     if volume is not None:
         assert_same_voxels(volume.array, case.hounsfield)
         assert_same_place(volume.ijk_to_ras, case.ijk_to_ras, volume.array.shape)
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+def test_trees_of_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    deny_private(monkeypatch)
+    run_cases(st.tuples(odd_trees, st.sampled_from(SCAN_NAMES)), CASES["trees"], check_tree)
+
+
+def check_tree(case: tuple[OddTree, str]) -> None:
+    """Each scan is a study, what cannot be one is named, and a scan that comes later, whatever its
+    name, renames no study."""
+    tree, further = case
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        scans, left_out = tree.write(root)
+        plan = find_studies([root / "tree"], skip=root)
+        assert {study.path for study in plan.studies} == scans
+        assert left_out <= {one.path for one in plan.left_out}
+        if scans or left_out:
+            assert left_out == {one.path for one in plan.left_out}
+        assert all(one.reason.endswith(".") for one in plan.left_out)
+        assert_safe_names(plan)
+        rows = [(study.name, study.path, "") for study in plan.studies]
+        write_table(root / SOURCES_FILE, ("study", "source", "left_out_because"), rows)
+        for place in (" before", "zz after"):
+            (root / "tree" / place).mkdir()
+            (root / "tree" / place / further).touch()
+        later = find_studies([root / "tree"], skip=root)
+        assert len(later.studies) == len(plan.studies) + 2
+        assert_safe_names(later)
+        assert {(study.path, study.name) for study in plan.studies} <= {
+            (study.path, study.name) for study in later.studies
+        }
+
+
+def assert_safe_names(plan: Plan) -> None:
+    names = [study.name.lower() for study in plan.studies]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name)
+        assert name not in ("con", "nul")
+
+
+def test_tables_that_are_open_elsewhere_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = [False]
+    hold_file(monkeypatch, "results.csv", lambda: held[0])
+    cases = st.tuples(st.lists(st.booleans(), min_size=1, max_size=12), st.booleans())
+    run_cases(cases, CASES["tables"], lambda case: check_table(*case, held))
+
+
+def check_table(open_elsewhere: list[bool], in_the_end: bool, held: list[bool]) -> None:
+    """With the first row that can be written come all before it; nothing is lost, nothing twice."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = ResultsFile(Path(folder))
+        rows = [Row(f"study{number}", "done") for number in range(len(open_elsewhere))]
+        for number, held[0] in enumerate(open_elsewhere):
+            results.add(rows[number])
+            if not held[0]:
+                assert studies_in(results.path) == [row.study for row in rows[: number + 1]]
+        held[0] = in_the_end
+        if in_the_end:
+            with pytest.raises(OutputError, match="open in another program"):
+                results.finish(rows)
+        else:
+            results.finish(rows)
+            assert studies_in(results.path) == [row.study for row in rows]
+        held[0] = False
+
+
+def studies_in(table: Path) -> list[str]:
+    with table.open(newline="", encoding="utf-8") as file:
+        return [row["study"] for row in csv.DictReader(file)]
 
 
 # --- the whole way -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scene_helpers as helpers
+import vtk
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import Cancelled, InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
@@ -80,12 +81,16 @@ class TestRegionOfInterest:
         with pytest.raises(InputError, match="outside the region"):
             region_of_interest.check_clicks_in_region(volume, region, [outside])
 
-    def test_a_region_without_fat_or_air_is_still_a_part_of_a_ct(self, mrml, monkeypatch):
-        """The scan as a whole is what must look like a CT."""
+    @pytest.fixture
+    def finds_what_is_bright(self, monkeypatch):
         monkeypatch.setattr(tasks, "find_model", Path)
         for module in (tasks, predictor_cache):
             monkeypatch.setattr(module, "read_card", lambda folder: threshold_model().card)
         monkeypatch.setattr(predictor_cache, "load_model", lambda folder: threshold_model())
+
+    @pytest.mark.usefixtures("finds_what_is_bright")
+    def test_a_region_without_fat_or_air_is_still_a_part_of_a_ct(self, mrml):
+        """The scan as a whole is what must look like a CT."""
         volume = bright_ball()
         roi = mrml.AddNewNodeByClass("vtkMRMLMarkupsROINode")
         roi.SetCenterWorld((OBLIQUE @ (45, 40, 20, 1))[:3])
@@ -95,6 +100,40 @@ class TestRegionOfInterest:
         assert volume.array[k, j, i].min() >= 0
         prediction = task.compute(predictor_cache.PredictorCache())
         assert prediction.mask[20, 40, 45] == 1
+
+    @pytest.mark.usefixtures("finds_what_is_bright")
+    @pytest.mark.parametrize("bent", ["volume", "region", "both"])
+    def test_it_is_where_slicer_shows_it_under_a_transform_that_is_not_linear(self, mrml, bent):
+        """A bright column from feet to head is found between the region's lower and upper end."""
+        volume = bright_ball(radius=0)
+        volume.array[:, 30:50, 35:55] = 400
+        place = np.diag([-2.0, -2.0, 3.0, 1.0])
+        place[:3, 3] = (90, 80, -58)
+        node = scene.addVolumeNode(Volume(volume.array, place), "CT")
+        roi = mrml.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+        roi.SetCenter(0, 0, 5)
+        roi.SetSize(70, 70, 64)
+        bend = helpers.add_bend(mrml, 12.0)
+        if bent in ("volume", "both"):
+            node.SetAndObserveTransformNodeID(bend.GetID())
+        if bent in ("region", "both"):
+            roi.SetAndObserveTransformNodeID(bend.GetID())
+        prediction = tasks.SegmentationTask(node, roiNode=roi).compute(
+            predictor_cache.PredictorCache()
+        )
+        found = prediction.mask[:, 40, 45] > 0
+        # By VTK's own forward transform and the matrix by which Slicer draws the box.
+        to_world = vtk.vtkGeneralTransform()
+        if node.GetParentTransformNode() is not None:
+            node.GetParentTransformNode().GetTransformToWorld(to_world)
+        from_world = np.linalg.inv(scene.volumes.fromVtkMatrix(roi.GetObjectToWorldMatrix()))
+        borders = []  # of the voxels, in the box's own coordinates
+        for k in range(len(found) + 1):
+            world = to_world.TransformPoint((place @ (45, 40, k - 0.5, 1))[:3])
+            borders.append((from_world @ (*world, 1))[2])
+        reached = (np.array(borders[1:]) >= -32) & (np.array(borders[:-1]) <= 32)
+        assert 0 < reached.sum() < len(reached) - 4
+        np.testing.assert_array_equal(found, reached)
 
     def test_what_is_found_ends_at_the_region(self):
         volume = bright_ball(radius=12)

@@ -7,7 +7,9 @@ import dataclasses
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -91,21 +93,36 @@ def results_of(directory: Path) -> dict[str, bytes]:
     return content
 
 
-class DyingWorker(BatchWorker):
-    """Its process ends in the middle of a study: the first time, or each time."""
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """What befalls a worker in the middle of a study: the first time, or each time.
 
-    study, always, marker = "", False, Path()
+    Args:
+        study: its name.
+        marker: a file that is there once it has happened.
+        always: each time.
+    """
+
+    study: str
+    marker: Path
+    always: bool = False
+
+
+class DyingWorker(BatchWorker):
+    """Its process ends in the middle of some studies."""
+
+    deaths: tuple[Death, ...] = ()
 
     def run(self, study: Study, progress: ProgressCallback = ignore_progress) -> Answer:
-        if study.name != self.study or (self.marker.exists() and not self.always):
-            return super().run(study, progress)
+        for death in self.deaths:
+            if study.name == death.study and (death.always or not death.marker.exists()):
+                return super().run(study, partial(self._die, death.marker))
+        return super().run(study, progress)
 
-        def die(fraction: float, text: str) -> None:
-            if text == "Writing the results":
-                self.marker.touch()
-                os._exit(1)
-
-        return super().run(study, die)
+    def _die(self, marker: Path, fraction: float, text: str) -> None:
+        if text == "Writing the results":
+            marker.touch()
+            os._exit(1)
 
 
 class TroubledNodeWorker(BatchWorker):
@@ -135,6 +152,20 @@ class TroubledNodeWorker(BatchWorker):
             return super().run(study)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def dying_worker(*arguments: Any, deaths: tuple[Death, ...]) -> DyingWorker:
+    worker = DyingWorker(*arguments)
+    worker.deaths = deaths
+    return worker
+
+
+def troubled_worker(
+    *arguments: Any, node_id: str, trouble: str, marker: Path
+) -> TroubledNodeWorker:
+    worker = TroubledNodeWorker(*arguments)
+    worker.node_id, worker.trouble, worker.marker = node_id, trouble, marker
+    return worker
 
 
 def batch(*arguments: object) -> int:

@@ -1,12 +1,15 @@
 """Drive a program to every point where it touches the disk, and let something go wrong there.
 
-    python Testing/support/fault_points.py test_faults:SegmentAgain FOLDER kill full:2
+    python Testing/support/fault_points.py test_faults
+    SegmentAgain FOLDER kill full:2
 
-runs a scenario again and again, in a process of its own each time: first the fault comes when it
-opens, makes, renames or removes the first thing below its folder, then the second, until it gets to
-its end undisturbed. After each fault the scenario says whether all is as promised, and is run once
-more without one; then, at every second point, it meets a full disk. Prints one JSON object: for
-each kind of fault how many points were driven, and what was wrong at which of them.
+imports a module and then reads, line by line, which of its scenarios to drive; each is driven in a
+fork, so that the heavy imports are made once for all of them. It is run again and again, in a
+process of its own each time: first the fault comes when it opens, makes, renames or removes the
+first thing below its folder, then the second, until it gets to its end undisturbed. After each
+fault the scenario says whether all is as promised, and is run once more without one; then, at every
+second point, it meets a full disk. Prints one JSON object a line: for each kind of fault how many
+points were driven, and what was wrong at which of them; or a text, of what broke the driving.
 
 Points are counted by Python's audit events, so that nothing in the program has to know of them.
 What a C++ library writes by itself is not seen; :data:`LIMITS` reaches that from the other side.
@@ -29,6 +32,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +55,8 @@ class Scenario(ABC):
         """Put there what is there before."""
 
     def preload(self) -> None:  # noqa: B027 - may stay empty
-        """Import what is needed, once for all forks; compute nothing, since threads do not fork."""
+        """Import what it alone needs, once for all its forks; compute nothing, since threads do not
+        fork."""
 
     @abstractmethod
     def run(self, root: Path) -> int | None:
@@ -223,18 +228,13 @@ def in_child(function: Callable[[], Any]) -> tuple[int, Any]:
     ) if text else None
 
 
-def sweep(scenario: Scenario, folder: Path, kind: str, stride: int = 1) -> dict[str, Any]:
-    """All points of a scenario, one after the other.
-
-    Args:
-        folder: an empty one.
-        kind: "kill", "full", "memory", "gone" or "limit".
-        stride: every how many points.
+def prepare(scenario: Scenario, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make in an empty folder what is there before, and what an undisturbed run makes of it.
 
     Returns:
-        ``points``: how many were driven; ``wrong``: what was not as promised, a text each.
+        The content of either.
     """
-    base, clean, work = (folder / name for name in ("base", "clean", "work"))
+    base, clean = folder / "base", folder / "clean"
     base.mkdir()
     _, told = in_child(lambda: scenario.prepare(base))
     assert told is None, told
@@ -242,12 +242,30 @@ def sweep(scenario: Scenario, folder: Path, kind: str, stride: int = 1) -> dict[
     _, told = in_child(lambda: scenario.run(clean))
     assert told in (0, None), told
 
-    def contents() -> None:
-        before, after = scenario.content(base), scenario.content(clean)
-        assert before != after, "nothing is done"
+    before, after = scenario.content(base), scenario.content(clean)
+    assert before != after, "nothing is done"
+    return before, after
 
-    _, told = in_child(contents)
-    assert told is None, told
+
+def sweep(
+    scenario: Scenario,
+    folder: Path,
+    contents: tuple[dict[str, Any], dict[str, Any]],
+    kind: str,
+    stride: int = 1,
+) -> dict[str, Any]:
+    """All points of a scenario, one after the other.
+
+    Args:
+        folder: one that :func:`prepare` has filled.
+        contents: what it gave.
+        kind: "kill", "full", "memory", "gone" or "limit".
+        stride: every how many points.
+
+    Returns:
+        ``points``: how many were driven; ``wrong``: what was not as promised, a text each.
+    """
+    base, work = folder / "base", folder / "work"
     driven, wrong = 0, []
     for at in range(1, MOST_POINTS, stride):
         if kind == "limit" and at > len(LIMITS):
@@ -263,7 +281,7 @@ def sweep(scenario: Scenario, folder: Path, kind: str, stride: int = 1) -> dict[
         if outcome is not None and not outcome.reached:
             break
         driven += 1
-        _, told = in_child(lambda outcome=outcome: _check(scenario, folder, outcome, kind))
+        _, told = in_child(lambda outcome=outcome: _check(scenario, work, contents, outcome, kind))
         if told is not None:
             wrong.append(f"{kind} at {at}: {told}")
         assert outcome is not None or died == signal.SIGKILL, died
@@ -272,9 +290,14 @@ def sweep(scenario: Scenario, folder: Path, kind: str, stride: int = 1) -> dict[
     return {"points": driven, "wrong": wrong}
 
 
-def _check(scenario: Scenario, folder: Path, outcome: Outcome | None, kind: str) -> None:
-    base, clean, work = (folder / name for name in ("base", "clean", "work"))
-    before, after = scenario.content(base), scenario.content(clean)
+def _check(
+    scenario: Scenario,
+    work: Path,
+    contents: tuple[dict[str, Any], dict[str, Any]],
+    outcome: Outcome | None,
+    kind: str,
+) -> None:
+    before, after = contents
     if outcome is None:
         scenario.check_killed(work, before, after)
     elif outcome.failed and kind != "gone":
@@ -292,18 +315,29 @@ def _check(scenario: Scenario, folder: Path, outcome: Outcome | None, kind: str)
         assert not different, f"a second run ends with other files: {different}"
 
 
-def main() -> None:
-    name, folder, *kinds = sys.argv[1:]
-    module, _, scenario = name.partition(":")
-    chosen: Scenario = getattr(importlib.import_module(module), scenario)()
-    chosen.preload()
+def drive(scenario: Scenario, folder: Path, kinds: list[str]) -> dict[str, dict[str, Any]]:
+    """Drive all kinds of faults, each as ``kind`` or ``kind:stride``."""
+    scenario.preload()
     gc.freeze()  # what is shared by all forks is not touched any more
     found = {}
-    for one in kinds:
-        kind, _, stride = one.partition(":")
-        with tempfile.TemporaryDirectory(dir=folder) as inside:
-            found[kind] = sweep(chosen, Path(inside), kind, int(stride or 1))
-    print(json.dumps(found))
+    with tempfile.TemporaryDirectory(dir=folder) as inside:
+        contents = prepare(scenario, Path(inside))
+        for one in kinds:
+            kind, _, stride = one.partition(":")
+            found[kind] = sweep(scenario, Path(inside), contents, kind, int(stride or 1))
+    return found
+
+
+def main() -> None:
+    module = importlib.import_module(sys.argv[1])
+    module.preload()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the scenarios' own words are nobody's concern
+    for line in sys.stdin:
+        name, folder, *kinds = line.split()
+        scenario: Scenario = getattr(module, name)()
+        _, found = in_child(partial(drive, scenario, Path(folder), kinds))
+        print(json.dumps(found), file=answers, flush=True)
 
 
 if __name__ == "__main__":

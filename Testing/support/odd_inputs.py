@@ -6,7 +6,9 @@ standards and by pydicom, so that no code under test had a hand in what is expec
 
 from __future__ import annotations
 
+import errno
 import gzip
+import io
 import os
 import struct
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from geometry import SCANNER, rotation
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -443,6 +446,8 @@ SYNTAXES = {
     "JPEG 2000": "1.2.840.10008.1.2.4.90",
 }
 COMPRESSED = ("RLE", "JPEG-LS", "JPEG 2000")
+UNKNOWN_SYNTAX = "1.2.840.10008.1.2.4.203"
+"""High-throughput JPEG 2000, which nobody here reads."""
 WHOLE = ("none", "out of order", "copies", "other series aside", "localizer", "a report",
          "no names", "DICOMDIR", "repeated numbers", "head first",
          "rounded directions", "negative spacing", "inverted display", "one UID", "no UIDs",
@@ -450,7 +455,8 @@ WHOLE = ("none", "out of order", "copies", "other series aside", "localizer", "a
          "a private item")  # fmt: skip
 BROKEN = ("missing", "same place", "off the row", "no position", "no orientation", "no spacing",
           "another modality", "colour", "two series", "one slice", "sizes differ",
-          "infinite position", "coinciding axes", "zero spacing")  # fmt: skip
+          "infinite position", "coinciding axes", "zero spacing",
+          "unknown compression")  # fmt: skip
 EITHER = ("tilted", "uneven", "one damaged", "missing first", "wild numbers")
 AXES = {
     "axial": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
@@ -692,6 +698,12 @@ def _change(oddity: str, ds: Any, number: int) -> None:
         del ds.SOPInstanceUID, ds.SeriesInstanceUID
     elif oddity == "a series UID each":
         ds.SeriesInstanceUID = f"{UID}.8.{number}"
+    elif oddity == "unknown compression":
+        from pydicom.encaps import encapsulate
+
+        ds.file_meta.TransferSyntaxUID = UNKNOWN_SYNTAX
+        ds.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(range(200)) * (1 + number)])
+        ds["PixelData"].VR = "OB"
 
 
 def _change_bytes(case: OddSeries, path: Path) -> None:
@@ -836,4 +848,146 @@ odd_frames = st.builds(
     st.sampled_from(FRAMES_WHOLE * 2 + FRAMES_BROKEN),
     st.sampled_from(["implicit", "explicit", "big endian", "deflated"]),
     st.sampled_from(["i2", "u2"]),
+)
+
+
+# --- trees for a batch ---------------------------------------------------------------------------
+
+SCAN_NAMES = ("ct.nrrd", "CT.nii.gz", "scan 1.mha", "früh.nii", "膵.nrrd", "con.nrrd", "-.mhd")
+FOUND = ("scan", "series")
+LEFT_OUT = ("private folder", "private slice", "link to a folder", "results")
+PASSED_OVER = ("notes", "hidden", "nothing", "link that leads nowhere")
+
+
+@dataclass(frozen=True)
+class OddTree:
+    """A folder of scans as people have them, each thing in a folder of its own.
+
+    Args:
+        entries: what there is: one of :data:`FOUND`, :data:`LEFT_OUT` and :data:`PASSED_OVER`; the
+            folder that it is in, from the top; and the name of the scan, if it is one.
+    """
+
+    entries: tuple[tuple[str, str, str], ...]
+
+    def write(self, root: Path) -> tuple[set[str], set[str]]:
+        """The tree. What is named "private" has yet to be denied.
+
+        Returns:
+            The paths of the scans that are to be found, and of what is to be left out. Of several
+            slices that nobody may read, which are one to the batch, the first one's folder.
+        """
+        (root / "tree").mkdir()
+        found: set[str] = set()
+        left_out: set[str] = set()
+        private: list[Path] = []
+        for number, (kind, parent, name) in enumerate(self.entries):
+            folder = root / "tree" / parent / str(number)
+            path = _write_entry(kind, folder, name, root / f"elsewhere{number}")
+            if kind == "private slice":
+                private.append(path)
+            elif kind in FOUND:
+                found.add(str(path))
+            elif kind in LEFT_OUT:
+                left_out.add(str(path))
+        if private:
+            first = min(private, key=lambda path: path.relative_to(root).parts)
+            left_out.add(str(first if len(private) == 1 else first.parent))
+        return found, left_out
+
+
+def _write_entry(kind: str, folder: Path, name: str, elsewhere: Path) -> Path:
+    """The file or folder that is to be named for it."""
+    folder.mkdir(parents=True)
+    path = folder / name
+    if kind == "scan":
+        path.touch()
+    elif kind == "series":
+        path = folder
+        case = OddSeries(
+            3, 2, 2, "i2", 16, "explicit", 1.0, 0.0, "axial", (0.7, 0.7), 2.5, "none", 0
+        )
+        for index in range(case.slices):
+            ds = case.dataset(index)
+            ds.SeriesInstanceUID = f"{UID}.2{folder.name}"
+            ds.SOPInstanceUID = f"{UID}.3{folder.name}.{index}"
+            _save(ds, path / f"{index}.dcm")
+    elif kind == "private folder":
+        path = folder / "private"
+        path.mkdir()
+        (path / name).touch()
+    elif kind == "private slice":
+        path = folder / "private.dcm"
+        path.write_bytes(bytes(200))
+    elif kind == "link to a folder":
+        elsewhere.mkdir()
+        (elsewhere / name).touch()
+        path = folder / "link"
+        path.symlink_to(elsewhere)
+    elif kind == "results":
+        path = folder
+        for made in ("probability.nrrd", "segmentation.seg.nrrd", "attention-level-1.nrrd"):
+            (path / made).touch()
+        (path / "report.json").write_text("{}")
+    elif kind == "notes":
+        (folder / "notes.txt").write_text("No scan.")
+    elif kind == "hidden":
+        (folder / f".{name}").touch()
+    elif kind == "link that leads nowhere":
+        (folder / "link").symlink_to(elsewhere)
+    return path
+
+
+def deny_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on nobody, not even root, may read what is named "private"."""
+    real_open, real_scan = open, os.scandir
+
+    def deny(path: Any) -> None:
+        if isinstance(path, (str, os.PathLike)) and Path(path).name.startswith("private"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+
+    def opened(path: Any, *arguments: Any, **options: Any) -> Any:
+        deny(path)
+        return real_open(path, *arguments, **options)
+
+    def scanned(path: Any = ".") -> Any:
+        deny(path)
+        return real_scan(path)
+
+    monkeypatch.setattr("builtins.open", opened)
+    monkeypatch.setattr("os.scandir", scanned)
+
+
+def hold_file(monkeypatch: pytest.MonkeyPatch, name: str, is_held: Callable[[], bool]) -> None:
+    """A file of that name is open in another program now and then: as Windows has it, it can be
+    read then, but neither be written nor replaced."""
+    real_open, real_replace = io.open, os.replace
+
+    def opened(path: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        writes = not set(mode).isdisjoint("wax+")
+        if writes and not isinstance(path, int) and Path(path).name == name and is_held():
+            raise PermissionError(errno.EACCES, "in use")
+        return real_open(path, mode, *arguments, **options)
+
+    def replaced(source: Any, target: Any, **options: Any) -> None:
+        if Path(target).name == name and is_held():
+            raise PermissionError(errno.EACCES, "in use")
+        real_replace(source, target, **options)
+
+    for place in ("io.open", "builtins.open"):
+        monkeypatch.setattr(place, opened)
+    monkeypatch.setattr("os.replace", replaced)
+
+
+odd_trees = st.builds(
+    OddTree,
+    st.lists(
+        st.tuples(
+            st.sampled_from(FOUND * 3 + LEFT_OUT + PASSED_OVER),
+            st.sampled_from(["", "a", "a/b", "ü & c", "[d]", *NOT_UTF8]),
+            st.sampled_from(SCAN_NAMES),
+        ),
+        min_size=1,
+        max_size=7,
+    ).map(tuple),
 )

@@ -68,11 +68,12 @@ class Driver:
         return self.ui.messageLabel.text
 
     def pump(self, until: Any = None, timeout_s: float = LONG_S) -> bool:
-        """Run the event loop until something holds; without a condition, for a short while."""
+        """Run the event loop until something holds; without a condition, until nothing comes."""
         from SlicerStandIn import driving
 
         if until is None:
-            return driving.pump(timeout_s=0.15)
+            driving.settle()
+            return True
         return driving.pump(until, timeout_s)
 
     def wait_for_answer(self) -> None:

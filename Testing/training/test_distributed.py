@@ -92,28 +92,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_gloo
 @needs_torchrun
-def test_two_processes_learn_what_one_learns(tmp_path: Path, whole: Path) -> None:
-    done = torchrun(PROGRAM, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert_same_run(tmp_path, whole)
-    # The second process writes nothing.
-    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in whole.iterdir()}
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
-
-
-@needs_gloo
-@needs_torchrun
-def test_a_run_goes_on_in_more_processes_and_in_fewer(tmp_path: Path, whole: Path) -> None:
+def test_a_run_goes_on_in_more_processes_and_in_fewer_as_in_one(
+    tmp_path: Path, whole: Path
+) -> None:
     first = trainer(tmp_path)
     first.end = 2
     with pytest.raises(Ended):
         first.run()
+    events = len(list((tmp_path / "tensorboard").iterdir()))
     done = torchrun(PROGRAM, tmp_path, "--end", "4")
     assert done.returncode == 0, done.stderr
+    # The second process writes nothing.
+    assert len(list((tmp_path / "tensorboard").iterdir())) == events + 1
     last = trainer(tmp_path)
     assert last.state.step == 4
     last.run()
     assert_same_run(tmp_path, whole)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in whole.iterdir()}
 
 
 @needs_gloo

@@ -32,6 +32,28 @@ def pump(until: Callable[[], bool] = lambda: False, timeout_s: float = 10.0) -> 
     return True
 
 
+def settle(most_s: float = 0.15) -> None:
+    """Let the event loop run until nothing comes any more, at most so long.
+
+    Nothing for 25 ms: a timer of the module that gives its worker time ticks more often, and those
+    that put something off wait longer than ``most_s``.
+    """
+    if _gilHeld:
+        _runHeld(lambda: False, most_s)
+        return
+    loop, end = QEventLoop(), time.monotonic() + most_s
+    last = now = time.monotonic()
+    while now < end:
+        came = loop.processEvents()
+        QCoreApplication.sendPostedEvents(None, QEvent.DeferredDelete)
+        if came:
+            last = time.monotonic()
+        elif now - last > 0.025:
+            return
+        QThread.msleep(2)
+        now = time.monotonic()
+
+
 def processEvents() -> None:
     """Once, with the deletions that were put off."""
     QCoreApplication.processEvents()

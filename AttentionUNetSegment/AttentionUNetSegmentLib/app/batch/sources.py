@@ -254,7 +254,8 @@ def _earlier_names(results: Path) -> dict[str, set[str]]:
 
 
 def _place(path: str) -> str:
-    return os.path.abspath(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    """As :func:`write_table` writes it, also where its name is no UTF-8."""
+    return os.path.abspath(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _named(studies: Sequence[Study], earlier: dict[str, set[str]]) -> list[Study]:
