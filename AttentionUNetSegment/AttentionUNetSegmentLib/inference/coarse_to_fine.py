@@ -80,12 +80,25 @@ def locate_organ(
 
 
 def locate_clicks(engine: Engine, volume: Volume, clicks: Sequence[Click]) -> Box | None:
-    """Where to look when there are clicks only; None where none of them is inside.
-
-    Those slices whole, for a 2D network that always sees whole ones.
-    """
+    """Where to look when there are clicks only; None where none of them is inside."""
     box = find_clicks_box(clicks)
-    if box is None or not engine.slicewise or engine.has_locator:
+    return box if box is None else _whole_slices(engine, volume, box)
+
+
+def locate_mask(engine: Engine, volume: Volume, region: Region) -> Box:
+    """The surroundings of a mask that is there already.
+
+    Args:
+        region: k, j, i of the scan that holds the mask.
+    """
+    scan = volume.grid.bounds
+    box = volume.grid.subgrid(region).bounds.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM)
+    return _whole_slices(engine, volume, box.within(scan))
+
+
+def _whole_slices(engine: Engine, volume: Volume, box: Box) -> Box:
+    """The box itself, but for a 2D network that always sees whole slices."""
+    if not engine.slicewise or engine.has_locator:
         return box
     scan = volume.grid.bounds
     return Box(

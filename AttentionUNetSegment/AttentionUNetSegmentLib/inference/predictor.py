@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..geometry.volume import Volume
 from .clicks import Click
 from .engine import Engine
@@ -39,6 +41,7 @@ class Predictor(Engine):
         cancel: CancelToken | None = None,
         *,
         checked: bool = False,
+        start: np.ndarray | None = None,
     ) -> Prediction:
         """Segment a scan.
 
@@ -49,10 +52,13 @@ class Predictor(Engine):
             cancel: checked between steps and between tiles.
             checked: ``quality.check_scan_quality`` has passed the scan already, of which this may
                 be a part too small to be recognised as a CT by itself.
+            start: a mask (k, j, i) of the scan that the clicks mend, in the place of the automatic
+                result.
 
         Raises:
             InputError: the scan or a click cannot be used.
             MemoryError: not even the CPU's memory suffices.
             Cancelled: the token was set.
         """
-        return Session(self, volume, checked=checked).predict(clicks, progress, cancel)
+        session = Session(self, volume, checked=checked, start=start)
+        return session.predict(clicks, progress, cancel)

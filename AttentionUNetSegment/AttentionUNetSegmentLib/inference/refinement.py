@@ -15,6 +15,9 @@ from ..geometry.resampling import SLAB_VOXELS, resample
 from ..geometry.volume import Volume
 from .prediction import THRESHOLD
 
+LEAN = 0.05
+"""How far from the threshold a probability is put that has to agree with a mask."""
+
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
@@ -56,6 +59,17 @@ class Refinement:
     def with_probability(self, values: torch.Tensor) -> Refinement:
         """The same attention with another probability."""
         return replace(self, probability=GridImage(values, self.grid))
+
+    def agreeing_with(self, mask: torch.Tensor) -> Refinement:
+        """The same with a probability that lies, where it does not, just on the mask's side of the
+        threshold.
+
+        Args:
+            mask: boolean (1, 1, k, j, i) on the grid.
+        """
+        values = self.probability.values
+        inside = values.clamp(min=THRESHOLD + LEAN)
+        return self.with_probability(torch.where(mask, inside, values.clamp(max=THRESHOLD - LEAN)))
 
     def extended_to(self, box: Region, multiple: int) -> tuple[Refinement, Region]:
         """The same on a grid that holds a box of indices, which may lie beyond its own.

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..geometry.grid import Box, Grid, Region, bounding_region, overlap_in
+from ..geometry.grid import Box, Grid, Region, aligned_grid, bounding_region, overlap_in
+from ..geometry.resampling import resample
 from ..geometry.volume import Volume
 from . import coarse_to_fine
 from .click_update import (
@@ -24,7 +25,7 @@ from .click_update import (
     window_around,
 )
 from .clicks import Click, satisfy_clicks
-from .engine import Engine
+from .engine import MULTIPLE, Engine
 from .prediction import THRESHOLD
 from .progress import StepTimer
 from .refinement import Refinement, mask_on_scan, region_on_scan
@@ -77,12 +78,21 @@ class ScanSegmenter:
         volume: CT in Hounsfield units.
         interest: k, j, i box of the scan that the user drew: the organ is looked for and drawn in
             there only; the network sees what is around it, too.
+        start: a mask (k, j, i) of the scan to begin from, whoever made it. A click then changes
+            nothing but the piece that it points at.
     """
 
-    def __init__(self, engine: Engine, volume: Volume, interest: Region | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        volume: Volume,
+        interest: Region | None = None,
+        start: np.ndarray | None = None,
+    ) -> None:
         self.engine = engine
         self.volume = volume
         self.interest = interest
+        self.start = start
         self._window_scan: tuple[Grid, torch.Tensor] | None = None
 
     def forget_scan(self) -> None:
@@ -90,8 +100,10 @@ class ScanSegmenter:
         self._window_scan = None
 
     def segment(self, steps: StepTimer) -> MaskState:
-        """The automatic mask."""
+        """The mask that the clicks change: the one to begin from, else the automatic one."""
         warnings: list[str] = []
+        if self.start is not None:
+            return self._begin_from(self.start, warnings, steps)
         with steps.step("locate", 0.05, f"Looking for the {self.engine.card.target}"):
             box = coarse_to_fine.locate_organ(
                 self.engine, self.volume, warnings, steps.cancel, self.interest
@@ -137,9 +149,39 @@ class ScanSegmenter:
             drawn = mask_on_scan(self.volume, refinement, selected, reach)
             inner = overlap_in(reach, region)
             furthest = np.maximum if click.inside else np.minimum
-            mask[inner] = furthest(drawn, mask[inner])
+            changed = furthest(drawn, mask[inner])
+            if self.start is not None:
+                changed = _only_the_piece(
+                    mask[inner], changed, self.volume.grid.subgrid(reach), click
+                )
+            mask[inner] = changed
             mask = self._satisfy_clicks(mask, region, clicks)
         return MaskState(refinement, selected, region, mask, components, tuple(warnings))
+
+    def _begin_from(self, start: np.ndarray, warnings: list[str], steps: StepTimer) -> MaskState:
+        """A mask as it is, with what the network says of its surroundings."""
+        inner = bounding_region(start)
+        if inner is None:
+            return MaskState.empty(warnings)
+        engine, volume = self.engine, self.volume
+        with steps.step("refine", 0.3, f"Looking at the {engine.card.target}"):
+            box = coarse_to_fine.locate_mask(engine, volume, inner)
+            spacing = engine.card.stages["refiner"].spacing_mm
+            grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
+            refinement = engine.run_refiner(
+                engine.sample(volume, grid), grid, (), warnings, steps.cancel
+            )
+        with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
+            device = refinement.probability.values.device
+            cut = torch.from_numpy((start[inner] != 0).astype(np.float32)).to(device)
+            on_grid = resample(cut[None, None], volume.grid.subgrid(inner), grid) > 0.5
+            selected = on_grid[0, 0].cpu().numpy()
+            region = region_on_scan(volume, refinement)
+            mask = (start[region] != 0).astype(np.uint8)
+        _, components = connected_components(selected)
+        return MaskState(
+            refinement.agreeing_with(on_grid), selected, region, mask, components, tuple(warnings)
+        )
 
     def _segment_box(
         self, box: Box, clicks: tuple[Click, ...], warnings: list[str], steps: StepTimer
@@ -181,7 +223,9 @@ class ScanSegmenter:
         assert state.refinement is not None
         grid, old_grid = refinement.grid, state.refinement.grid
         foreground = coarse_to_fine.foreground_of(refinement, self.volume, self.interest)
-        anew, _ = select_components(foreground, grid, clicks)
+        anew = foreground  # of somebody else's mask every component stays
+        if self.start is None or clicks[-1].inside:
+            anew, _ = select_components(foreground, grid, clicks)
         shift = np.round((old_grid.bounds.low_ras - grid.bounds.low_ras) / grid.spacing_mm)
         selected = np.zeros(grid.shape, bool)
         selected[
@@ -214,6 +258,18 @@ class ScanSegmenter:
             outside[overlap_in(self.interest, region)] = False
             mask[outside] = 0
         return satisfy_clicks(mask, self.volume.grid.subgrid(region), clicks)
+
+
+def _only_the_piece(before: np.ndarray, after: np.ndarray, grid: Grid, click: Click) -> np.ndarray:
+    """The mask before with that piece of the change alone which the click points at.
+
+    Args:
+        before, after: (k, j, i) on the grid.
+    """
+    pieces, _ = connected_components(before != after)
+    voxel = grid.voxel_of(click.position_ras)
+    piece = pieces[voxel] if voxel is not None else 0
+    return np.where((pieces == piece) & (piece > 0), after, before)
 
 
 def changed_region(before: MaskState, after: MaskState) -> Region:

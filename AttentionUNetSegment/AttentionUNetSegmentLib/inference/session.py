@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..geometry.grid import Region
 from ..geometry.volume import Volume
 from ..networks import focus_ratio
@@ -68,6 +69,9 @@ class Session:
         checked: :func:`~.quality.check_scan_quality` has passed the scan already.
         interest: k, j, i box of the scan that the user drew: the organ is looked for and drawn in
             there only; the network sees what is around it, too.
+        start: a mask (k, j, i) of the scan to begin from, in the place of the automatic result:
+            another program's, or one drawn by hand. It stays voxel by voxel as it is but for the
+            pieces that clicks point at.
 
     Attributes:
         automatic: whether the organ was looked for in the whole scan first.
@@ -83,10 +87,16 @@ class Session:
         *,
         checked: bool = False,
         interest: Region | None = None,
+        start: np.ndarray | None = None,
     ) -> None:
+        if start is not None and start.shape != volume.array.shape:
+            raise InputError(
+                f"The mask to begin from has {_size(start)} voxels, but the scan has "
+                f"{_size(volume.array)}; both must be on the same grid."
+            )
         self.predictor = predictor
         self.volume = volume
-        self._segmenter = ScanSegmenter(predictor, volume, interest)
+        self._segmenter = ScanSegmenter(predictor, volume, interest, start)
         self._checked = checked
         self._interest = interest
         self._scan_warnings: tuple[str, ...] = ()
@@ -232,7 +242,8 @@ class Session:
             known -= 1
         state = self._states.get((automatic, clicks[:known]))
         if state is None:
-            state = self._segmenter.segment(steps) if automatic else MaskState.empty()
+            begins = automatic or self._segmenter.start is not None
+            state = self._segmenter.segment(steps) if begins else MaskState.empty()
             self._remember((automatic, ()), state)
         for count in range(known + 1, len(clicks) + 1):
             state = self._segmenter.apply_click(state, clicks[:count], steps)
@@ -285,6 +296,10 @@ class Session:
             prediction,
             warnings=(*self._scan_warnings, *self._device_warnings, *state.warnings, *quality),
         )
+
+
+def _size(array: np.ndarray) -> str:
+    return " x ".join(str(size) for size in reversed(array.shape))
 
 
 def _without(clicks: tuple[Click, ...], index: int) -> tuple[Click, ...]:
