@@ -430,6 +430,60 @@ def test_a_region_is_looked_in_and_nowhere_else(
     assert json.loads((tmp_path / "all" / "report.json").read_text())["region_ras"] is None
 
 
+@pytest.fixture(scope="module")
+def organ_file(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The organ without a third of it, as another program would hand it over."""
+    image = sitk.ReadImage(str(scan))
+    organ = (hounsfield() == BRIGHT_HU).astype(np.uint8)
+    low, high = np.flatnonzero(organ.any(axis=(0, 1)))[[0, -1]]
+    organ[:, :, (low + 2 * high) // 3 :] = 0
+    mask = sitk.GetImageFromArray(organ)
+    mask.CopyInformation(image)
+    path = tmp_path_factory.mktemp("masks") / "organ.nii.gz"
+    sitk.WriteImage(mask, str(path))
+    return path
+
+
+def test_a_mask_to_begin_from_is_mended_by_a_click(
+    scan: Path, bright: Path, organ_file: Path, tmp_path: Path
+) -> None:
+    options = ["--only", "mask", "--model", bright, "--start", organ_file]
+    assert run("segment", scan, "-o", tmp_path / "as it is", *options) == 0
+    given = sitk.GetArrayFromImage(sitk.ReadImage(str(organ_file)))
+    assert (voxels(tmp_path / "as it is" / RESULTS[0]) == given).all()
+    missing = np.argwhere((hounsfield() == BRIGHT_HU) & (given == 0)).mean(axis=0)
+    point = sitk.ReadImage(str(scan)).TransformIndexToPhysicalPoint(
+        [int(at) for at in missing[::-1]]
+    )
+    click = f"{-point[0]},{-point[1]},{point[2]},+"
+    assert run("segment", scan, "-o", tmp_path / "mended", *options, f"--click={click}") == 0
+    mended = voxels(tmp_path / "mended" / RESULTS[0])
+    assert not (given & ~(mended > 0)).any()
+    assert mended.sum() > 1.2 * given.sum()
+    report = json.loads((tmp_path / "mended" / "report.json").read_text())
+    assert report["began_from_mask"]
+
+
+def test_a_mask_that_cannot_be_begun_from_is_refused(
+    scan: Path, bright: Path, organ_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = sitk.ReadImage(str(organ_file))
+    several = image * 3 + sitk.Cast(image == 0, sitk.sitkUInt8) * 5
+    sitk.WriteImage(several, str(tmp_path / "several.nrrd"))
+    sitk.WriteImage(image[:, :, 1:], str(tmp_path / "smaller.nrrd"))
+    base = ("segment", scan, "-o", tmp_path / "out", "--only", "mask", "--model", bright)
+    for options, words in (
+        (("--start", tmp_path / "several.nrrd"), ("several labels", "3, 5")),
+        (("--start", tmp_path / "several.nrrd", "--start-label", 4), ("no label 4", "3, 5")),
+        (("--start", tmp_path / "smaller.nrrd"), ("another grid", "resample")),
+        (("--start", organ_file, "--region", "0,0,0,9,9,9"), ("--region",)),
+        (("--start-label", 1), ("--start",)),
+    ):
+        assert_refused(capsys, run(*base, *options), *words)
+        assert not (tmp_path / "out").exists()
+    assert run(*base, "--start", tmp_path / "several.nrrd", "--start-label", 3) == 0
+
+
 def test_a_region_is_the_panels_region(scan: Path) -> None:
     """By the task that the panel starts, with a ROI of the same box."""
     import slicer

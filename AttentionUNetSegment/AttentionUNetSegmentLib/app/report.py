@@ -27,6 +27,8 @@ def make_report(
     warnings: Sequence[str],
     timings_s: Mapping[str, float],
     box: np.ndarray | None = None,
+    *,
+    began_from_mask: bool = False,
 ) -> dict[str, Any]:
     """What ``report.json`` says, ready for JSON.
 
@@ -38,6 +40,7 @@ def make_report(
         warnings: all of them, in plain sentences.
         timings_s: seconds a stage, and in all.
         box: corners (R, A, S in mm) of the box that was looked in; None for the whole scan.
+        began_from_mask: the clicks changed a mask that was given, not an automatic result.
     """
     volume = prediction.volume
     return {
@@ -65,6 +68,7 @@ def make_report(
             {"position_ras": list(click.position_ras), "inside": click.inside}
             for click in prediction.clicks
         ],
+        "began_from_mask": began_from_mask,
         "region_ras": None
         if box is None
         else [[round(float(at), 3) for at in end] for end in (box.min(axis=0), box.max(axis=0))],

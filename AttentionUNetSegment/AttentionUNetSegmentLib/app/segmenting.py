@@ -118,6 +118,8 @@ class SegmentationJob:
         precision: "auto", "float32" or "bfloat16".
         tile_voxels: the most voxels that go through a network at once; None for the default.
         box: corners, N x 3 (R, A, S in mm), of the box to look in; None for the whole scan.
+        start: gives a mask (k, j, i) on the scan's grid to begin from, in the place of the
+            automatic result; not together with a box.
         radiomics: measure the features of pyradiomics too.
         source: the file or folder that the scan comes from, which must not be written over.
         predictor: one that has the model already; what says how it is made is not looked at then.
@@ -131,6 +133,7 @@ class SegmentationJob:
     precision: str = "auto"
     tile_voxels: int | None = None
     box: np.ndarray | None = None
+    start: Callable[[Volume], np.ndarray] | None = None
     radiomics: bool = False
     source: Path | None = None
     predictor: Predictor | None = None
@@ -459,7 +462,8 @@ def _load(job: SegmentationJob) -> Predictor:
 def _predict(job: SegmentationJob, predictor: Predictor, volume: Volume) -> Prediction:
     progress = part_of(job.progress, 0.2, 0.8)
     if job.box is None:
-        return predictor.predict(volume, job.clicks, progress)
+        start = None if job.start is None else job.start(volume)
+        return predictor.predict(volume, job.clicks, progress, start=start)
     from ..inference.region_of_interest import predict_in_box
 
     return predict_in_box(predictor, volume, job.box, job.clicks, progress)
@@ -495,6 +499,7 @@ def _report(
         [*scan.warnings, *prediction.warnings, *warnings],
         clock.timings_s,
         job.box,
+        began_from_mask=job.start is not None,
     )
     if features is not None:
         report["radiomics"] = features
@@ -606,7 +611,8 @@ class _Clock:
     def add_steps(self, timings_s: Mapping[str, float]) -> None:
         """The predictor's own steps, and what its two networks took together."""
         self.timings_s |= {name: took for name, took in timings_s.items() if name != "total"}
-        self.timings_s["network"] = timings_s["locate"] + timings_s.get("refine", 0.0)
+        passes = (timings_s.get(name, 0.0) for name in ("locate", "refine"))
+        self.timings_s["network"] = sum(passes)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

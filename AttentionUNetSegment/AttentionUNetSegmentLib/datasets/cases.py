@@ -13,9 +13,8 @@ import numpy as np
 from ..errors import InputError, TrainingError
 from ..geometry.alignment import align_labels
 from ..geometry.volume import Volume
+from ..io.label_maps import read_labels
 from ..io.reading import read_volume
-
-_ROUNDED = 0.01  # how far a label may be off a whole number: 0.9999 has been through a resampling
 
 CaseKind = Literal["scan", "region", "synthetic", "elsewhere", "corrected"]
 
@@ -27,21 +26,6 @@ def read_pair(files: CaseFiles) -> tuple[Volume, Volume]:
         InputError: one cannot be read.
     """
     return read_volume(files.image), read_labels(files.labels)
-
-
-def read_labels(file: Path) -> Volume:
-    """Labels from a file; numbers that are whole but for rounding are whole.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    labels = read_volume(file)
-    if labels.array.dtype.kind != "f":
-        return labels
-    whole = np.rint(labels.array)
-    with np.errstate(invalid="ignore"):  # NaN is no label, and is told as such
-        almost = bool((np.abs(labels.array - whole) <= _ROUNDED).all())
-    return labels.with_array(whole) if almost else labels
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..models import DEFAULT_MODEL, find_model
-from .images import load_image
+from .images import GivenImage, load_image
 from .predicted import ImagePrediction
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def segment(
     affine: np.ndarray | None = None,
     orientation: str | None = None,
     clicks: Sequence[Click | tuple[Sequence[float], bool]] = (),
+    start: np.ndarray | str | Path | None = None,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     precision: str = "auto",
@@ -51,6 +52,9 @@ def segment(
             to the back, columns to the left.
         clicks: points inside and outside the organ, in the order in which they were placed: Click,
             or (position in R, A, S mm, True for inside).
+        start: a mask to begin from, another program's or your own: an array with the axes of what
+            was given, or the path of a label map on the scan's grid. Clicks mend it, and all else
+            of it stays as it is; there is no automatic result then.
         model: name of an installed model, or the path of a model's folder.
         device: "auto", "cuda", "mps" or "cpu".
         precision: "auto", "float32" or "bfloat16".
@@ -74,8 +78,21 @@ def segment(
 
     options = PredictorOptions(find_model(model), device, precision, tile_voxels)
     with _cache().predictor(options) as predictor:
-        prediction = predictor.predict(given.volume, _clicks(clicks), progress)
+        prediction = predictor.predict(
+            given.volume, _clicks(clicks), progress, start=_start_mask(start, given)
+        )
         return ImagePrediction(given, prediction, predictor.model)
+
+
+def _start_mask(start: np.ndarray | str | Path | None, given: GivenImage) -> np.ndarray | None:
+    from ..io.label_maps import choose_label, read_mask
+
+    if start is None:
+        return None
+    if isinstance(start, (str, Path)):
+        return read_mask(Path(start), given.volume)
+    # Transposing between the two orders of the axes is its own inverse.
+    return choose_label(given.as_given(start) if start.ndim == 3 else start, "start")
 
 
 @cache

@@ -91,6 +91,20 @@ def segment(
             help="Look for the pancreas only in the box between these two corners, in mm.",
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            help="A label map to begin from, another program's or your own: clicks mend it, and "
+            "all else of it stays as it is.",
+        ),
+    ] = None,
+    start_label: Annotated[
+        int | None,
+        typer.Option(
+            metavar="VALUE", help="The label of MASK to begin from, where it has several."
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
     device: NamedDeviceOption = "auto",
     precision: PrecisionOption = Precision.AUTO,
@@ -125,6 +139,7 @@ def segment(
     from ...errors import InputError, OutputError
     from ...inference.clicks import Click
     from ...inference.region_of_interest import parse_box
+    from ...io.label_maps import read_mask
     from ...io.zipped import unzip
     from ..segmenting import (
         SegmentationJob,
@@ -155,6 +170,10 @@ def segment(
         raise InputError("With these options nothing would be written but the report; use '-o -'.")
     clicks = [Click.parse(text) for text in click or []]
     box = None if region is None else parse_box(region)
+    if start is None and start_label is not None:
+        raise InputError("--start-label says which label of --start; give that too.")
+    if start is not None and box is not None:
+        raise InputError("--start says where the organ is; leave out --region.")
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress(quiet, verbose))
         place = stack.enter_context(unzip(scan.expanduser()))
@@ -167,6 +186,7 @@ def segment(
             precision=precision.value,
             tile_voxels=None if tile is None else tile**3,
             box=box,
+            start=None if start is None else lambda volume: read_mask(start, volume, start_label),
             radiomics=radiomics,
             source=scan,
             progress=progress,
