@@ -99,6 +99,20 @@ def test_every_kind_of_image_gives_the_same_organ_in_its_own_order(kind, stack, 
     assert f"{prediction.statistics['volume_ml']:.1f} mL" in repr(prediction)
 
 
+@pytest.mark.parametrize("image", [sitk_image, nibabel_image])
+def test_a_mask_to_begin_from_has_the_axes_of_the_image(image, stack, tmp_path) -> None:
+    organ = stack == BRIGHT_HU
+    organ[:, :, : np.argwhere(organ)[:, 2].mean().astype(int)] = False
+    given = organ if image is sitk_image else organ.T
+    assert (segment(image(stack), start=given).mask.astype(bool) == given).all()
+    mask = sitk_image(organ.astype(np.uint8))
+    sitk.WriteImage(mask, str(tmp_path / "mask.nrrd"))
+    begun = segment(image(stack), start=tmp_path / "mask.nrrd")
+    assert (begun.mask.astype(bool) == given).all()
+    with pytest.raises(InputError, match="same grid"):
+        segment(image(stack), start=given[1:])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_that_come_out_lie_where_the_scan_lies(kind, stack, tmp_path) -> None:
     _, prediction = predicted(kind, stack, tmp_path)
