@@ -338,9 +338,8 @@ def test_slices_in_parts_give_what_they_give_at_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer.probability(), expected.probability(), atol=1e-5)
     np.testing.assert_allclose(answer.attention(2), expected.attention(2), atol=1e-5)
     # Slices need no neighbours: none is computed much more often than once.
-    slices = whole.locate(volume, [])
-    assert slices is not None
-    thick = (slices.high_ras - slices.low_ras)[2] / 4.0
+    # A model of one stage sees the whole scan.
+    thick = volume.grid.bounds.extent_mm[2] / 4.0
     assert sum(shape[0] for shape in seen) < 1.6 * thick
 
 

@@ -413,7 +413,7 @@ def test_the_command_says_that_memory_did_not_suffice(
     scan = batch_cases.write_scan(tmp_path / "scan.nrrd")
     model = batch_cases.save_model(tmp_path / "model")
     before = files_of(tmp_path)
-    failing_once(monkeypatch, Predictor, "refine", NO_MEMORY)
+    failing_once(monkeypatch, Predictor, "run_refiner", NO_MEMORY)
     assert main(["segment", str(scan), "-o", str(tmp_path / "out"), "--model", str(model)]) == 2
     assert capsys.readouterr().err == "Error: This computer's memory does not suffice for it.\n"
     assert files_of(tmp_path) == before
