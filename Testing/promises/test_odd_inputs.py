@@ -134,6 +134,8 @@ def check_file(case: OddFile) -> None:
     if volume is None:
         sheared = image.is_sheared and case.suffix in (".mha", ".mhd")  # which ITK cannot read
         assert intercept_alone or sheared or not (straight or is_plain(image)), refusal
+        if sheared and is_plain(image):
+            assert "resample it to a grid with right angles" in refusal
         return
     assert straight or not image.is_singular
     assert not intercept_alone
