@@ -3,15 +3,8 @@ for type checkers included."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-
 import pytest
-
-LIBRARY = "AttentionUNetSegmentLib"
-ROOT = Path(__file__).resolve().parents[2] / "AttentionUNetSegment" / LIBRARY
+from package_imports import LIBRARY, circles, edges, imported, modules, package_imports, package_of
 
 BELOW: dict[str, tuple[str, ...]] = {
     "geometry": (),
@@ -24,7 +17,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "evaluation": ("datasets",),
     "training": ("evaluation",),
     "experiments": ("training",),
-    "scene": ("inference",),
+    "scene": ("inference", "datasets"),
     "panel": ("scene", "synthetic"),
     "attention_unet_effect": ("panel",),
     "app": ("experiments", "scene"),
@@ -36,10 +29,6 @@ beside the packages (errors, files...) are for everybody; ``__init__`` shows wha
 ONLY_ERRORS = ("geometry",)
 """Of the modules beside the packages these import the errors alone."""
 
-KNOWN_ARROWS_UP = {
-    # The simulated user is still among the clicks of training.
-    ("evaluation", "training"),
-}
 KNOWN_CIRCLES = (
     # Each section knows the panel that it stands in, for type checkers.
     frozenset({"panel.panel", "panel.section"})
@@ -67,85 +56,14 @@ WITHOUT_SLICER = (
 SLICERS = {"slicer", "vtk", "qt", "ctk", "PySide6", "mrml"}
 
 
-@cache
-def modules() -> dict[str, Path]:
-    """The library's files by the names that they have within it; packages by their own."""
-    named = {}
-    for file in sorted(ROOT.rglob("*.py")):
-        parts = file.relative_to(ROOT).with_suffix("").parts
-        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return named
-
-
-def imported(name: str) -> Iterator[str]:
-    """What a module imports, wherever in its text: the library's modules as :func:`modules` names
-    them, others by their own names."""
-    file = modules()[name]
-    package = name.split(".") if name else []
-    if file.name != "__init__.py":
-        package = package[:-1]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            of = (node.module or "").split(".") if node.module else []
-            if node.level:
-                of = [*package[: len(package) - node.level + 1], *of]
-            elif of[:1] == [LIBRARY]:
-                of = of[1:]
-            else:
-                yield ".".join(of)
-                continue
-            for alias in node.names:
-                whole = ".".join([*of, alias.name])
-                yield whole if whole in modules() else ".".join(of)
-
-
-@cache
-def edges() -> dict[str, set[str]]:
-    """For each module those of the library that it imports, the facade above all packages left out:
-    what imports the library's version does not need it."""
-    return {
-        name: {other for other in imported(name) if other in modules()} - {"", name}
-        for name in modules()
-        if name
-    }
-
-
-def package_of(module: str) -> str:
-    return module.split(".")[0]
-
-
 def foundation(package: str) -> set[str]:
     """All that a package may import."""
     lower = set(BELOW[package])
     return lower.union(*(foundation(each) for each in lower)) if lower else lower
 
 
-def circles(graph: dict[str, set[str]]) -> list[frozenset[str]]:
-    """The sets of nodes that lead to each other."""
-    reached = {node: reachable(graph, node) for node in graph}
-    found = {
-        frozenset(other for other in reached[node] if node in reached.get(other, ()))
-        for node in graph
-        if node in reached[node]
-    }
-    return sorted(found, key=sorted)
-
-
-def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    seen: set[str] = set()
-    ahead = list(graph.get(start, ()))
-    while ahead:
-        node = ahead.pop()
-        if node not in seen:
-            seen.add(node)
-            ahead += graph.get(node, ())
-    return seen
-
-
 def test_every_package_has_its_place() -> None:
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    folders = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
     assert folders == set(BELOW)
 
 
@@ -157,9 +75,7 @@ def test_arrows_point_down(package: str) -> None:
         for name, others in edges().items()
         if package_of(name) == package
         for other in others
-        if (target := package_of(other)) in BELOW
-        and target not in allowed
-        and (package, target) not in KNOWN_ARROWS_UP
+        if (target := package_of(other)) in BELOW and target not in allowed
     }
     assert not up
 
@@ -182,14 +98,7 @@ def test_the_lowest_package_imports_the_errors_alone(package: str) -> None:
 
 
 def test_packages_form_no_circle() -> None:
-    graph: dict[str, set[str]] = {}
-    for name, others in edges().items():
-        package = package_of(name)
-        arrows = {package_of(other) for other in others} - {package}
-        graph.setdefault(package, set()).update(
-            target for target in arrows if (package, target) not in KNOWN_ARROWS_UP
-        )
-    assert circles(graph) == []
+    assert circles(package_imports()) == []
 
 
 def test_modules_form_no_circle_but_the_known_ones() -> None:

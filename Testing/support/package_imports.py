@@ -1,52 +1,73 @@
-"""Which package of the library imports which, read from the sources."""
+"""Which module and which package of the library imports which, read from the sources."""
 
 from __future__ import annotations
 
 import ast
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parents[2] / "AttentionUNetSegment" / "AttentionUNetSegmentLib"
 
 
-def package_imports(library: Path = LIBRARY) -> dict[str, set[str]]:
-    """For each package or single module at the top of the library, those that it imports: early,
-    late, or for type hints alone."""
-    imports: dict[str, set[str]] = {name: set() for name in top_names(library)}
-    for file in sorted(library.rglob("*.py")):
-        importer = top_name(file, library)
-        if importer is not None:
-            imports[importer] |= {name for name in imported_by(file, library) if name in imports}
-            imports[importer].discard(importer)
-    return imports
+@cache
+def modules() -> dict[str, Path]:
+    """The library's files by the names that they have within it; packages by their own."""
+    named = {}
+    for file in sorted(LIBRARY.rglob("*.py")):
+        parts = file.relative_to(LIBRARY).with_suffix("").parts
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return named
 
 
-def top_names(library: Path = LIBRARY) -> list[str]:
-    return sorted({name for file in library.rglob("*.py") if (name := top_name(file, library))})
-
-
-def top_name(file: Path, library: Path = LIBRARY) -> str | None:
-    """The package that a file is in; the module itself beside the packages; None for the front
-    door, the library's own ``__init__.py``."""
-    parts = file.relative_to(library).with_suffix("").parts
-    return None if parts == ("__init__",) else parts[0]
-
-
-def imported_by(file: Path, library: Path = LIBRARY) -> Iterator[str]:
-    """The names at the top of the library that a file imports from."""
-    package = (library.name, *file.relative_to(library).parent.parts)
+def imported(name: str) -> Iterator[str]:
+    """What a module imports, wherever in its text: the library's modules as :func:`modules` names
+    them, others by their own names."""
+    file = modules()[name]
+    package = name.split(".") if name else []
+    if file.name != "__init__.py":
+        package = package[:-1]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        above = package[: len(package) - node.level + 1] if node.level else ()
-        path = (*above, *(node.module.split(".") if node.module else ()))
-        if path[:1] != (library.name,):
-            continue
-        if len(path) > 1:
-            yield path[1]
-        else:
+        if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            of = (node.module or "").split(".") if node.module else []
+            if node.level:
+                of = [*package[: len(package) - node.level + 1], *of]
+            elif of[:1] == [LIBRARY.name]:
+                of = of[1:]
+            else:
+                yield ".".join(of)
+                continue
+            for alias in node.names:
+                whole = ".".join([*of, alias.name])
+                yield whole if whole in modules() else ".".join(of)
+
+
+@cache
+def edges() -> dict[str, set[str]]:
+    """For each module those of the library that it imports, the facade above all packages left out:
+    what imports the library's version does not need it."""
+    return {
+        name: {other for other in imported(name) if other in modules()} - {"", name}
+        for name in modules()
+        if name
+    }
+
+
+def package_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def package_imports() -> dict[str, set[str]]:
+    """For each package, and each single module beside them, those that it imports: early, late, or
+    for type hints alone."""
+    imports: dict[str, set[str]] = {}
+    for name, others in edges().items():
+        package = package_of(name)
+        imports.setdefault(package, set()).update({package_of(other) for other in others})
+    return {package: others - {package} for package, others in imports.items()}
 
 
 def reduced(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
@@ -55,20 +76,10 @@ def reduced(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
         name: {
             target
             for target in targets
-            if not any(target in reached(other, imports) for other in targets - {target})
+            if not any(target in reachable(imports, other) for other in targets - {target})
         }
         for name, targets in imports.items()
     }
-
-
-def reached(name: str, imports: Mapping[str, set[str]]) -> set[str]:
-    """All that a package imports, itself or through others."""
-    seen: set[str] = set()
-    fresh = set(imports[name])
-    while fresh:
-        seen |= fresh
-        fresh = {target for one in fresh for target in imports[one]} - seen
-    return seen
 
 
 def levels(imports: Mapping[str, set[str]]) -> dict[str, int]:
@@ -88,11 +99,31 @@ def levels(imports: Mapping[str, set[str]]) -> dict[str, int]:
     return level
 
 
-def counts(library: Path = LIBRARY) -> dict[str, int]:
-    """Lines of each."""
+def circles(graph: Mapping[str, set[str]]) -> list[frozenset[str]]:
+    """The sets of nodes that lead to each other."""
+    reached = {node: reachable(graph, node) for node in graph}
+    found = {
+        frozenset(other for other in reached[node] if node in reached.get(other, ()))
+        for node in graph
+        if node in reached[node]
+    }
+    return sorted(found, key=sorted)
+
+
+def reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    ahead = list(graph.get(start, ()))
+    while ahead:
+        node = ahead.pop()
+        if node not in seen:
+            seen.add(node)
+            ahead += graph.get(node, ())
+    return seen
+
+
+def count_lines() -> dict[str, int]:
+    """Of each package."""
     lines: dict[str, int] = defaultdict(int)
-    for file in library.rglob("*.py"):
-        name = top_name(file, library)
-        if name is not None:
-            lines[name] += len(file.read_text(encoding="utf-8").splitlines())
+    for name, file in modules().items():
+        lines[package_of(name)] += len(file.read_text(encoding="utf-8").splitlines())
     return dict(lines)

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Testing" / "support"))
 
-from package_imports import LIBRARY, counts, levels, package_imports, reduced  # noqa: E402
+from package_imports import LIBRARY, count_lines, levels, package_imports, reduced  # noqa: E402
 
 PICTURE = ROOT / "Resources" / "Documentation" / "architecture.png"
 WIDTH, HEIGHT = 1.0, 0.5
@@ -71,7 +71,7 @@ def draw() -> None:
     import matplotlib.pyplot as plt
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-    imports, lines = packages(), counts()
+    imports, lines = packages(), count_lines()
     at = places(imports)
     right, top = max(x for x, _ in at.values()) + COLUMN / 2, max(y for _, y in at.values()) + 1
     figure, axes = plt.subplots(figsize=(1.35 * right, 1.05 * top))
