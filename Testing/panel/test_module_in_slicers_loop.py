@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 import weakref
 
@@ -171,7 +172,8 @@ def test_quitting_while_it_works_leaves_no_thread_behind(driver, ct, monkeypatch
 
 
 def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):
-    """PyTorch and the model come in the worker as soon as there is a CT, before any press."""
+    """PyTorch and the model come in the worker as soon as there is a CT, before any press, and each
+    network has been run once."""
     from AttentionUNetSegmentLib.inference import predictor_cache
 
     loads, load = [], predictor_cache._load
@@ -182,9 +184,40 @@ def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):
     node = add_ct(driver)
     assert driver.pump(lambda: hub.worker.idle and len(loads) == 1)
     assert not driver.panel.busy  # nothing blocks the panel meanwhile
+    networks = hub.cache._predictor.networks
+    assert {name: len(network.passes) for name, network in networks.items()} == {
+        "locator": 1,
+        "refiner": 1,
+    }
     driver.segment()
     assert len(loads) == 1
     assert np.any(segment_mask(driver, node))
+
+
+def test_a_press_does_not_wait_for_what_is_prepared(driver, monkeypatch):
+    """Of the warming up no more than the network that runs."""
+    from AttentionUNetSegmentLib.inference.engine import Engine
+
+    reached, opened, cancelled = threading.Event(), threading.Event(), []
+
+    def warm_up(self, cancel):
+        reached.set()
+        opened.wait(30)
+        cancelled.append(cancel.cancelled)
+        cancel.raise_if_cancelled()
+
+    monkeypatch.setattr(Engine, "warm_up", warm_up)
+    hub = driver.panel.hub
+    hub.cache.clear()
+    hub._prepared = None
+    add_ct(driver)
+    assert driver.pump(reached.is_set)
+    driver.press_segment()
+    assert driver.panel.busy
+    opened.set()
+    assert driver.pump(lambda: not driver.panel.busy)
+    assert cancelled == [True]
+    assert driver.panel.hasSegment
 
 
 def test_without_torch_nothing_is_loaded_beforehand(driver, monkeypatch):

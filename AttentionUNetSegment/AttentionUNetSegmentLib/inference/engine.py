@@ -28,6 +28,9 @@ MULTIPLE = 16
 """Four poolings: a network's input has sides that are multiples of this."""
 DEFAULT_TILE_VOXELS = 2_500_000
 """Voxels of one pass: about 2.5 GB of activations at the shipped widths. Regions are smaller."""
+WARM_UP_SHAPE = (48, 80, 80)
+"""k, j, i, about as many as a scan of the abdomen has for the locator, and its region for the
+refiner."""
 MOST_GRID_VOXELS = 1 << 29
 """Voxels of all that a network is shown, 2 GB a channel. A whole body at 2 mm has a fifth of it."""
 
@@ -102,6 +105,24 @@ class Engine:
         except RuntimeError:
             self.model = load_model(self.model.folder)
             self._move_to(torch.device("cpu"))
+
+    def warm_up(self, cancel: CancelToken | None = None) -> None:
+        """Run each network once, on nothing: the device then has the plans and the buffers that the
+        first scan would have to wait for.
+
+        Raises:
+            Cancelled: the token was set.
+        """
+        for name, network in self.networks.items():
+            if cancel is not None:
+                cancel.raise_if_cancelled()
+            channels = int(self.card.stages[name].network["in_channels"])
+            image = torch.zeros((1, channels, *WARM_UP_SHAPE), device=self.device)
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16),
+            ):
+                network(image, return_attention=name == "refiner")
 
     def sample(self, volume: Volume, grid: Grid) -> torch.Tensor:
         """The scan as the networks see it: (1, 1, k, j, i) in [0, 1], on the device.

@@ -114,17 +114,17 @@ class PredictorCache:
             yield session
 
     def prepare(self, options: PredictorOptions, cancel: CancelToken | None = None) -> None:
-        """Load what a prediction with these options needs, before there is a scan.
+        """Load what a prediction with these options needs and run it once, before there is a scan.
 
         Raises:
             ModelError: the model cannot be used.
             DeviceError: the device is not there.
-            Cancelled: it was cancelled before it began.
+            Cancelled: it was cancelled before its end.
         """
         if cancel is not None:
             cancel.raise_if_cancelled()
-        with self.predictor(options):
-            pass
+        with self.predictor(options) as predictor:
+            predictor.warm_up(cancel)
 
     def forget_scans(self) -> None:
         """Let go of all scans and of what was computed on them; the networks stay."""

@@ -133,6 +133,7 @@ class SessionHub:
         self.runner = Runner(self._submit, self._onProgress, self._onDone, self._onFailed)
         self._running: Request | None = None
         self._prepared: PredictorOptions | None = None
+        self._preparation: Job[None] | None = None
         self._listeners: list[HubListener] = []
         self._editors: list[Any] = []
         self._sessions: dict[str, VolumeSession] = {}
@@ -229,7 +230,9 @@ class SessionHub:
         if wanted != self._prepared:
             # Once: what cannot be loaded is said when the user wants to segment with it.
             self._prepared = wanted
-            self.polling.run(lambda _progress, cancel: self.cache.prepare(wanted, cancel))
+            self._preparation = self.polling.run(
+                lambda _progress, cancel: self.cache.prepare(wanted, cancel)
+            )
 
     def quit(self) -> None:
         """The application ends: Python must not, as long as the worker is in one of PyTorch's
@@ -269,6 +272,10 @@ class SessionHub:
             segmentId=segmentId,
         )
         self._running = request
+        if self._preparation is not None:
+            # What it has not done yet the computation does itself.
+            self._preparation.cancel()
+            self._preparation = None
         self.runner.start(task)
         self._tell(lambda listener: listener.busyChanged())
 
