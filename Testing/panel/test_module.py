@@ -312,7 +312,7 @@ def test_too_little_memory(driver, ct, monkeypatch):
     def fail(*_arguments):
         raise MemoryError
 
-    monkeypatch.setattr(predictor_cache, "_load", fail)
+    monkeypatch.setattr(predictor_cache, "load_predictor", fail)
     driver.panel.hub.cache.clear()
     driver.press_segment()
     driver.pump(lambda: not driver.panel.busy)
@@ -323,7 +323,7 @@ def test_something_unexpected(driver, ct, monkeypatch, error_log):
     def fail(*_arguments):
         raise ZeroDivisionError("inner workings")
 
-    monkeypatch.setattr(predictor_cache, "_load", fail)
+    monkeypatch.setattr(predictor_cache, "load_predictor", fail)
     driver.panel.hub.cache.clear()
     driver.press_segment()
     driver.pump(lambda: not driver.panel.busy)

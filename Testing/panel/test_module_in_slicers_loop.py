@@ -176,8 +176,10 @@ def test_the_first_press_finds_the_model_loaded(driver, monkeypatch):
     network has been run once."""
     from AttentionUNetSegmentLib.inference import predictor_cache
 
-    loads, load = [], predictor_cache._load
-    monkeypatch.setattr(predictor_cache, "_load", lambda one: loads.append(one) or load(one))
+    loads, load = [], predictor_cache.load_predictor
+    monkeypatch.setattr(
+        predictor_cache, "load_predictor", lambda one: loads.append(one) or load(one)
+    )
     hub = driver.panel.hub
     hub.cache.clear()
     hub._prepared = None

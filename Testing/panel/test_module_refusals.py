@@ -15,7 +15,7 @@ from AttentionUNetSegmentLib.inference.predictor import Predictor
 from panel_driver import add_ct
 from threshold_model import threshold_model
 
-load = predictor_cache._load
+load = predictor_cache.load_predictor
 
 
 def assert_one_sentence(driver):
@@ -58,7 +58,7 @@ class SmallGPU:
         self.most_voxels = most_voxels
         self.failures = 0
         monkeypatch.setattr(engine, "choose_device", lambda _name: torch.device("cpu"))
-        monkeypatch.setattr(predictor_cache, "_load", self.predictor)
+        monkeypatch.setattr(predictor_cache, "load_predictor", self.predictor)
 
     def predictor(self, options):
         assert options.device == "cuda"
@@ -137,7 +137,7 @@ def test_a_scan_after_the_refused_one_is_segmented(driver, refused):
 @pytest.fixture
 def own_model(driver, ct, model_folder, tmp_path, monkeypatch):
     """A copy of a model to be broken; it is really loaded."""
-    monkeypatch.setattr(predictor_cache, "_load", load)
+    monkeypatch.setattr(predictor_cache, "load_predictor", load)
     folder = tmp_path / "mine"
     shutil.copytree(model_folder, folder)
     driver.parameters.model = str(folder)

@@ -45,7 +45,7 @@ def driver(module, model_folder, monkeypatch):
 
     monkeypatch.setattr(
         predictor_cache,
-        "_load",
+        "load_predictor",
         lambda options: Predictor(
             threshold_model(organ=read_card(options.model_folder).target),
             options.device,

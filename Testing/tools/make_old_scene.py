@@ -71,7 +71,7 @@ def main() -> None:
     module = panel_driver.start_module()
     from SlicerStandIn import driving
 
-    predictor_cache._load = lambda options: Predictor(threshold_model(), "cpu")
+    predictor_cache.load_predictor = lambda options: Predictor(threshold_model(), "cpu")
     driver = panel_driver.Driver(module.widgetRepresentation())
     driver.representation.enter()
     corrected_scene(driver)

@@ -68,7 +68,7 @@ class PredictorCache:
                 progress(0.0, "Loading PyTorch and the model")
                 self._predictor = self._key = None
                 self._sessions.clear()
-                self._predictor = _load(options)
+                self._predictor = load_predictor(options)
                 self._device_type = self._predictor.device.type
                 self._key = key
             predictor = self._predictor
@@ -138,7 +138,13 @@ class PredictorCache:
             self._sessions.clear()
 
 
-def _load(options: PredictorOptions) -> Predictor:
+def load_predictor(options: PredictorOptions) -> Predictor:
+    """A model on its device.
+
+    Raises:
+        ModelError: the model cannot be used.
+        DeviceError: the device is not there.
+    """
     from .predictor import Predictor
 
     return Predictor(
