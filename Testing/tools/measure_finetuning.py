@@ -39,7 +39,7 @@ from AttentionUNetSegmentLib.scene.segments import (
 )
 from AttentionUNetSegmentLib.training.finetuning import (
     FinetuningOptions,
-    comparison,
+    comparison_table,
     evaluate_cases,
     finetune_model,
 )
@@ -143,7 +143,7 @@ def main(
             outcome.to_markdown(),
             "Each of the other patients, none of whom took part in any way:",
             "",
-            *comparison(before, after),
+            *comparison_table(before, after),
             "",
             summary(before, after),
             "",

@@ -415,7 +415,7 @@ def test_a_model_is_measured_as_the_panel_would_segment() -> None:
     assert (result.model, result.split) == ("bright", "held out")
     dark = dataclasses.replace(case, ct=case.ct.with_array(case.ct.array - 100))
     worse = finetuning.evaluate_cases(threshold_model(PANCREAS), [dark, case], "x", "cpu")
-    rows = finetuning.comparison(result, worse)
+    rows = finetuning.comparison_table(result, worse)
     old, new = result.mean_dice(), worse.mean_dice()
     assert rows[-1] == f"| **mean** | {old:.3f} | {new:.3f} | {new - old:+.3f} |"
     assert len(rows) == 5
