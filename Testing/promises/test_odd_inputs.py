@@ -18,8 +18,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, Row, write_table
-from AttentionUNetSegmentLib.app.batch.sources import Plan, find_studies
-from AttentionUNetSegmentLib.app.output_folder import SOURCES_FILE
+from AttentionUNetSegmentLib.app.batch.sources import SOURCES_FILE, Plan, find_studies
 from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
