@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.batch import batching, worker
 from AttentionUNetSegmentLib.app.batch.rows import StudyRow
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
-from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, doubts
+from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, list_warnings
 from AttentionUNetSegmentLib.errors import InputError
 from batch_cases import batch, hounsfield, results_of, save_model, table, write_scan, write_scans
 from command_line import start
@@ -532,8 +532,8 @@ def test_doubtful_studies_come_first() -> None:
     ]
     ordered = [one.study for one in doubtful_first(rows)]
     assert ordered == ["bad", "nothing", "small", "warned", "huge", "usual"]
-    assert doubts(rows[0]) == []
-    assert doubts(rows[1]) == ["The pancreas measures 5.0 mL."]
+    assert list_warnings(rows[0]) == []
+    assert list_warnings(rows[1]) == ["The pancreas measures 5.0 mL."]
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path, model: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.app import segmenting
-from AttentionUNetSegmentLib.app.batch.summary import doubts as doubts_of_row
+from AttentionUNetSegmentLib.app.batch.summary import list_warnings as warnings_of_row
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import ModelError
 from AttentionUNetSegmentLib.geometry.volume import Volume
@@ -249,8 +249,8 @@ def test_the_page_of_a_batch_shows_what_the_reports_say(segment: Any) -> None:
     from AttentionUNetSegmentLib.app.batch.rows import done_row
 
     report = segment(Made(balls=TWO)) | {"batch": {"input_sha256": ""}}
-    assert doubts_of_row(done_row("two", report)) == report["warnings"]
-    assert doubts_of_row(done_row("usual", {**report, "warnings": []})) == []
+    assert warnings_of_row(done_row("two", report)) == report["warnings"]
+    assert warnings_of_row(done_row("usual", {**report, "warnings": []})) == []
 
 
 # In the panel

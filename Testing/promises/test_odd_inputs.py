@@ -17,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.app import segmenting
-from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, Row, write_table
+from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, StudyRow, write_table
 from AttentionUNetSegmentLib.app.batch.sources import SOURCES_FILE, Plan, find_studies
 from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
@@ -397,7 +397,7 @@ def check_table(open_elsewhere: list[bool], in_the_end: bool, held: list[bool]) 
     """With the first row that can be written come all before it; nothing is lost, nothing twice."""
     with tempfile.TemporaryDirectory() as folder:
         results = ResultsFile(Path(folder))
-        rows = [Row(f"study{number}", "done") for number in range(len(open_elsewhere))]
+        rows = [StudyRow(f"study{number}", "done") for number in range(len(open_elsewhere))]
         for number, held[0] in enumerate(open_elsewhere):
             results.add(rows[number])
             if not held[0]:

@@ -29,7 +29,7 @@ PANCREAS = Usual(volume_ml=PANCREAS_ML, intensity_hu=(0.0, 160.0))
 ANY_MODEL = Usual(least_probability=0.8, slice_mm=6.0)
 """Where a card does not say. That of the shipped model says 0.92, which was measured: all abdominal
 CTs at hand have a mean probability of 0.93 and more, and most of those turned upside down, mirrored
-or buried in noise have less (``Testing/tools/measure_doubts.py``)."""
+or buried in noise have less (``Testing/tools/measure_quality_warnings.py``)."""
 SLIGHTLY = 1.02
 """Slices that are only rounded to be thicker than those trained on are none."""
 SOFT_TISSUE_HU = (-20.0, 180.0)

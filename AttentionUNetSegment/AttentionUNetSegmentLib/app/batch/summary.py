@@ -91,7 +91,7 @@ def write_summary(directory: Path, rows: Sequence[StudyRow]) -> None:
         beside.write_bytes(page.encode("utf-8"))
 
 
-def doubts(row: StudyRow) -> list[str]:
+def list_warnings(row: StudyRow) -> list[str]:
     """Why somebody should look at a study, the gravest reason first."""
     if row.status == "failed":
         return [row.error]
@@ -99,14 +99,14 @@ def doubts(row: StudyRow) -> list[str]:
 
 
 def doubtful_first(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Failed studies, those with nothing found, those with other doubts, and the rest."""
+    """Failed studies, those with nothing found, those with other warnings, and the rest."""
 
     def rank(row: StudyRow) -> int:
         if row.status == "failed":
             return 0
         if row.found == "no":
             return 1
-        return 2 if doubts(row) else 3
+        return 2 if list_warnings(row) else 3
 
     return sorted(rows, key=rank)
 
@@ -114,7 +114,7 @@ def doubtful_first(rows: Sequence[StudyRow]) -> list[StudyRow]:
 def _page(directory: Path, rows: Sequence[StudyRow]) -> Iterator[str]:
     volumes = [row.volume_ml for row in rows if row.found == "yes" and row.volume_ml is not None]
     failed = sum(row.status == "failed" for row in rows)
-    doubtful = sum(bool(doubts(row)) for row in rows) - failed
+    doubtful = sum(bool(list_warnings(row)) for row in rows) - failed
     yield (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
@@ -149,7 +149,7 @@ def _table(rows: Sequence[StudyRow]) -> Iterator[str]:
                 value /= 100
             shown = "" if value is None else f"{value:.{digits}f}"
             cells.append(f"<td data-value='{'' if value is None else value}'>{shown}</td>")
-        said = " ".join(doubts(row))
+        said = " ".join(list_warnings(row))
         cells.append(f"<td class='text'>{html.escape(said)}</td>")
         yield f"<tr>{''.join(cells)}</tr>\n"
     yield "</tbody></table>\n"
@@ -165,7 +165,7 @@ def _link(row: StudyRow, file: str = "", inside: str | None = None) -> str:
 
 
 def _article(directory: Path, row: StudyRow, with_picture: bool) -> str:
-    reasons = doubts(row)
+    reasons = list_warnings(row)
     kind = "failed" if row.status == "failed" else "doubtful" if reasons else "usual"
     result = {"yes": f"{row.volume_ml or 0.0:.1f} mL", "no": "none found"}.get(row.found, "failed")
     name = html.escape(row.study)

@@ -72,7 +72,7 @@ def batch(
     from ..batch.batching import BatchOptions, check, run_batch
     from ..batch.rows import RESULTS_FILE
     from ..batch.sources import find_studies
-    from ..batch.summary import SUMMARY_FILE, doubts
+    from ..batch.summary import SUMMARY_FILE, list_warnings
     from ..progress_bar import shown_progress
 
     if ray is None and (workers is not None or gpus_per_worker is not None):
@@ -93,7 +93,7 @@ def batch(
     with shown_progress() as progress:
         outcome = run_batch(plan, options, progress)
     done = len(outcome.rows) - len(outcome.failed)
-    doubtful = sum(bool(doubts(row)) for row in outcome.rows) - len(outcome.failed)
+    doubtful = sum(bool(list_warnings(row)) for row in outcome.rows) - len(outcome.failed)
     show_lines(
         {
             "Done": f"{done} of {len(outcome.rows)} studies, {outcome.kept} of them before",

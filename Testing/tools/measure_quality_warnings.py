@@ -1,10 +1,10 @@
 """Measure what the limits of ``inference/quality.py`` rest on: usual scans, and scans made wrong.
 
-    python Testing/tools/measure_doubts.py DATA [--model MODEL]
+    python Testing/tools/measure_quality_warnings.py DATA [--model MODEL]
 
 ``DATA`` is the folder of real CT that ``btcv/train`` lies in. For each scan, and for each of the
 three validation scans made wrong in many ways, a line of a Markdown table: volume, pieces, mean
-probability, mean intensity in the mask, Dice against the expert, and how many doubts were told.
+probability, mean intensity in the mask, Dice against the expert, and how many warnings were told.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
             flush=True,
         )
 
-    print("| scan | mL | pieces | mean probability | mean HU | Dice | doubts |")
+    print("| scan | mL | pieces | mean probability | mean HU | Dice | warnings |")
     print("|---|---|---|---|---|---|---|")
     for file in sorted((arguments.data / "btcv" / "train").glob("*_ct.nii.gz")):
         case = file.name.removesuffix("_ct.nii.gz")
