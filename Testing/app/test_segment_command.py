@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -606,14 +607,21 @@ def test_a_zip_that_cannot_be_used_is_told(
     assert_told(tmp_path / "secret.zip", "encrypted")
 
 
-def test_nothing_is_unpacked_beside_the_folder(tmp_path: Path) -> None:
+def test_nothing_is_unpacked_beside_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from AttentionUNetSegmentLib.io.zipped import unzip
 
+    # As deep as the paths go up, and nobody else's.
+    temporary = tmp_path / "one" / "two" / "three"
+    temporary.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../evil.dcm", b"x")
         archive.writestr("/evil.dcm", b"x")
     with unzip(tmp_path / "evil.zip") as folder:
-        found = list(folder.parent.parent.rglob("evil.dcm"))
+        assert temporary in folder.parents
+        found = list(tmp_path.rglob("evil.dcm"))
         assert found
         assert all(folder in path.parents for path in found)
 
