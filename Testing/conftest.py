@@ -18,6 +18,21 @@ pytest_plugins = ["panel_fixtures"]
 for helper in ("command_line", "panel_driver", "scan_files", "scene_helpers", "threshold_model"):
     pytest.register_assert_rewrite(helper)
 
+# Files that take half a minute and more, the longest first, so that the processes of ``-n auto`` end
+# together and none is left alone with one of them.
+LONGEST_FIRST = (
+    *("test_long_use", "test_security", "test_faults", "test_batch_on_ray", "test_notebooks"),
+    *("test_distributed", "test_training", "test_same_output", "test_moved_scans"),
+    *("test_benchmark", "test_onnx", "test_experiments", "test_distributions", "test_batch"),
+    *("test_installed_extension", "test_app", "test_finetuning", "test_own_network"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 # A busy machine is slow, not wrong; and the same examples every time, so that a failure stays.
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("project")
