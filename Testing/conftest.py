@@ -18,8 +18,7 @@ pytest_plugins = ["panel_fixtures"]
 for helper in ("command_line", "panel_driver", "scan_files", "scene_helpers", "threshold_model"):
     pytest.register_assert_rewrite(helper)
 
-# Files that take half a minute and more, the longest first, so that the processes of ``-n auto`` end
-# together and none is left alone with one of them.
+# Files that take long, the longest first: the processes of ``-n auto`` then end together.
 LONGEST_FIRST = (
     *("test_long_use", "test_security", "test_faults", "test_batch_on_ray", "test_notebooks"),
     *("test_distributed", "test_training", "test_same_output", "test_moved_scans"),
