@@ -66,7 +66,9 @@ INTENSITY: dict[str, dict[str, Any]] = {
     "Gaussian noise, 0.06": {"noise": DEFAULT.noise},
     "Gaussian blur, 0.4 to 1 voxel": {"blur_voxels": DEFAULT.blur_voxels},
 }
-ONLY_3D = ("rotation about R", "end of the scan", "thick slices")
+CLIPPED: dict[str, dict[str, Any]] = {"clipped intensities": {"clipped_probability": 1.0}}
+"""Drawn when a sample is cut out, unlike the other changes of intensity."""
+ONLY_3D = ("rotation about R", "end of the scan", "thick slices", "clipped")
 
 
 class AtTheEnd:
@@ -91,13 +93,13 @@ class AtTheEnd:
 
 
 def moved(source: PatchSource, patch: PatchOptions, name: str, highest: bool) -> Sample:
-    """A sample with one augmentation of place at one of its ends."""
+    """A sample with one augmentation that is drawn with it, at one of its ends."""
     if name.startswith("shift"):
         i, j, k = (
             SHIFT * size * step for size, step in zip(patch.size, patch.spacing_mm, strict=True)
         )
         patch = dataclasses.replace(patch, jitter_mm=(i, j, k))
-    options = dataclasses.replace(NONE, **PLACE[name])
+    options = dataclasses.replace(NONE, **(PLACE | CLIPPED)[name])
     return source.sample(patch, options, AtTheEnd(highest))  # type: ignore[arg-type]
 
 
@@ -186,7 +188,7 @@ def main(scan: Path, labels: Path, folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     draw(source, list(PLACE), folder / "augmentation-place.png")
-    draw(source, list(INTENSITY), folder / "augmentation-intensity.png")
+    draw(source, [*INTENSITY, *CLIPPED], folder / "augmentation-intensity.png")
 
 
 if __name__ == "__main__":

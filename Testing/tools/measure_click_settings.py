@@ -21,9 +21,9 @@ from unittest import mock
 
 import numpy as np
 import torch
-from AttentionUNetSegmentLib.app.segmenting import dice
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_case
+from AttentionUNetSegmentLib.evaluation.metrics import dice
 from AttentionUNetSegmentLib.evaluation.simulated_user import click_on_largest_error
 from AttentionUNetSegmentLib.geometry.grid import Region
 from AttentionUNetSegmentLib.inference import Click, Predictor, click_update, scan_segmenter
@@ -35,6 +35,8 @@ from measure_finetuning import scans
 
 SETTINGS: dict[str, dict[str, float]] = {
     "as it is": {},
+    "a click reaches 60 mm instead of 45": {"REACH_MM": 60.0},
+    "a click reaches 30 mm": {"REACH_MM": 30.0},
     "pull reaches 16 mm instead of 12": {"BUMP_MM": 16.0},
     "pull reaches 20 mm": {"BUMP_MM": 20.0},
     "pull to 0.99 instead of 0.95": {"CERTAINTY": 0.99},

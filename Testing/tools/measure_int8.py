@@ -78,8 +78,8 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=10)
     options = parser.parse_args()
 
-    from AttentionUNetSegmentLib.app.segmenting import dice
     from AttentionUNetSegmentLib.datasets.loading import PANCREAS
+    from AttentionUNetSegmentLib.evaluation.metrics import dice
     from AttentionUNetSegmentLib.inference import read_volume
     from same_output import predictor_of
 

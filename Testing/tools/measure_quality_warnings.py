@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from AttentionUNetSegmentLib.app.segmenting import dice
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.evaluation.metrics import dice
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 

@@ -403,11 +403,13 @@ def write_segment(
         result = segmented.scene_result
         with explain_write_errors(path.parent):
             writeSurface(result.segmentationNode, result.segmentId, path)
-    else:
+    elif suffix == ".dcm":
         from .batch.dicom_seg import write_dicom_seg
 
         with explain_write_errors(path.parent):
             write_dicom_seg(segmented.prediction, segmented.label, dicom_files, path)
+    else:
+        raise ValueError(f"no format ends in '{suffix}'")
 
 
 def check_format(suffix: str, volume: Volume) -> None:

@@ -38,7 +38,7 @@ class Click:
             position = ()
         if len(parts) != 4 or len(position) != 3 or parts[3] not in ("+", "-"):
             raise InputError(
-                f"'{text}' is no click: write R,A,S,+ for a point inside the pancreas or R,A,S,- "
+                f"'{text}' is no click: write R,A,S,+ for a point inside the organ or R,A,S,- "
                 "for one outside, in millimetres, for example 12.5,-30,104,+."
             )
         if not all(math.isfinite(value) for value in position):

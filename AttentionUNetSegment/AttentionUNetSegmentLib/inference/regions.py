@@ -28,7 +28,7 @@ LARGEST_BOX_MM = (280.0, 220.0, 260.0)
 """The most that the refiner is run on; a scan that is no larger was cut out of one."""
 LEAST_SIDE_MM = 40.0
 """What is smaller along any axis cannot hold a pancreas and what surrounds it."""
-CLICK_REACH_MM = (70.0, 50.0, 50.0)
+LONE_CLICK_MM = (70.0, 50.0, 50.0)
 """Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
 SMALLEST_SHARE = 0.1
 """Components of the result smaller than this share of the largest are dropped."""
@@ -91,7 +91,7 @@ def find_clicks_box(clicks: Sequence[Click]) -> Box | None:
     points = np.array([click.position_ras for click in clicks if click.inside])
     if len(points) == 0:
         return None
-    return Box.around(points).grown(CLICK_REACH_MM)
+    return Box.around(points).grown(LONE_CLICK_MM)
 
 
 def select_components(

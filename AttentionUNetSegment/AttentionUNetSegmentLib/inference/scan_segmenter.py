@@ -15,12 +15,11 @@ import torch
 from ..geometry.grid import Box, Grid, Region, aligned_grid, bounding_region, overlap_in
 from ..geometry.resampling import resample
 from ..geometry.volume import Volume
-from . import coarse_to_fine
+from . import click_update, coarse_to_fine
 from .click_update import (
     COARSEST,
     LARGEST_WINDOW,
     MARGIN,
-    REACH_MM,
     update_with_click,
     window_around,
 )
@@ -296,4 +295,4 @@ def changed_region(before: MaskState, after: MaskState) -> Region:
 def _reach(click: Click) -> Box:
     """What a click can change."""
     position = np.asarray(click.position_ras)
-    return Box(position, position).grown(REACH_MM)
+    return Box(position, position).grown(click_update.REACH_MM)

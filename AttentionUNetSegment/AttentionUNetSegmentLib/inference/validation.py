@@ -114,7 +114,7 @@ def _check_extent(volume: Volume) -> list[str]:
     if extent.min() < _THIN_STACK_MM:
         warnings.append(
             f"The scan measures only {extent_text} mm; the network was trained on whole abdomens, "
-            "so it may miss the pancreas or a part of it."
+            "so it may miss the organ or a part of it."
         )
     if spacing.min() < _FINE_MM:
         warnings.append(

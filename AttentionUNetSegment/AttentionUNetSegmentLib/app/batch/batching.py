@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ...errors import InputError
+from ...errors import InputError, ModelError
 from ...files import STAGING_PREFIX, explain_write_errors, locked_folder
 from ...inference.progress import ProgressCallback
+from ...inference.quality import usual_ranges
+from ...models import find_model, read_card
 from ..requirements import require
 from ..segmenting import ALSO_FILES
 from .rows import Answer, ResultsFile, StudyRow, write_table
@@ -96,9 +98,20 @@ def run_batch(plan: Plan, options: BatchOptions, progress: ProgressCallback) -> 
         rows = [tally.rows[study.name] for study in plan.studies]
         _sweep(studies_folder)
         tally.tell("Writing the summary")
-        write_summary(directory, rows)
+        write_summary(directory, rows, _usual_ml(plan.studies))
         results.finish(rows)
     return BatchOutcome(rows, tally.kept)
+
+
+def _usual_ml(studies: Sequence[Study]) -> tuple[float, float] | None:
+    """The usual volume of the organ, where all studies are of one model that tells it."""
+    models = {study.model for study in studies}
+    if len(models) != 1:
+        return None
+    try:
+        return usual_ranges(read_card(find_model(models.pop()))).volume_ml
+    except ModelError:
+        return None  # which is in the row of each study
 
 
 def _answers(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import explain_write_errors, replaced_file
-from ...inference.quality import PANCREAS_ML
 from ..report import INTENDED_USE
 from ..segmenting import OVERLAY_FILE
 from .rows import RESULTS_FILE, StudyRow
@@ -76,17 +75,20 @@ _MEASURES = (
 """Columns of the table: title, field of a row, digits."""
 
 
-def write_summary(directory: Path, rows: Sequence[StudyRow]) -> None:
+def write_summary(
+    directory: Path, rows: Sequence[StudyRow], usual_ml: tuple[float, float] | None = None
+) -> None:
     """Write the page of a batch.
 
     Args:
         directory: of the batch.
         rows: of all studies.
+        usual_ml: least and most volume that is usual for the organ; None where it is not known.
 
     Raises:
         OutputError: it cannot be written.
     """
-    page = "".join(_page(directory, rows))
+    page = "".join(_page(directory, rows, usual_ml))
     with explain_write_errors(directory), replaced_file(directory / SUMMARY_FILE) as beside:
         beside.write_bytes(page.encode("utf-8"))
 
@@ -111,7 +113,9 @@ def doubtful_first(rows: Sequence[StudyRow]) -> list[StudyRow]:
     return sorted(rows, key=rank)
 
 
-def _page(directory: Path, rows: Sequence[StudyRow]) -> Iterator[str]:
+def _page(
+    directory: Path, rows: Sequence[StudyRow], usual_ml: tuple[float, float] | None
+) -> Iterator[str]:
     volumes = [row.volume_ml for row in rows if row.found == "yes" and row.volume_ml is not None]
     failed = sum(row.status == "failed" for row in rows)
     doubtful = sum(bool(list_warnings(row)) for row in rows) - failed
@@ -125,7 +129,7 @@ def _page(directory: Path, rows: Sequence[StudyRow]) -> Iterator[str]:
         f"<p class='quiet'>{html.escape(INTENDED_USE)}</p>\n"
     )
     if volumes:
-        yield f"<h2>Volumes</h2>{histogram(volumes)}\n"
+        yield f"<h2>Volumes</h2>{histogram(volumes, usual_ml)}\n"
     yield from _table(rows)
     yield "<h2>Studies, the doubtful ones first</h2>"
     if len(rows) > MOST_PICTURES:
@@ -215,11 +219,11 @@ def _side_by_side(slices: Sequence[Image.Image]) -> Image.Image:
     return row
 
 
-def histogram(volumes: Sequence[float]) -> str:
-    """How often each volume is, as an SVG drawing; the usual range of a pancreas is shaded."""
+def histogram(volumes: Sequence[float], usual_ml: tuple[float, float] | None) -> str:
+    """How often each volume is, as an SVG drawing; the usual range is shaded."""
     import numpy as np
 
-    top = max(PANCREAS_ML[1] * 1.2, max(volumes) * 1.02)
+    top = max([max(volumes) * 1.02, *([usual_ml[1] * 1.2] if usual_ml else [])])
     counts, edges = np.histogram(volumes, bins=_BINS, range=(0.0, top))
     width, height, left, right, bottom = 720, 240, 64, 30, 40
     scale_x, scale_y = (
@@ -231,13 +235,16 @@ def histogram(volumes: Sequence[float]) -> str:
     def x(volume: float) -> float:
         return left + volume * scale_x
 
-    low, high = PANCREAS_ML
     parts = [
         f"<svg viewBox='0 0 {width} {height}' width='{width}' role='img' "
-        f"aria-label='Distribution of {len(volumes)} volumes'>",
-        f"<rect x='{x(low):.1f}' y='8' width='{(high - low) * scale_x:.1f}' height='{base - 8}' "
-        "fill='#8a94a0' opacity='.15'/>",
+        f"aria-label='Distribution of {len(volumes)} volumes'>"
     ]
+    if usual_ml is not None:
+        low, high = usual_ml
+        parts.append(
+            f"<rect x='{x(low):.1f}' y='8' width='{(high - low) * scale_x:.1f}' "
+            f"height='{base - 8}' fill='#8a94a0' opacity='.15'/>"
+        )
     for count, start, end in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
             parts.append(

@@ -20,9 +20,9 @@ from ...errors import (
 from ...inference.predictor_cache import PredictorCache, PredictorOptions
 from ...inference.progress import ProgressCallback, ignore_progress
 from ...models import find_model, read_card
+from ..further_files import FurtherFiles
 from ..segmenting import Scan, SegmentationJob, read_scan, segment_into
 from .finished import ENTRY, checksum, entry, finished_report, sizes
-from .further_files import FurtherFiles
 from .rows import Answer, StudyRow, done_row
 from .sources import Study, stem_of
 

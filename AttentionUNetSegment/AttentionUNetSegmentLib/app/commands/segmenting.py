@@ -42,7 +42,7 @@ ClickOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="R,A,S,+",
-        help="A point inside (+) or outside (-) the pancreas, in mm to the patient's right, front "
+        help="A point inside (+) or outside (-) the organ, in mm to the patient's right, front "
         "and head. May be given several times.",
     ),
 ]
@@ -88,7 +88,7 @@ def segment(
         str | None,
         typer.Option(
             metavar="R,A,S,R,A,S",
-            help="Look for the pancreas only in the box between these two corners, in mm.",
+            help="Look for the organ only in the box between these two corners, in mm.",
         ),
     ] = None,
     start: Annotated[
@@ -131,7 +131,7 @@ def segment(
         bool, typer.Option("--verbose", "-v", help="Say on stderr what is done, and what it took.")
     ] = False,
 ) -> None:
-    """Segment the pancreas in a CT.
+    """Segment the pancreas, or what another model is for, in a CT.
 
     A folder gets segmentation.seg.nrrd, probability.nrrd, attention-level-1.nrrd and so on,
     overlay.png and report.json.
@@ -310,7 +310,7 @@ def _into_folder(
 
     if not formats:
         return segment_into(output, job, parts=parts)
-    from ..batch.further_files import FurtherFiles
+    from ..further_files import FurtherFiles
 
     return segment_into(output, job, parts=parts, also=FurtherFiles(formats, dicom_files))
 

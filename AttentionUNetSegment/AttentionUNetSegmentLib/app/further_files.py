@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import AttentionUNetSegmentError, OutputError
-from ..segmenting import ALSO_FILES, check_format, write_segment
+from ..errors import AttentionUNetSegmentError, OutputError
+from .segmenting import ALSO_FILES, check_format, single_file_suffix, write_segment
 
 if TYPE_CHECKING:
-    from ..segmenting import Segmented
-
-_SUFFIXES = {"nifti": ".nii.gz", "stl": ".stl", "dicom-seg": ".dcm"}
-
+    from .segmenting import Segmented
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +70,11 @@ class FurtherFiles:
 
     def _write(self, name: str, segmented: Segmented, path: Path) -> None:
         if name == "scene":
-            from ...scene.scene_file import saveSceneFile
+            from ..scene.scene_file import saveSceneFile
 
             saveSceneFile(segmented.scene_result, path.parent, path)
             return
-        check_format(_SUFFIXES[name], segmented.scan.volume)
-        write_segment(segmented, path, _SUFFIXES[name], self.dicom_files)
+        suffix = single_file_suffix(path)
+        assert suffix is not None, name
+        check_format(suffix, segmented.scan.volume)
+        write_segment(segmented, path, suffix, self.dicom_files)
