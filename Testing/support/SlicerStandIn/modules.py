@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import slicer
+import vtk
 from matplotlib import colormaps
 from PySide6.QtCore import Property, QObject, Signal
 from PySide6.QtGui import QIcon
@@ -214,7 +215,10 @@ def addLogics(manager: qSlicerModuleManager, scene: Any) -> None:
         if hasattr(module._logic, "SetMRMLApplicationLogic"):
             module._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         slicer.app.applicationLogic().SetModuleLogic(name, module._logic)
+        # That of Colors complains that Slicer's own files are not there; they come below.
+        vtk.vtkObject.SetGlobalWarningDisplay(name != "Colors")
         module._logic.SetMRMLScene(scene)
+        vtk.vtkObject.SetGlobalWarningDisplay(True)
         manager._add(module)
     for table in ("Inferno", "Magma", "Plasma", "Viridis"):
         colors = [colormaps[table.lower()](index) for index in range(256)]
