@@ -60,16 +60,6 @@ def bright(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return model_folder
 
 
-@pytest.fixture
-def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing drawn, for tests of something else: drawing takes as long as all the rest."""
-
-    def draw(prediction: Any, file: Path, *arguments: str, **options: str) -> None:
-        file.write_bytes(b"a picture")
-
-    monkeypatch.setattr("AttentionUNetSegmentLib.app.overlay.render_overlay", draw)
-
-
 @pytest.fixture(scope="session")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_image(hounsfield(), tmp_path_factory.mktemp("scans") / "abdomen.nrrd")

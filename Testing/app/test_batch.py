@@ -25,10 +25,11 @@ from AttentionUNetSegmentLib.errors import InputError
 from batch_cases import batch, hounsfield, results_of, save_model, table, write_scan, write_scans
 from command_line import start
 from filelock import FileLock
-from PIL import Image
 from scan_files import AXIAL, SECRET, stack, write_slices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+pytestmark = pytest.mark.usefixtures("quick_picture")
 
 CONTRACT = {
     "segmentation.seg.nrrd",
@@ -43,16 +44,6 @@ CORONAL = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0))
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("models") / "chance")
-
-
-@pytest.fixture(autouse=True)
-def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grey picture: drawing takes as long as all the rest."""
-
-    def draw(prediction: Any, file: Path, *arguments: str, **options: str) -> None:
-        Image.new("RGB", (36, 24), "gray").save(file)
-
-    monkeypatch.setattr("AttentionUNetSegmentLib.app.overlay.render_overlay", draw)
 
 
 def dicom_tree(folder: Path) -> np.ndarray:

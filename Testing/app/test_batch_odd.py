@@ -26,7 +26,7 @@ from odd_inputs import deny_private
 from scan_files import stack, write_slices
 from scene_helpers import hand_made
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_picture")
 any_bytes = pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 here")
 NOT_UTF8 = os.fsdecode(b"M\xfcller")
 

@@ -20,7 +20,7 @@ from scan_files import AXIAL, stack, write_slices
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quick_picture")
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -28,14 +28,6 @@ SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("models") / "chance")
-
-
-@pytest.fixture(autouse=True)
-def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "AttentionUNetSegmentLib.app.overlay.render_overlay",
-        lambda prediction, file, *arguments, **options: file.write_bytes(b"a picture"),
-    )
 
 
 def series(folder: Path, axes: tuple[tuple[float, ...], ...] = AXIAL, **tags: str) -> Path:

@@ -43,6 +43,8 @@ from command_line import (
 from scan_files import AXIAL, stack, write_slices
 from threshold_model import BRIGHT_HU, threshold_model
 
+pytestmark = pytest.mark.usefixtures("quick_picture")
+
 LABEL_MAPS = ("mask.nii.gz", "mask.nii", "mask.nrrd", "mask.mha", "MASK.NII.GZ")
 
 
@@ -59,14 +61,6 @@ def bright(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = dataclasses.replace(model, card=dataclasses.replace(model.card, labels=labels))
     monkeypatch.setattr(segmenting, "load_model", lambda folder: model)
     return model_folder
-
-
-@pytest.fixture(autouse=True)
-def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw(prediction: Any, file: Path, *arguments: str, **options: str) -> None:
-        file.write_bytes(b"a picture")
-
-    monkeypatch.setattr("AttentionUNetSegmentLib.app.overlay.render_overlay", draw)
 
 
 @pytest.fixture(scope="module")

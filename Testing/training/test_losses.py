@@ -27,18 +27,21 @@ def batch(shape: tuple[int, ...], classes: int, seed: int = 0) -> tuple[torch.Te
     return logits, torch.randint(0, classes, shape, generator=generator)
 
 
+MONAI_DICE = DiceLoss(
+    include_background=False,
+    softmax=True,
+    to_onehot_y=True,
+    batch=True,
+    smooth_nr=1e-5,
+    smooth_dr=1e-5,
+)
+
+
 @pytest.mark.parametrize("shape", [(2, 9, 8), (1, 6, 7, 5)])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_dice_agrees_with_monai(shape: tuple[int, ...], classes: int) -> None:
     logits, target = batch(shape, classes)
-    reference = DiceLoss(
-        include_background=False,
-        softmax=True,
-        to_onehot_y=True,
-        batch=True,
-        smooth_nr=1e-5,
-        smooth_dr=1e-5,
-    )(logits, target[:, None])
+    reference = MONAI_DICE(logits, target[:, None])
     ours = combined_loss(torch.log_softmax(logits, 1), target, ONLY_DICE)
     torch.testing.assert_close(ours, reference)
 
@@ -165,14 +168,7 @@ def test_gate_supervision_reaches_coarse_levels_and_passes_over_the_unknown() ->
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_mixture_agrees_with_monai(shape: tuple[int, ...], classes: int) -> None:
     logits, target = batch(shape, classes)
-    dice = DiceLoss(
-        include_background=False,
-        softmax=True,
-        to_onehot_y=True,
-        batch=True,
-        smooth_nr=1e-5,
-        smooth_dr=1e-5,
-    )(logits, target[:, None])
+    dice = MONAI_DICE(logits, target[:, None])
     entropy = torch.nn.functional.cross_entropy(logits, target)
     focal = FocalLoss(gamma=2.0, to_onehot_y=True, use_softmax=True, reduction="none")(
         logits, target[:, None]
