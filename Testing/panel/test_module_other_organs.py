@@ -61,6 +61,17 @@ def test_each_organ_has_its_segment_and_its_clicks(driver, ct, model_folder, liv
     assert driver.pump(lambda: driver.ui.resultLabel.text.startswith("Pancreas: "))
 
 
+def test_another_model_of_the_same_organ_changes_nothing_yet(driver, ct, tmp_path):
+    driver.segment()
+    click(driver, ct, (27, 23, 11))
+    summary, clicks = driver.ui.resultLabel.text, driver.panel.clicks.clicks
+    driver.parameters.model = str(save_threshold_model(tmp_path / "again", "pancreas", label=3))
+    driver.pump()
+    assert driver.ui.resultLabel.text == summary
+    assert driver.panel.clicks.clicks == clicks
+    assert driver.panel.hasSegment
+
+
 def test_a_model_that_finds_nothing_names_its_organ(driver, liver_folder):
     driver.parameters.model = str(liver_folder)
     dark = panel_driver.bright_scan()

@@ -22,13 +22,13 @@ def model_folder(tmp_path_factory):
     return save_threshold_model(tmp_path_factory.mktemp("models") / "bright", "pancreas")
 
 
-def save_threshold_model(folder, organ):
+def save_threshold_model(folder, organ, label=1):
     """Its card, beside weights that nobody runs."""
     from AttentionUNetSegmentLib.models import save_model
     from AttentionUNetSegmentLib.networks import build_network
     from threshold_model import threshold_model
 
-    card = threshold_model(organ=organ).card
+    card = threshold_model(label, organ).card
     networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
     save_model(folder, card, networks)
     return folder

@@ -38,15 +38,7 @@ MOST_GRID_VOXELS = 1 << 29
 class Engine:
     """Runs the networks of one model on one device.
 
-    Args:
-        model: as loaded; its networks are moved to the device.
-        device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
-        precision: ``auto`` is bfloat16 where the device has instructions for it, else float32.
-        tile_voxels: the most voxels that go through a network at once.
-
-    Raises:
-        DeviceError: the device is not there.
-        InputError: an option is unknown.
+    It is made as its user's front door is, :class:`~.predictor.Predictor`, and raises the same.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class Panel(HubListener):
         self.hub = hub
         self._observed: list[tuple[Any, int]] = []
         self._volumeId: str | None = None
-        self._target: Label | None = None
+        self._organBefore = ""
         self._updating = False
         self.entered = False
         self.input = InputSection(self)
@@ -152,7 +152,7 @@ class Panel(HubListener):
             self._volumeId = None
             self.update()
             return
-        self._volumeId, self._target = self.volumeId, self.label
+        self._volumeId, self._organBefore = self.volumeId, self._organ
         # After the volume's ID is known: a loaded scene is not taken for a change of the volume.
         node = parameters.parameterNode  # type: ignore[attr-defined]
         self._observe(node, vtk.vtkCommand.ModifiedEvent, self._onParameters)
@@ -374,9 +374,9 @@ class Panel(HubListener):
         if self.volumeId != self._volumeId:
             self._volumeId = self.volumeId
             self._onVolumeChanged()
-        elif self.label != self._target:
-            self._onTargetChanged()
-        self._target = self.label
+        elif self._organ != self._organBefore:
+            self._onOrganChanged()
+        self._organBefore = self._organ
         self._updateTimer.start()
 
     def _onVolumeChanged(self) -> None:
@@ -395,7 +395,7 @@ class Panel(HubListener):
             self.clicks.volumeChanged()
         self._volume_ml = None
 
-    def _onTargetChanged(self) -> None:
+    def _onOrganChanged(self) -> None:
         """A model of another organ: that organ's segment and clicks, or none; the segment and the
         clicks of the one before stay as they are."""
         volumeNode, parameters, label = self.volumeNode, self.parameters, self.label
