@@ -13,6 +13,7 @@ from ..geometry.volume import Volume
 from .click_update import pull_to_clicks
 from .clicks import Click
 from .engine import MULTIPLE, Engine
+from .mirrored import check_orientation
 from .prediction import THRESHOLD
 from .progress import CancelToken, StepTimer
 from .refinement import Refinement
@@ -60,7 +61,8 @@ def locate_organ(
     abdomens, finds nothing. A model of one stage has no locator: its network sees the whole scan.
 
     Args:
-        warnings: a sentence is added where memory did not suffice.
+        warnings: a sentence is added where memory did not suffice, and where the scan seems to be
+            mirrored.
         interest: k, j, i box of the scan to look in.
     """
     scan = volume.grid.bounds
@@ -70,13 +72,30 @@ def locate_organ(
     small = place.fits_in(LARGEST_BOX_MM)
     if small and interest is not None:
         return place.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan)
-    grid = aligned_grid(place, engine.card.stages["locator"].spacing_mm, MULTIPLE)
-    probability = engine.run_locator(engine.sample(volume, grid), warnings, cancel)
-    box = find_organ_box(probability[0, 0].cpu().numpy(), grid)
+    sampled, grid = locator_view(engine, volume, place)
+
+    def locate(image: torch.Tensor) -> np.ndarray:
+        """The probability of each label, (labels, k, j, i)."""
+        # A GPU with too little memory may just have been given up.
+        image = image.to(engine.device)
+        return engine.run_locator(image, warnings, cancel)[0].cpu().numpy()
+
+    probabilities = locate(sampled)
+    most_disorder = engine.card.usual.organ_disorder
+    turned = check_orientation(sampled, probabilities, locate, place, most_disorder)
+    if turned is not None:
+        warnings.append(turned)
+    box = find_organ_box(probabilities[engine.target_label], grid)
     if box is None:
         cut_out = small and place.extent_mm.min() >= LEAST_SIDE_MM
         return place if cut_out else None
     return box.within(place)
+
+
+def locator_view(engine: Engine, volume: Volume, place: Box) -> tuple[torch.Tensor, Grid]:
+    """A part of the scan as the locator sees it: (1, 1, k, j, i), and where that lies."""
+    grid = aligned_grid(place, engine.card.stages["locator"].spacing_mm, MULTIPLE)
+    return engine.sample(volume, grid), grid
 
 
 def locate_clicks(engine: Engine, volume: Volume, clicks: Sequence[Click]) -> Box | None:

@@ -141,7 +141,7 @@ class Engine:
             warnings: a sentence is added where memory did not suffice.
 
         Returns:
-            The organ's probability, (1, 1, k, j, i).
+            The probability of each label, (1, labels, k, j, i).
         """
         blank_channels = int(self.card.stages["locator"].network["in_channels"]) - 1
 
@@ -151,10 +151,10 @@ class Engine:
                 tile = torch.cat((tile, blank), dim=1)
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
                 logits = self.networks["locator"](tile)
-            return [logits.float().softmax(dim=1)[:, self.target_label, None]]
+            return [logits.float().softmax(dim=1)]
 
-        (probability,) = self._run("locator", locator, scan, warnings, cancel)
-        return probability
+        (probabilities,) = self._run("locator", locator, scan, warnings, cancel)
+        return probabilities
 
     def run_refiner(
         self,

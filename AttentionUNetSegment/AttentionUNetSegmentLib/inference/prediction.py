@@ -8,7 +8,9 @@ import numpy as np
 
 from ..geometry.grid import GridImage, Region
 from ..geometry.volume import Volume
+from ..models import DiceEstimate
 from .clicks import Click
+from .doubts import DoubtfulPlace, uncertainty_of
 
 FeatureMap = GridImage
 """Its former name."""
@@ -30,7 +32,7 @@ class Prediction:
         found: False where the scan shows no pancreas.
         volume_ml: of the mask.
         focus_ratios: share of a level's voxels with attention above 0.5, shallow to deep; within
-            the region, at the level's own resolution.
+            the region that was looked at first, at the level's own resolution.
         timings_s: seconds by step.
         device: what computed, for people.
         warnings: sentences for the user.
@@ -38,6 +40,11 @@ class Prediction:
         clicks: those that led to it, in their order.
         pieces: how many separate ones the mask has.
         mean_probability: over the mask, on the network's grid; None where nothing was found.
+        attention_in_organ, attention_around_organ: mean of each level in the mask, and in the rest
+            of the region that was looked at first.
+        dice_estimate: how good it probably is; None where nothing was found, where the mask is
+            somebody else's, and where the model's card does not tell how to estimate it.
+        doubtful_places: those most worth a look and a click, by the volume at stake around each.
     """
 
     volume: Volume
@@ -57,6 +64,10 @@ class Prediction:
     pieces: int = 0
     mean_probability: float | None = None
     model_sha256: str = ""
+    attention_in_organ: tuple[float, ...] = ()
+    attention_around_organ: tuple[float, ...] = ()
+    dice_estimate: DiceEstimate | None = None
+    doubtful_places: tuple[DoubtfulPlace, ...] = ()
 
     @property
     def levels(self) -> int:
@@ -77,6 +88,15 @@ class Prediction:
             IndexError: there is no such level.
         """
         return self._on_scan(self.attention_in_region(level))
+
+    def uncertainty(self) -> np.ndarray:
+        """How undecided the network is: float32 (k, j, i) in [0, 1], 0 where its probability is 0
+        or 1 and 1 where it is 0.5; zero outside the region."""
+        return self._on_scan(self.uncertainty_in_region())
+
+    def uncertainty_in_region(self) -> np.ndarray:
+        """The uncertainty in :attr:`region` only."""
+        return uncertainty_of(self.probability_in_region())
 
     def probability_in_region(self) -> np.ndarray:
         """The probability in :attr:`region` only."""

@@ -119,6 +119,12 @@ def check_result_quality(
             f"The {organ} reaches the edge of the {of[0]} ({', '.join(ends)}), so a part of it may "
             f"be missing; use a {of[1]} that shows all of it."
         )
+    estimate, estimator = prediction.dice_estimate, card.dice_estimate
+    if estimate is not None and estimator is not None and estimate.value < estimator.usual:
+        warnings.append(
+            f"The outline is probably not good: its estimated Dice is {estimate}, usually "
+            f"{estimator.usual:g} or more; check it slice by slice."
+        )
     probability = prediction.mean_probability
     least = usual.least_probability
     if probability is not None and least is not None and probability < least:

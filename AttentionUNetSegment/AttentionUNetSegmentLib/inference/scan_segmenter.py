@@ -45,6 +45,7 @@ class MaskState:
         mask: uint8, of the region only.
         components: how many.
         warnings: about how it was computed.
+        extent: what was looked at before any click widened it; None where nothing was.
     """
 
     refinement: Refinement | None
@@ -53,6 +54,7 @@ class MaskState:
     mask: np.ndarray
     components: int = 0
     warnings: tuple[str, ...] = ()
+    extent: Box | None = None
 
     @classmethod
     def empty(cls, warnings: Sequence[str] = ()) -> MaskState:
@@ -155,7 +157,9 @@ class ScanSegmenter:
                 )
             mask[inner] = changed
             mask = self._satisfy_clicks(mask, region, clicks)
-        return MaskState(refinement, selected, region, mask, components, tuple(warnings))
+        return MaskState(
+            refinement, selected, region, mask, components, tuple(warnings), state.extent
+        )
 
     def _begin_from(self, start: np.ndarray, warnings: list[str], steps: StepTimer) -> MaskState:
         """A mask as it is, with what the network says of its surroundings."""
@@ -179,7 +183,13 @@ class ScanSegmenter:
             mask = (start[region] != 0).astype(np.uint8)
         _, components = connected_components(selected)
         return MaskState(
-            refinement.agreeing_with(on_grid), selected, region, mask, components, tuple(warnings)
+            refinement.agreeing_with(on_grid),
+            selected,
+            region,
+            mask,
+            components,
+            tuple(warnings),
+            grid.bounds,
         )
 
     def _segment_box(
@@ -194,7 +204,15 @@ class ScanSegmenter:
             region = region_on_scan(self.volume, refinement)
             mask = mask_on_scan(self.volume, refinement, selected, region)
             mask = self._satisfy_clicks(mask, region, clicks)
-        return MaskState(refinement, selected, region, mask, refined.components, tuple(warnings))
+        return MaskState(
+            refinement,
+            selected,
+            region,
+            mask,
+            refined.components,
+            tuple(warnings),
+            refinement.grid.bounds,
+        )
 
     def _window(self, click: Click, grid: Grid) -> Region:
         """Where to run again after a click: whole slices with a 2D network, and beyond the present

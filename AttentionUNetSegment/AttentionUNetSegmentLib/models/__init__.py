@@ -21,6 +21,7 @@ from .card import (
     WeightsFile,
     read_card,
 )
+from .dice_estimator import DiceEstimate, DiceEstimator, Interval
 from .installed import (
     DEFAULT_MODEL,
     MODELS_FOLDER,
@@ -41,7 +42,10 @@ __all__ = [
     "MODELS_FOLDER",
     "STAGES",
     "USER_MODELS_VARIABLE",
+    "DiceEstimate",
+    "DiceEstimator",
     "InstalledModel",
+    "Interval",
     "Label",
     "Model",
     "ModelCard",

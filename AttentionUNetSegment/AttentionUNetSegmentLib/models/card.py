@@ -13,12 +13,13 @@ from typing import Any
 from ..errors import ModelError
 from ..networks import NetworkConfig
 from . import checks
+from .dice_estimator import DiceEstimator
 
 FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 STAGES = ("locator", "refiner")
-OPTIONAL_KEYS = ("usual", "limitations", "author")
+OPTIONAL_KEYS = ("usual", "dice_estimate", "limitations", "author")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
@@ -113,12 +114,15 @@ class Usual:
         intensity_hu: least and most mean of the scan within the target.
         least_probability: mean over the mask of the probability, below which it is unsure.
         slice_mm: distance of the thickest slices that it was trained on.
+        organ_disorder: of the organs that the locator sees, above which the scan may lie otherwise
+            than its file says; as of ``inference.mirrored.measure_disorder``.
     """
 
     volume_ml: tuple[float, float] | None = None
     intensity_hu: tuple[float, float] | None = None
     least_probability: float | None = None
     slice_mm: float | None = None
+    organ_disorder: float | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (("volume_ml", 0.0, 1e5), ("intensity_hu", -1e4, 1e5)):
@@ -128,7 +132,11 @@ class Usual:
                 if ends[0] >= ends[1]:
                     checks.refuse(f"usual {name}", "a range, its lower end first", ends)
                 object.__setattr__(self, name, ends)
-        for name, low, high in (("least_probability", 0.0, 1.0), ("slice_mm", 0.1, 50.0)):
+        for name, low, high in (
+            ("least_probability", 0.0, 1.0),
+            ("slice_mm", 0.1, 50.0),
+            ("organ_disorder", -30.0, 30.0),
+        ):
             if getattr(self, name) is not None:
                 number = checks.number(getattr(self, name), f"usual {name}", low, high)
                 object.__setattr__(self, name, number)
@@ -169,6 +177,7 @@ class ModelCard:
         training: what it was trained on and how; free.
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
+        dice_estimate: tells how good a result probably is; None where that was never measured.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
         weights: filled by ``save_model``; a card that is read always has it.
@@ -191,6 +200,7 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
+    dice_estimate: DiceEstimator | None = None
     limitations: tuple[str, ...] = ()
     author: str = ""
     weights: WeightsFile | None = None
@@ -286,6 +296,7 @@ class ModelCard:
         required = [one.name for one in dataclasses.fields(cls) if one.name not in OPTIONAL_KEYS]
         checks.entries(card, "the card", required, OPTIONAL_KEYS)
         known = [one.name for one in dataclasses.fields(Usual)]
+        estimator = card.get("dice_estimate")
         stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(
             **card
@@ -294,6 +305,9 @@ class ModelCard:
                     _label(one) for one in checks.items(card["labels"], "labels", 2, 256)
                 ),
                 "stages": {name: _stage(stage, name) for name, stage in stages.items()},
+                "dice_estimate": None
+                if estimator is None
+                else DiceEstimator.from_mapping(estimator),
                 "usual": Usual(**checks.entries(card.get("usual", {}), "usual", (), known)),
                 "weights": WeightsFile(
                     **checks.entries(card["weights"], "weights", ("file", "sha256", "bytes"))
