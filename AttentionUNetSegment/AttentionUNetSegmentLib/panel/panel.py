@@ -26,6 +26,7 @@ from .attention_section import AttentionSection
 from .clicks_section import ClicksSection
 from .correction_section import CorrectionSection
 from .error_text import inOneSentence, logError
+from .estimate_text import estimateText
 from .input_section import InputSection
 from .result_section import ResultSection
 from .segment_section import SegmentSection
@@ -478,9 +479,11 @@ def _summary(organ: str, prediction: Prediction, volume_ml: float, elapsed_s: fl
         return _("No {organ} found ({seconds:.1f} s on {device})").format(
             organ=organ, seconds=elapsed_s, device=prediction.device
         )
-    return _("{organ}: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
+    text = _("{organ}: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
         organ=asTitle(organ), volume=volume_ml, seconds=elapsed_s, device=prediction.device
     )
+    estimate = estimateText(prediction)
+    return f"{text}\n{estimate}" if estimate else text
 
 
 def _listed(sentences: Sequence[str]) -> str:

@@ -44,8 +44,13 @@ REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
 """Node attribute: the k, j, i ranges of a result volume outside of which it is zero."""
 
 PROBABILITY_COLORS, ATTENTION_COLORS = VIRIDIS, INFERNO
+UNCERTAINTY_COLORS = PROBABILITY_COLORS
 VOLUME_ROW, NO_VOLUME = "Volume", "0"
 """First row of the table, and what stands there where nothing was found."""
+IN_ORGAN_ROW, AROUND_ROW = "Attention in the organ", "Attention around it"
+"""Rows of the table, each with its level."""
+PLACE_ROW, AT_STAKE_ROW = "Doubtful place", "At stake at place"
+"""Rows of the table, each with a number: R, A, S in mm in the volume's own coordinates, and mL."""
 LEAST_SHOWN = {PROBABILITY_COLORS: 0.1, ATTENTION_COLORS: 0.4}
 """Lower values are shown transparent, so that the CT below stays readable. A coarse gate lets a
 quarter or so through everywhere in the region that was looked at, whose edges would be seen."""
@@ -64,6 +69,7 @@ class SceneResult:
         probabilityNode: 0 to 1, on the input's grid; None where volumes were not asked for.
         attentionNodes: likewise, level 1 (shallow) first; empty where not asked for.
         outcome: what of the mask was written, and what not.
+        uncertaintyNode: as the probability node.
     """
 
     prediction: Prediction
@@ -74,6 +80,7 @@ class SceneResult:
     probabilityNode: slicer.vtkMRMLScalarVolumeNode | None
     attentionNodes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
     outcome: WriteOutcome
+    uncertaintyNode: slicer.vtkMRMLScalarVolumeNode | None = None
 
 
 def segmentVolumeNode(
@@ -131,8 +138,9 @@ def writePrediction(
         segmentationNode: where the segment goes; the last one used for this volume, or a new one,
             unless given.
         label: name, colour and terminology of a new segment.
-        withVolumes: make or update the probability and attention volumes too (float32 each, on
-            the input's grid); of those that are there only the part that the network looked at.
+        withVolumes: make or update the probability, uncertainty and attention volumes too (float32
+            each, on the input's grid); of those that are there only the part that the network
+            looked at.
         segmentId: any segment of the segmentation; ours for this volume, or a new one, unless
             given.
         editing: how the segment is written; without it nothing is masked, no other segment
@@ -158,6 +166,7 @@ def writePrediction(
             requireWritable(segmentationNode, target)
     table = _table(prediction)
     parts = list(_parts(prediction)) if withVolumes else []
+    uncertainty = prediction.uncertainty_in_region() if withVolumes else None
 
     with _viewsPaused(), ExitStack() as undo:
         writer = _Writer(volumeNode, label, undo)
@@ -171,6 +180,11 @@ def writePrediction(
             )
             for level, part in enumerate(parts)
         ]
+        uncertaintyNode = None
+        if uncertainty is not None:
+            uncertaintyNode = writer.writeVolume(
+                "uncertainty", "uncertainty", UNCERTAINTY_COLORS, uncertainty, prediction.region
+            )
         tableNode = writer.writeTable(table)
         segmentationNode, segmentId, outcome = writer.writeSegment(
             segmentationNode, segmentId, prediction, editing or SegmentEditing(saveState=_noUndo)
@@ -188,6 +202,7 @@ def writePrediction(
         probabilityNode=volumeNodes[0] if volumeNodes else None,
         attentionNodes=tuple(volumeNodes[1:]),
         outcome=outcome,
+        uncertaintyNode=uncertaintyNode,
     )
 
 
@@ -427,6 +442,20 @@ def _table(prediction: Prediction) -> vtk.vtkTable:
         (f"Focus ratio, level {level}", f"{ratio:.4f}", "")
         for level, ratio in enumerate(prediction.focus_ratios, start=1)
     ]
+    for title, of_levels in (
+        (IN_ORGAN_ROW, prediction.attention_in_organ),
+        (AROUND_ROW, prediction.attention_around_organ),
+    ):
+        rows += [
+            (f"{title}, level {level}", f"{mean:.4f}", "")
+            for level, mean in enumerate(of_levels, start=1)
+        ]
+    if prediction.dice_estimate is not None:
+        rows.append(("Dice, estimated", str(prediction.dice_estimate), ""))
+    for number, place in enumerate(prediction.doubtful_places, start=1):
+        position = " ".join(f"{at:.1f}" for at in place.position_ras)
+        rows.append((f"{PLACE_ROW} {number}", position, "mm"))
+        rows.append((f"{AT_STAKE_ROW} {number}", f"{place.volume_ml:.2f}", "mL"))
     rows += [
         ("Model", f"{prediction.model_name} {prediction.model_version}", ""),
         ("Device", prediction.device, ""),
