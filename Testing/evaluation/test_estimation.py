@@ -12,6 +12,7 @@ from AttentionUNetSegmentLib.evaluation.estimation import (
     folds_by_patient,
     interval_coverage,
     risk_coverage,
+    widened_interval,
 )
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -88,3 +89,17 @@ def test_the_interval_holds_the_share_that_it_promises() -> None:
     interval = fit_interval(estimate, dice)
     wide, narrow = interval.at(0.4), interval.at(0.9)
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+def test_an_interval_is_widened_until_it_holds_for_other_patients() -> None:
+    random = np.random.default_rng(1)
+    patients = [str(number // 6) for number in range(120)]
+    shift = np.repeat(random.normal(0, 0.15, 20), 6)  # of each patient, so that others tell little
+    estimate = random.uniform(0.3, 0.7, 120)
+    dice = np.clip(estimate + shift + random.normal(0, 0.02, 120), 0, 1)
+    assert interval_coverage(estimate, dice, patients) < 0.9
+    interval, share = widened_interval(estimate, dice, patients)
+    assert share >= 0.9
+    assert interval.coverage == 0.9
+    narrow = fit_interval(estimate, dice)
+    assert interval.at(0.5)[1] - interval.at(0.5)[0] > narrow.at(0.5)[1] - narrow.at(0.5)[0]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from AttentionUNetSegmentLib.datasets.loading import PANCREAS
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
 from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.evaluation import trust
-from AttentionUNetSegmentLib.evaluation.spoiling import AS_IT_IS, MIRRORED
+from AttentionUNetSegmentLib.evaluation.metrics import dice
+from AttentionUNetSegmentLib.evaluation.spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS
 from AttentionUNetSegmentLib.evaluation.trust import (
     RUNS_FILE,
     Run,
@@ -21,8 +23,11 @@ from AttentionUNetSegmentLib.evaluation.trust import (
     to_markdown,
 )
 from AttentionUNetSegmentLib.inference import Predictor
+from AttentionUNetSegmentLib.inference.mirrored import BEGINNING
+from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import Model, read_card, save_model
 from AttentionUNetSegmentLib.networks import build_network
+from scipy.special import expit
 from small_cases import small_case, write_case
 from threshold_model import threshold_model
 
@@ -31,6 +36,7 @@ SEEN = "case0005"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven cases, whose voxels nobody looks at."""
     folder = tmp_path_factory.mktemp("data")
     for number in range(11):
         write_case(folder, f"case{number + 5:04}", small_case())
@@ -48,7 +54,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         trust, "load_model", lambda folder: Model(loaded, bright.networks, Path(folder))
     )
-    # What is written is the card alone: the threshold model has no weights.
+    # The card alone is written: the threshold model has no weights.
     monkeypatch.setattr(
         trust,
         "save_model",
@@ -57,56 +63,100 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "model"
 
 
-def test_it_fits_reports_and_writes_the_card(data: Path, model: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """In the place of each segmentation a result whose soft Dice tells its Dice: case, change."""
+    done: list[tuple[str, str]] = []
+
+    def made_up(_predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> Run:
+        done.append((case.name, change))
+        random = np.random.default_rng(zlib.crc32(f"{case.name} {change}".encode()))
+        logit = float(random.normal(0.8, 1.2))
+        attention = {f"attention_around_{level}": float(random.random()) for level in (1, 2)}
+        return Run(
+            case=case.name,
+            patient=case.name,
+            change=change,
+            seen=seen,
+            whole=True,
+            dice=float(np.clip(expit(logit) + random.normal(0, 0.03), 0, 1)),
+            found=True,
+            warnings=(f"{BEGINNING} mirrored.",) if change in MIRRORED else (),
+            features={"soft_dice_logit": logit, "log_pieces": 0.0, "log_ml": 4.0, **attention},
+            disorder=-1.5 if change in ORIENTATIONS else -2.5,
+            found_errors=0.12,
+            random_errors=0.06,
+        )
+
+    monkeypatch.setattr(trust, "_run", made_up)
+    return done
+
+
+def test_it_fits_reports_and_writes_the_card(
+    data: Path, model: Path, ran: list[tuple[str, str]], tmp_path: Path
+) -> None:
     result = measure_trust(str(model), data, tmp_path / "out", changes=1, write_card=True)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"trust.md", "trust.json", "calibration.png", RUNS_FILE}
-    by_case = {run.case: [] for run in result.runs}
-    for run in result.runs:
-        by_case[run.case].append(run.change)
+    by_case: dict[str, list[str]] = {}
+    for case, change in ran:
+        by_case.setdefault(case, []).append(change)
     assert len(by_case) == 11
-    assert sorted(by_case[SEEN]) == sorted([AS_IT_IS, *MIRRORED])
-    assert all(not run.seen for run in result.fitted)
-    assert {run.case for run in result.fitted} == {*by_case} - {SEEN}
-    estimator = read_card(model).dice_estimate
-    assert estimator == result.estimator
-    assert estimator is not None
-    assert estimator.measured["patients"] == 10
-    # What the card says is what the session then finds in the features.
-    run = result.fitted[0]
-    assert estimator.estimate(run.features or {}).value == pytest.approx(run.dice, abs=0.2)
+    assert by_case.pop(SEEN) == [AS_IT_IS, *MIRRORED]
+    assert all(len(one) == 2 + len(ORIENTATIONS) for one in by_case.values())
+    assert ran[-1][0] == SEEN  # the unseen ones come first
+    assert {run.case for run in result.fitted} == {*by_case}
+    card = read_card(model)
+    assert card.dice_estimate == result.estimator
+    assert card.dice_estimate is not None
+    assert card.dice_estimate.measured["patients"] == 10
+    assert card.dice_estimate.measured["auc_dice_below_0.7"] > 0.9
+    assert card.usual.organ_disorder == pytest.approx(-1.7)
+    # What the card says of a result is what the fit does.
+    for run, estimate in zip(result.fitted, result.estimates, strict=True):
+        assert card.dice_estimate.estimate(run.features or {}).value == pytest.approx(
+            estimate, abs=0.1
+        )
     text = to_markdown(result)
     assert text == (tmp_path / "out" / "trust.md").read_text("utf-8")
-    for words in ("10 patients", "AUC, Dice < 0.7", "mirrored or turned", "doubtful places"):
+    for words in ("10 patients", "AUC, Dice < 0.7", "12 %", "6 % near", "1 case that"):
         assert words in text
-    assert len(json.loads((tmp_path / "out" / "trust.json").read_text("utf-8"))["runs"]) > 10
+    assert "| left and right exchanged | 10 of 10 | 1 of 1 |" in text
+    assert "| as it is | 0 of 10 | 0 of 1 |" in text
+    assert len(json.loads((tmp_path / "out" / "trust.json").read_text("utf-8"))["runs"]) == 60
 
 
 def test_a_run_that_was_stopped_goes_on(
-    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, model: Path, ran: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     measure_trust(str(model), data, tmp_path / "out", changes=0)
     runs = tmp_path / "out" / RUNS_FILE
     lines = runs.read_text("utf-8").splitlines(keepends=True)
     runs.write_text("".join(lines[:-2]), "utf-8")
-    ran: list[str] = []
-    run = trust._run
-
-    def noted(predictor: Predictor, case: object, change: str, seen: bool) -> Run | None:
-        ran.append(change)
-        return run(predictor, case, change, seen)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(trust, "_run", noted)
+    ran.clear()
     measure_trust(str(model), data, tmp_path / "out", changes=0)
     assert len(ran) == 2
     assert runs.read_text("utf-8").splitlines(keepends=True) == lines
-    other = json.dumps({"weights_sha256": "another"})
-    runs.write_text(other + "\n", "utf-8")
+    runs.write_text(json.dumps({"weights_sha256": "another"}) + "\n", "utf-8")
     with pytest.raises(InputError, match="of another model"):
         measure_trust(str(model), data, tmp_path / "out")
     runs.write_text("{", "utf-8")
     with pytest.raises(InputError, match="damaged"):
         measure_trust(str(model), data, tmp_path / "out")
+
+
+def test_a_result_is_measured_against_its_truth() -> None:
+    predictor = Predictor(threshold_model(PANCREAS), "cpu", "float32")
+    case = small_case()
+    run = trust._run(predictor, case, AS_IT_IS, seen=False)
+    assert run is not None
+    prediction = Session(predictor, case.ct).predict()
+    truth = case.labels.array == PANCREAS
+    assert run.dice == pytest.approx(dice(prediction.mask != 0, truth), abs=0.02)
+    assert run.dice > 0.9
+    assert set(run.features or {}) >= {"soft_dice_logit", "log_pieces", "log_ml"}
+    assert not run.whole  # it is as small as a region
+    assert 0 <= (run.found_errors or 0) <= 1
 
 
 def test_too_few_patients_are_refused(model: Path, tmp_path: Path) -> None:

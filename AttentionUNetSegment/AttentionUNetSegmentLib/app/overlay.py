@@ -107,9 +107,9 @@ class _Drawing:
         told = self._told()
         slices = self._slice_boxes(top=122 + _LINE_PX * len(told))
         bottom = max(y + height for _, _, y, _, height in slices) + _LETTER_PX + 20
-        *maps, doubt = self._map_boxes(top=bottom + 70) or [None]
-        end = bottom if doubt is None else doubt[2] + doubt[4]
-        end += 18
+        maps = self._map_boxes(top=bottom + 70)
+        end = max((y + height for _, _, y, _, height in maps), default=bottom) + 18
+        doubt = maps.pop() if maps else None
         height_px = round(end + 56)
 
         self.figure = Figure(

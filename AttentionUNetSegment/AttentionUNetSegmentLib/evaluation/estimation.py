@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ RIDGE = 1.0
 """Weight of the squared coefficients (of features in units of their standard deviation)."""
 FOLDS = 10
 COVERAGE = 0.9
+WIDER = (0.9, 0.92, 0.94, 0.96, 0.98, 1.0)
 _STEPS, _STEP_LEAST, _SHARE = 100, 1e-9, 1e-12
 
 
@@ -118,15 +120,35 @@ def fit_interval(estimate: np.ndarray, dice: np.ndarray, coverage: float = COVER
     )
 
 
+def widened_interval(
+    estimate: np.ndarray, dice: np.ndarray, patients: Sequence[str]
+) -> tuple[Interval, float]:
+    """The narrowest interval that holds :data:`COVERAGE` of the results of other patients as well,
+    and which share it does hold."""
+    for quantiles in WIDER:
+        share = interval_coverage(estimate, dice, patients, quantiles)
+        if share >= COVERAGE:
+            break
+    return dataclasses.replace(fit_interval(estimate, dice, quantiles), coverage=COVERAGE), share
+
+
 def interval_coverage(
-    estimate: np.ndarray, dice: np.ndarray, patients: Sequence[str], folds: int = FOLDS
+    estimate: np.ndarray,
+    dice: np.ndarray,
+    patients: Sequence[str],
+    quantiles: float = COVERAGE,
+    folds: int = FOLDS,
 ) -> float:
-    """Share of the results within the interval that other patients give."""
+    """Share of the results within the interval that other patients give.
+
+    Args:
+        quantiles: share of those others' results that it holds.
+    """
     fold = folds_by_patient(patients, folds)
     within = 0
     for one in np.unique(fold):
         held_out = fold == one
-        interval = fit_interval(estimate[~held_out], dice[~held_out])
+        interval = fit_interval(estimate[~held_out], dice[~held_out], quantiles)
         for value, true in zip(estimate[held_out], dice[held_out], strict=True):
             low, high = interval.at(float(value))
             within += low <= true <= high

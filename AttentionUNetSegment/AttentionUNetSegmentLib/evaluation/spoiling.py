@@ -29,7 +29,7 @@ def flip(case: LabelledCase, *axes_ras: int) -> LabelledCase:
     Args:
         axes_ras: 0, 1 or 2 for R, A or S; of an oblique scan the axis nearest to it.
     """
-    along = [2 - int(np.abs(case.ct.ijk_to_ras[axis, :3]).argmax()) for axis in axes_ras]
+    along = tuple(2 - int(np.abs(case.ct.ijk_to_ras[axis, :3]).argmax()) for axis in axes_ras)
 
     def flipped(volume: Volume) -> Volume:
         return volume.with_array(np.ascontiguousarray(np.flip(volume.array, along)))

@@ -27,19 +27,20 @@ from ..inference.mirrored import BEGINNING, CLEARLY, measure_disorder
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
+from ..inference.quality import UNSURE
 from ..inference.regions import LARGEST_BOX_MM
 from ..inference.session import Session
 from ..markdown import markdown_table
 from ..models import LARGEST_BYTES, DiceEstimator, find_model, load_model, save_model
+from ..wording import counted
 from .estimation import (
     COVERAGE,
     area_under_curve,
     cross_validate,
-    fit_interval,
     fit_logistic,
     folds_by_patient,
-    interval_coverage,
     risk_coverage,
+    widened_interval,
 )
 from .metrics import dice
 from .spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS, spoilings
@@ -47,7 +48,7 @@ from .spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS, spoilings
 RUNS_FILE = "runs.jsonl"
 GOOD, BAD = 0.7, 0.5
 """From this Dice on a result is called good, and below that one bad."""
-FIXED_FEATURES = ("soft_dice_logit", "log_pieces")
+FIXED_FEATURES = ("soft_dice_logit", "log_pieces", "log_ml")
 AROUND = "attention_around_"
 PLACES, WITHIN_MM = 3, 10.0
 RANDOM_DRAWS = 5
@@ -113,10 +114,10 @@ class TrustReport:
         return np.array([run.dice for run in self.fitted])
 
     def is_warned(self, number: int) -> bool:
-        """Whether a result has a warning, that of its estimate by other patients among them."""
-        return bool(self.fitted[number].warnings) or bool(
-            self.estimates[number] < self.estimator.usual
-        )
+        """Whether a result has a warning: that of its estimate by other patients takes the place of
+        that of its mean probability."""
+        others = [one for one in self.fitted[number].warnings if not one.startswith(UNSURE)]
+        return bool(others) or bool(self.estimates[number] < self.estimator.usual)
 
     def rows(self) -> dict[str, np.ndarray]:
         """Which of the fitted runs are as they are, and which spoilt."""
@@ -255,7 +256,7 @@ class _Records:
         return key in self._done
 
     def add(self, case: str, change: str, run: Run | None) -> None:
-        content = {"case": case, "change": change}
+        content: dict[str, Any] = {"case": case, "change": change}
         content |= {"refused": True} if run is None else dataclasses.asdict(run)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(content) + "\n")
@@ -270,10 +271,11 @@ class _Records:
 
 
 def _chosen_changes(case: LabelledCase, seen: bool, changes: int) -> list[str]:
-    """Whole scans are always turned as well; of those that were trained on, that is all."""
+    """Whole scans are always turned as well; of those that were trained on, that is all, and of
+    regions that were trained on there is nothing to learn."""
     whole = case.kind == "scan"
     if seen:
-        return [AS_IT_IS, *(MIRRORED if whole else ())]
+        return [AS_IT_IS, *MIRRORED] if whole else []
     always = list(ORIENTATIONS) if whole else []
     names = [name for name in spoilings(case) if name not in always]
     drawn = np.random.default_rng(zlib.crc32(case.name.encode())).permutation(len(names))
@@ -294,7 +296,7 @@ def _run(predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> R
     except InputError:
         return None
     disorder = None
-    if not region and predictor.has_locator:
+    if not region and predictor.has_locator and change in (AS_IT_IS, *ORIENTATIONS):
         scan, _ = locator_view(predictor, case.ct, case.ct.grid.bounds)
         disorder = measure_disorder(predictor.run_locator(scan, [])[0].cpu().numpy())
     mask = prediction.mask != 0
@@ -358,20 +360,23 @@ def _fit(
     patients = [run.patient for run in fitted]
     estimates = cross_validate(features, true, patients)
     fit = fit_logistic(features, true)
+    interval, within = widened_interval(estimates, true, patients)
+    area = area_under_curve(true < GOOD, -estimates)
     measured = {
         "data": data,
         "patients": len(set(patients)),
         "runs": len(fitted),
         "folds": int(folds_by_patient(patients).max()) + 1,
         "mean_absolute_error": round(float(np.abs(estimates - true).mean()), 3),
-        "auc_dice_below_0.7": round(area_under_curve(true < GOOD, -estimates), 3),
+        "auc_dice_below_0.7": None if np.isnan(area) else round(area, 3),
+        "share_within_interval": round(within, 3),
     }
     estimator = DiceEstimator(
         coefficients={
             one: round(float(weight), 5) for one, weight in zip(names, fit.weights, strict=True)
         },
         intercept=round(fit.intercept, 5),
-        interval=fit_interval(estimates, true),
+        interval=interval,
         usual=GOOD,
         measured=measured,
     )
@@ -441,8 +446,9 @@ def to_markdown(result: TrustReport) -> str:
         mean = float(np.mean([run.dice for run in seen]))
         lines += [
             "",
-            f"For comparison, {len(seen)} cases that the model was trained on, as they are: mean "
-            f"Dice {mean:.3f}, estimated {np.mean(values):.3f}, mean absolute error {error:.3f}.",
+            f"For comparison, {counted(len(seen), 'case')} that the model was trained on, as they "
+            f"are: mean Dice {mean:.3f}, estimated {np.mean(values):.3f}, mean absolute error "
+            f"{error:.3f}.",
         ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -473,8 +479,7 @@ def _estimate_table(result: TrustReport) -> list[str]:
                 f"{curve[max(0, round(0.8 * len(curve)) - 1)]:.3f}",
             ]
         )
-    patients = [run.patient for run in fitted]
-    within = interval_coverage(estimates, true, patients)
+    within = result.estimator.measured["share_within_interval"]
     return [
         *markdown_table(
             [
@@ -513,13 +518,15 @@ def _warnings(result: TrustReport) -> list[str]:
     plain = result.rows()[AS_IT_IS]
     empty = [run for run in result.runs if not run.seen and run.features is None]
     silent = [run for run in empty if not run.warnings]
-    bad = true < BAD
+    bad, low = true < BAD, result.estimates < result.estimator.usual
+    good = plain & (true >= GOOD)
     lines = [
         f"Of {int(bad.sum())} results with a Dice below {BAD}, {int((bad & ~warned).sum())} had no "
-        f"warning; {len(empty)} more were empty, {len(silent)} of them without a warning, and "
-        f"{len(result.refused)} scans were refused as no CT. Of "
-        f"{int((plain & (true >= GOOD)).sum())} good results (Dice {GOOD} and more) on scans as "
-        f"they are, {int((plain & (true >= GOOD) & warned).sum())} had one.",
+        f"warning ({int((bad & ~low).sum())} none by their estimate); {len(empty)} more were "
+        f"empty, {len(silent)} of them without a warning, and {len(result.refused)} scans were "
+        f"refused as no CT. Of {int(good.sum())} good results (Dice {GOOD} and more) on scans as "
+        f"they are, {int((good & warned).sum())} had one ({int((good & low).sum())} by their "
+        "estimate).",
     ]
     rows = [
         [run.case, run.change, f"{run.dice:.2f}", f"{estimate:.2f}"]

@@ -51,8 +51,8 @@ def summarise_attention(
 
 def _summarise_level(level: GridImage, mask: torch.Tensor, within: Box) -> AttentionSummary:
     # The box's border runs between voxels, which rounding must not count on either side.
-    step = np.asarray(level.grid.spacing_mm) / 4
-    k, j, i = level.grid.region_of(within.grown(-step).corners_ras)
+    r, a, s = level.grid.spacing_mm
+    k, j, i = level.grid.region_of(within.grown((-r / 4, -a / 4, -s / 4)).corners_ras)
     values = level.values[0, 0, k, j, i].float().cpu()
     if values.numel() == 0:
         return AttentionSummary(0.0, 0.0, 0.0)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..geometry.grid import Box
+from ..geometry.grid import Box, bounding_region
 from .regions import connected_components
 
 TRUNK_MM = (250.0, 170.0, 200.0)
@@ -59,12 +59,16 @@ def measure_disorder(probabilities: np.ndarray) -> float | None:
     voxels = int(np.count_nonzero(labels))
     if len(probabilities) <= FEWEST_ORGANS or voxels < FEWEST_VOXELS:
         return None
-    inside = probabilities[:, labels > 0].astype(np.float64)
-    entropy = float(-(inside * np.log(np.maximum(inside, 1e-9))).sum(axis=0).mean())
+    inside = probabilities[:, labels > 0]
+    surprise = inside * np.log(np.maximum(inside, 1e-9))
+    entropy = -float(surprise.sum(axis=0).mean(dtype=np.float64))
     whole = 0
     for label in range(1, len(probabilities)):
-        pieces, count = connected_components(labels == label)
-        whole += int((pieces == 1).sum()) if count else 0
+        organ = labels == label
+        box = bounding_region(organ)
+        if box is not None:
+            pieces, _ = connected_components(organ[box])
+            whole += int(np.count_nonzero(pieces == 1))
     return math.log(max(entropy, 1e-9)) + _WEIGHT_OF_PIECES * math.log(
         1 - whole / voxels + _LEAST_PIECES
     )

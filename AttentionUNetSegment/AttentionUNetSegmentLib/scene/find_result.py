@@ -119,8 +119,9 @@ def isResult(node: slicer.vtkMRMLNode) -> bool:
 
 
 def _rows(table: slicer.vtkMRMLTableNode | None) -> Iterator[tuple[str, str]]:
-    for row in range(table.GetNumberOfRows() if table is not None else 0):
-        yield table.GetCellText(row, 0), table.GetCellText(row, 1)
+    if table is not None:
+        for row in range(table.GetNumberOfRows()):
+            yield table.GetCellText(row, 0), table.GetCellText(row, 1)
 
 
 def _byLevel(table: slicer.vtkMRMLTableNode | None, quantity: str) -> dict[int, float]:
