@@ -2,9 +2,9 @@
 
     python Testing/tools/make_trust_pictures.py DATA FOLDER
 
-``DATA`` is the folder of real CT that ``btcv/train`` lies in. Draws what ``segment`` draws of the three
-validation scans as they are (``trust-good.png``), and of the same scans spoilt (``trust-bad.png``), small, one
-below the other, with 256 colours.
+``DATA`` is the folder of real CT that ``btcv/train`` lies in. Draws what ``segment`` draws of the
+three validation scans as they are (``trust-good.png``), and of the same scans spoilt
+(``trust-bad.png``), small, one below the other, with 256 colours.
 """
 
 from __future__ import annotations
