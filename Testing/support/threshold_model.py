@@ -41,7 +41,11 @@ class BrightIsOrgan(nn.Module):
         self.passes: list[tuple[int, ...]] = []
 
     def forward(
-        self, image: torch.Tensor, return_attention: bool = False, return_deep: bool = False
+        self,
+        image: torch.Tensor,
+        return_attention: bool = False,
+        return_deep: bool = False,
+        return_features: bool = False,
     ) -> torch.Tensor | NetworkOutput:
         self.passes.append(tuple(image.shape))
         # 150 HU of a -125 to 275 window is where the two classes meet.
@@ -54,7 +58,8 @@ class BrightIsOrgan(nn.Module):
             image[:, :1] if level == 0 else F.avg_pool3d(image[:, :1], 2**level)
             for level in range(self.levels)
         ]
-        return NetworkOutput(logits, attention, [])
+        features = image[:, :1].expand(-1, NETWORK["channels"][0], -1, -1, -1)
+        return NetworkOutput(logits, attention, [], features if return_features else None)
 
 
 def threshold_model(label: int = 1, organ: str = "pancreas") -> Model:

@@ -14,11 +14,12 @@ from ..errors import DeviceError, InputError
 from ..geometry.grid import Grid
 from ..geometry.resampling import sample_scan
 from ..geometry.volume import Volume
-from ..models import Model, load_model
+from ..models import EDITOR, Model, load_model
 from ..networks.precision import parse_precision, uses_bfloat16
 from .click_maps import click_channels
 from .clicks import Click
 from .device import choose_device
+from .editing import WINDOW
 from .progress import CancelToken
 from .refinement import Refinement
 from .slicewise import Slicewise, as_volumetric
@@ -78,6 +79,11 @@ class Engine:
         return int(self.card.stages["refiner"].network["in_channels"]) > 1
 
     @property
+    def has_editor(self) -> bool:
+        """Whether a network of its own answers clicks; else the refiner does."""
+        return EDITOR in self.networks
+
+    @property
     def slicewise(self) -> bool:
         """Whether the refiner is a 2D network."""
         return isinstance(self.networks["refiner"], Slicewise)
@@ -108,8 +114,9 @@ class Engine:
         for name, network in self.networks.items():
             if cancel is not None:
                 cancel.raise_if_cancelled()
-            channels = int(self.card.stages[name].network["in_channels"])
-            image = torch.zeros((1, channels, *WARM_UP_SHAPE), device=self.device)
+            channels = int(self.card.networks[name]["in_channels"])
+            shape = WINDOW if name == EDITOR else WARM_UP_SHAPE
+            image = torch.zeros((1, channels, *shape), device=self.device)
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16),
@@ -174,16 +181,31 @@ class Engine:
         image = scan
         if self.takes_clicks:
             image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
+        wanted = {"return_features": True} if self.has_editor else {}
 
         def refiner(tile: torch.Tensor) -> list[torch.Tensor]:
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
-                output = self.networks["refiner"](tile, return_attention=True)
+                output = self.networks["refiner"](tile, return_attention=True, **wanted)
             probability = output.logits.float().softmax(dim=1)[:, self.target_label, None]
             alphas = [alpha.float().mean(dim=1, keepdim=True) for alpha in output.attention]
-            return [probability, *alphas]
+            return [probability, *([output.features.float()] if wanted else []), *alphas]
 
-        probability, *alphas = self._run("refiner", refiner, image, warnings, cancel)
-        return Refinement.of(grid, probability, alphas)
+        probability, *maps = self._run("refiner", refiner, image, warnings, cancel)
+        features = maps.pop(0) if wanted else None
+        return Refinement.of(grid, probability, maps, features)
+
+    def run_editor(self, inputs: torch.Tensor) -> torch.Tensor:
+        """One pass of the editor over a window, which is small.
+
+        Args:
+            inputs: as :func:`.editing.editor_inputs` makes them.
+
+        Returns:
+            (1, 1, k, j, i), the probability that a voxel is wrong as the newest click says.
+        """
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.networks[EDITOR](inputs)
+        return logits.float().softmax(dim=1)[:, 1, None]
 
     def _run(
         self,

@@ -15,7 +15,7 @@ import torch
 from ..geometry.grid import Box, Grid, Region, aligned_grid, bounding_region, overlap_in
 from ..geometry.resampling import resample
 from ..geometry.volume import Volume
-from . import click_update, coarse_to_fine
+from . import click_update, coarse_to_fine, editing
 from .click_update import (
     COARSEST,
     LARGEST_WINDOW,
@@ -114,7 +114,7 @@ class ScanSegmenter:
     def apply_click(
         self, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer
     ) -> MaskState:
-        """One more click: the network is run again around it, and only there anything changes.
+        """One more click: a network is run around it, and only there anything changes.
 
         Args:
             state: before the last of the clicks.
@@ -127,18 +127,10 @@ class ScanSegmenter:
         if not click.inside and not self._has_mask_near(state, click):
             return state
         with steps.step("refine", 0.3, "Segmenting around the click"):
-            old_window = self._window(click, state.refinement.grid)
-            before, window = state.refinement.extended_to(old_window, COARSEST)
-            grid = before.grid.subgrid(window)
-            scan = self._sample(grid)
-            if self.engine.takes_clicks or before is not state.refinement:
-                seen = self.engine.run_refiner(scan, grid, clicks, warnings, steps.cancel)
+            if self._has_features_at(state.refinement, click):
+                refinement = self._edit(state.refinement, state.selected, clicks)
             else:
-                # It would be asked the same again.
-                seen = before.crop(window)
-            # A GPU with too little memory may just have been given up.
-            scan, before = scan.to(self.engine.device), before.to(self.engine.device)
-            refinement = update_with_click(before, seen, window, scan, clicks)
+                refinement = self._look_again(state.refinement, clicks, warnings, steps)
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             selected, components = self._select_near_click(state, refinement, clicks)
             region = region_on_scan(self.volume, refinement)
@@ -156,6 +148,55 @@ class ScanSegmenter:
             mask[inner] = changed
             mask = self._satisfy_clicks(mask, region, clicks)
         return MaskState(refinement, selected, region, mask, components, tuple(warnings))
+
+    def _has_features_at(self, refinement: Refinement, click: Click) -> bool:
+        """Whether the editor can answer a click: the refiner has looked at its place already."""
+        known = self.engine.has_editor and refinement.features is not None
+        return known and refinement.grid.voxel_of(click.position_ras) is not None
+
+    def _edit(
+        self, before: Refinement, selected: np.ndarray, clicks: tuple[Click, ...]
+    ) -> Refinement:
+        """The editor's answer to the last click."""
+        assert before.features is not None
+        click, known = clicks[-1], before.probability.values
+        window = editing.editor_window(click, before.grid)
+        grid = before.grid.subgrid(window)
+        probability = editing.cut_window(known, window)
+        # What the refiner was not shown, the editor never was either.
+        within = editing.cut_window(torch.ones_like(known), window)
+        scan = self.engine.sample(self.volume, grid).to(known.device) * within
+        mask = torch.from_numpy(selected)[None, None].to(known.device)
+        mask = editing.cut_window(mask.float(), window) > 0.5
+        features = editing.cut_window(before.features, window)
+        answer = self.engine.run_editor(
+            editing.editor_inputs(scan, features, probability, mask, clicks, grid)
+        )
+        after = editing.apply_edit(probability, mask, answer, click, grid)
+        after = editing.obey(after, scan, click, grid)
+        return before.with_probability(editing.paste_window(known, window, after))
+
+    def _look_again(
+        self,
+        refinement: Refinement,
+        clicks: tuple[Click, ...],
+        warnings: list[str],
+        steps: StepTimer,
+    ) -> Refinement:
+        """The refiner's answer around the last click, where there is no editor, or where the
+        refiner has not looked yet."""
+        window = self._window(clicks[-1], refinement.grid)
+        before, window = refinement.extended_to(window, COARSEST)
+        grid = before.grid.subgrid(window)
+        scan = self._sample(grid)
+        if self.engine.takes_clicks or before is not refinement:
+            seen = self.engine.run_refiner(scan, grid, clicks, warnings, steps.cancel)
+        else:
+            # It would be asked the same again.
+            seen = before.crop(window)
+        # A GPU with too little memory may just have been given up.
+        scan, before = scan.to(self.engine.device), before.to(self.engine.device)
+        return update_with_click(before, seen, window, scan, clicks)
 
     def _begin_from(self, start: np.ndarray, warnings: list[str], steps: StepTimer) -> MaskState:
         """A mask as it is, with what the network says of its surroundings."""

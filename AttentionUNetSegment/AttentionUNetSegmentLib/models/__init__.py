@@ -1,4 +1,5 @@
-"""A model is a folder: a card (``model.json``) and weights (``weights.safetensors``).
+"""A model is a folder: a card (``model.json``) and weights (``weights.safetensors``, and
+``editor.safetensors`` where a network of its own answers clicks).
 
 >>> from AttentionUNetSegmentLib import models
 >>> model = models.load_model(models.find_model("pancreas-ct"))  # doctest: +SKIP
@@ -10,9 +11,11 @@ verifying and saving weights does. Pickles are never loaded.
 """
 
 from .card import (
+    EDITOR,
     FORMAT,
     LARGEST_BYTES,
     STAGES,
+    Editor,
     Label,
     ModelCard,
     Stage,
@@ -36,11 +39,13 @@ from .store import Model, load_model, save_model, verify_model
 
 __all__ = [
     "DEFAULT_MODEL",
+    "EDITOR",
     "FORMAT",
     "LARGEST_BYTES",
     "MODELS_FOLDER",
     "STAGES",
     "USER_MODELS_VARIABLE",
+    "Editor",
     "InstalledModel",
     "Label",
     "Model",

@@ -17,10 +17,13 @@ from . import checks
 FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+EDITOR_FILE = "editor.safetensors"
 STAGES = ("locator", "refiner")
-OPTIONAL_KEYS = ("usual", "limitations", "author")
+EDITOR = "editor"
+OPTIONAL_KEYS = ("usual", "limitations", "author", "editor")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
+EDITOR_CHANNELS = 8  # of the editor's own inputs: scan, mask and clicks; features follow
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
 MOST_BYTES = 12_000_000  # card and weights together: what an extension may install
 LARGEST_BYTES = 1_000_000_000  # of a model that somebody brings along
@@ -154,6 +157,45 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
+class Editor:
+    """The network that answers clicks, beside a refiner whose features it is shown.
+
+    Its weights are a file of their own, so that it can be trained anew, and a model without one be
+    given one, while those of the other networks stay the same file.
+
+    Args:
+        network: the configuration that ``networks.build_network`` takes: two classes, in 3D.
+        training: what it was trained on and how; free.
+        figures: what was measured; free.
+        weights: filled by ``save_model``; that of a card that is read always has it.
+    """
+
+    network: Mapping[str, Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    weights: WeightsFile | None = None
+
+    def __post_init__(self) -> None:
+        network = checks.plain_json(self.network, "the editor's network")
+        config = NetworkConfig.from_mapping(network)
+        if config.dimensions != 3 or config.out_channels != 2:
+            raise ModelError("the editor's network must have 3 dimensions and 2 output channels.")
+        if len(config.channels) > MOST_LEVELS:
+            raise ModelError(
+                f"the editor's network must have at most {MOST_LEVELS} levels, but it has "
+                f"{len(config.channels)}."
+            )
+        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "training", checks.plain_json(self.training, "training"))
+        object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
+
+    @property
+    def feature_channels(self) -> int:
+        """Of the refiner's features, which it is shown."""
+        return int(self.network["in_channels"]) - EDITOR_CHANNELS
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """All that is known about a model.
 
@@ -171,6 +213,7 @@ class ModelCard:
         usual: beyond which a result is to be doubted.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
+        editor: the network that answers clicks; None where the refiner does.
         weights: filled by ``save_model``; a card that is read always has it.
 
     Raises:
@@ -193,6 +236,7 @@ class ModelCard:
     usual: Usual = field(default_factory=Usual)
     limitations: tuple[str, ...] = ()
     author: str = ""
+    editor: Editor | None = None
     weights: WeightsFile | None = None
 
     def __post_init__(self) -> None:
@@ -234,6 +278,16 @@ class ModelCard:
                     f"the {name}'s network has {stage.network['out_channels']} output channels, "
                     f"but there are {len(labels)} labels."
                 )
+        if self.editor is not None:
+            refiner = NetworkConfig.from_mapping(stages["refiner"].network)
+            if refiner.name == "FCN" or refiner.dimensions != 3:
+                raise ModelError("an editor needs a refiner in 3D that is no FCN.")
+            if self.editor.feature_channels != refiner.channels[0]:
+                raise ModelError(
+                    f"the editor's network has {self.editor.network['in_channels']} input "
+                    f"channels, but beside this refiner it needs "
+                    f"{EDITOR_CHANNELS + refiner.channels[0]}."
+                )
         object.__setattr__(self, "citation", citation)
         object.__setattr__(self, "limitations", limitations)
         object.__setattr__(self, "intensity_window_hu", (low, high))
@@ -247,8 +301,23 @@ class ModelCard:
         """The label that is segmented."""
         return next(label for label in self.labels if label.name == self.target)
 
-    def with_weights(self, weights: WeightsFile) -> ModelCard:
-        return dataclasses.replace(self, weights=weights)
+    @property
+    def networks(self) -> dict[str, Mapping[str, Any]]:
+        """The configuration of each network, by its name: of the stages and of the editor."""
+        networks = {name: stage.network for name, stage in self.stages.items()}
+        return networks if self.editor is None else {**networks, EDITOR: self.editor.network}
+
+    @property
+    def weights_files(self) -> dict[str, WeightsFile | None]:
+        """Which networks' weights are in which file: of the stages (""), and of the editor."""
+        files = {"": self.weights}
+        return files if self.editor is None else {**files, EDITOR: self.editor.weights}
+
+    def with_weights(self, weights: WeightsFile, editor: WeightsFile | None = None) -> ModelCard:
+        card = dataclasses.replace(self, weights=weights)
+        if self.editor is None:
+            return card
+        return dataclasses.replace(card, editor=dataclasses.replace(self.editor, weights=editor))
 
     def to_json(self) -> str:
         """The text of ``model.json``: the same text for the same card."""
@@ -295,9 +364,8 @@ class ModelCard:
                 ),
                 "stages": {name: _stage(stage, name) for name, stage in stages.items()},
                 "usual": Usual(**checks.entries(card.get("usual", {}), "usual", (), known)),
-                "weights": WeightsFile(
-                    **checks.entries(card["weights"], "weights", ("file", "sha256", "bytes"))
-                ),
+                "weights": _weights(card["weights"], "weights"),
+                "editor": None if card.get("editor") is None else _editor(card["editor"]),
             }
         )
 
@@ -332,6 +400,17 @@ def _label(value: object) -> Label:
         codes = checks.entries(content["terminology"], "a terminology", ("category", "type"))
         content["terminology"] = Terminology(**codes)
     return Label(**content)
+
+
+def _weights(value: object, where: str) -> WeightsFile:
+    return WeightsFile(**checks.entries(value, where, ("file", "sha256", "bytes")))
+
+
+def _editor(value: object) -> Editor:
+    known = ("network", "training", "figures", "weights")
+    content = checks.entries(value, "the editor", known, ())
+    content["weights"] = _weights(content["weights"], "the editor's weights")
+    return Editor(**content)
 
 
 def _stage(value: object, name: str) -> Stage:

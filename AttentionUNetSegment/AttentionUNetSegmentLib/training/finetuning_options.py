@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..networks.precision import PRECISIONS, parse_precision
 from .option_fields import option
 from .schedule import Budget
-from .training_options import DEVICES, STAGES
+from .training_options import DEVICES, EDITOR, STAGES
 
 LEARNING_RATE = 2e-4
 """A fifth of the recipe's: the network is to be moved, not taught anew."""
@@ -29,7 +29,7 @@ class FinetuningOptions:
         learning_rate: its peak.
         held_out: share of the cases (patients, where they are told apart) to hold out, at least
             one; or names of cases with commas between.
-        stage: "refiner", "locator", or "all".
+        stage: "refiner", "locator", "all" (both), or "editor", which answers clicks.
         name: of the new model; the old one's with "-finetuned" unless given.
         even_if_worse: write the new model also where it is not better on the held-out cases.
         install: add the new model to the user's own, which the panel offers.
@@ -53,7 +53,7 @@ class FinetuningOptions:
         default=HELD_OUT,
         metavar="SHARE|NAMES",
     )
-    stage: str = option("What learns further.", default="refiner", choices=STAGES)
+    stage: str = option("What learns further.", default="refiner", choices=(*STAGES, EDITOR))
     name: str | None = option("Of the new model; the old one's with '-finetuned'.")
     install: bool = option(
         "Add the new model to those that the panel offers.", default=False, flag="--install"
@@ -75,8 +75,9 @@ class FinetuningOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
+        known = (*STAGES, EDITOR)
+        if self.stage not in known:
+            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(known)}.")
         object.__setattr__(self, "precision", parse_precision(self.precision))
         minutes, steps = self.minutes, self.steps
         if minutes is not None and steps is not None:

@@ -10,6 +10,7 @@ from ..networks.precision import PRECISIONS, parse_precision
 from .option_fields import GROUPS, option
 
 STAGES = ("all", "locator", "refiner")
+EDITOR = "editor"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BUDGET, _, DATA, NETWORK = GROUPS[:4]
 
@@ -20,7 +21,8 @@ class TrainingOptions:
 
     Args:
         minutes, steps: the budget of both stages together; one of them.
-        stage: "all", or one stage to train; the model is written with both.
+        stage: "all", or one stage to train; the model is written with both. "editor" trains the
+            network that answers clicks, beside a model's refiner that stays as it is.
         start_from: an installed model's name or a folder, with whose weights both stages start;
             one that is not trained keeps them.
         precision: "auto" takes bfloat16 where the device computes in it.
@@ -38,7 +40,12 @@ class TrainingOptions:
 
     minutes: float | None = option("Budget of time, for both stages together.", BUDGET)
     steps: int | None = option("Budget of steps, for both stages together.", BUDGET)
-    stage: str = option("What to train.", BUDGET, default="all", choices=STAGES)
+    stage: str = option(
+        "What to train; editor: what answers clicks, beside the model of --from.",
+        BUDGET,
+        default="all",
+        choices=(*STAGES, EDITOR),
+    )
     start_from: str | None = option(
         "Start with a model's weights; a stage that is not trained keeps them.",
         BUDGET,
@@ -69,8 +76,13 @@ class TrainingOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
+        known = (*STAGES, EDITOR)
+        if self.stage not in known:
+            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(known)}.")
+        if self.stage == EDITOR and self.start_from is None:
+            raise InputError(
+                "An editor is trained beside the refiner of a model; name it with --from."
+            )
         object.__setattr__(self, "precision", parse_precision(self.precision))
         minutes, steps = self.minutes, self.steps
         if (minutes is None) == (steps is None):

@@ -20,6 +20,13 @@ class SplitPart(str, Enum):
     ALL = "all"
 
 
+class SimulatedUser(str, Enum):
+    """Who clicks."""
+
+    IDEAL = "ideal"
+    HUMAN = "human"
+
+
 def evaluate(
     data: Annotated[
         Path,
@@ -44,6 +51,13 @@ def evaluate(
     clicks: Annotated[
         int, typer.Option(help="How many clicks a simulated user adds, one by one.", min=0)
     ] = 1,
+    user: Annotated[
+        SimulatedUser,
+        typer.Option(
+            help="ideal: in the middle of the largest mistake; human: 3 mm beside it, or at the "
+            "second-largest.",
+        ),
+    ] = SimulatedUser.IDEAL,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = Precision.AUTO,
     robustness: Annotated[
@@ -79,6 +93,7 @@ def evaluate(
             splits=splits,
             fold=fold,
             clicks=clicks,
+            user=user.value,
             device=device.value,
             precision=precision.value,
             robustness=robustness,
