@@ -25,9 +25,10 @@ import panel_driver
 import pytest
 import torch
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.errors import is_out_of_memory
 from AttentionUNetSegmentLib.inference import coarse_to_fine, scan_segmenter
 from AttentionUNetSegmentLib.inference import session as session_module
-from AttentionUNetSegmentLib.inference.device import is_lost_device, is_out_of_memory
+from AttentionUNetSegmentLib.inference.device import is_lost_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import load_model
