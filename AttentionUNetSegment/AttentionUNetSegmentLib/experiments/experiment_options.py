@@ -25,13 +25,15 @@ class ExperimentOptions:
         1,
         default=5,
     )
-    networks: str | None = option("Only these rows, with commas; see the tables.", metavar="NAMES")
+    networks: str | None = option(
+        "Only these networks, as the tables name them, with commas between.", metavar="NAMES"
+    )
     dimensions: int | None = option(
         "2: slice by slice; 3: in patches. As the data are, unless given."
     )
     size: int | None = option("Voxels along a side of a slice or patch; 256 or 64 unless given.")
     spacing_mm: float | None = option(
-        "Of these voxels, mm; in 2D such that a slice is seen whole, in 3D 4 mm."
+        "Of these voxels, in mm; unless given, 4 in 3D, and in 2D what shows a whole slice."
     )
     channels: tuple[int, ...] = option(
         "Feature channels of all networks, shallow to deep.", default=(16, 32, 64, 128, 256)
@@ -39,7 +41,7 @@ class ExperimentOptions:
     batch_size: int | None = option(
         "Slices (8) or patches (2) a step.", None, 1, old_spellings={"--batch": "--batch-size"}
     )
-    learning_rate: float = option("Its peak, after warming up.", default=1e-3)
+    learning_rate: float = option("Peak of the learning rate, after the warm-up.", default=1e-3)
     gates_open: float = option(
         "Share of the budget with gates frozen and open, before they learn; 0.5 is progressive "
         "training.",
@@ -53,10 +55,10 @@ class ExperimentOptions:
         "Processes, with one thread each if there are several.", None, 1, default=1
     )
     device: str = option(
-        "What computes; auto takes a GPU if there is one.", default="auto", choices=DEVICES
+        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
     )
     precision: str = option(
-        "Numbers to compute in; auto takes bfloat16 where it is fast.",
+        "Number format to compute in; auto takes bfloat16 where it is fast.",
         default="auto",
         choices=PRECISIONS,
         old_spellings={"--precision bf16": "--precision=bfloat16"},

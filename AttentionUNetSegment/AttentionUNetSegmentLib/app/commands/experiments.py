@@ -40,7 +40,7 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="DIR",
-        help="Gets the tables and the pictures, and a folder for each run.",
+        help="Folder for the tables, the pictures, and a folder of each run.",
     ),
 ]
 
