@@ -512,7 +512,7 @@ def test_the_command_prints_the_table_and_writes_the_files(
     ("options", "sentence"),
     [
         (("--networks", "SegNet"), "'SegNet' is not part of"),
-        (("--channels", "4,x"), "no list of whole numbers"),
+        (("--channels", "4,x"), "takes numbers above zero with commas"),
         (("--minutes", "1"), "in steps or in minutes"),
     ],
 )

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import InputError, OutputError
-from ..evaluation.metrics import dice
 from ..files import StagedFolder, explain_write_errors, staged_folder
 from ..geometry.grid import has_right_angles
 from ..geometry.itk import image_of_array
@@ -506,6 +505,8 @@ def _report(
     if features is not None:
         report["radiomics"] = features
     if isinstance(scan, SyntheticScan):
+        from ..evaluation.metrics import dice
+
         report["synthetic"] = {
             "seed": scan.seed,
             "dice": round(dice(prediction.mask != 0, scan.truth), 4),

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, is_out_of_memory
 from ..geometry.grid import Region
 from ..geometry.volume import Volume
 from ..networks import focus_ratio
 from .clicks import Click
-from .device import describe_device, is_lost_device, is_out_of_memory
+from .device import describe_device, is_lost_device
 from .engine import Engine
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, StepTimer, ignore_progress

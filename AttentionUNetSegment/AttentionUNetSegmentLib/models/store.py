@@ -219,7 +219,9 @@ def _write_folder(folder: Path, weights: Mapping[str, bytes], card: ModelCard) -
     _require_model_or_nothing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Hidden, so that installed_models never lists one that a killed process left behind.
-    with folder_beside(folder) as fresh:
+    with folder_beside(folder) as beside:
+        fresh = beside / folder.name
+        fresh.mkdir()
         for name, content in files.items():
             _write(fresh / name, content)
         if not folder.exists():

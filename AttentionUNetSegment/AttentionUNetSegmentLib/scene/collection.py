@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 IMAGES, LABELS = "images", "labels"
 
 _LOCK_FILE = ".manifest.lock"
-_LOCK_WAIT_S = 30.0
+LOCK_WAIT_S = 30.0
 _NIFTI_HEADER_BYTES = 352
 _MOST_SHEAR = 1e-4  # cosine between two axes; float32 headers are exact to 1e-6
 _SFORM_CODES, _SFORM = 252, 280  # bytes of a header, by nifti1.h
@@ -311,7 +311,7 @@ def _writable(folder: Path) -> Iterator[Path]:
         InputError: another process keeps it.
     """
     try:
-        with made_folder(folder), locked_folder(folder, _LOCK_FILE, _LOCK_WAIT_S):
+        with made_folder(folder), locked_folder(folder, _LOCK_FILE, LOCK_WAIT_S):
             try:
                 with staging_folder(folder) as staging:
                     yield staging

@@ -44,17 +44,20 @@ class FinetuningOptions:
         metavar="DATA",
         flag="--with-original",
     )
-    minutes: float | None = option("Budget of time, at most; 30.")
-    steps: int | None = option("Budget of steps instead.")
-    learning_rate: float = option("Its peak.", default=LEARNING_RATE)
+    minutes: float | None = option("Longest time in minutes; 30.")
+    steps: int | None = option("Budget in steps instead.")
+    learning_rate: float = option("Peak of the learning rate.", default=LEARNING_RATE)
     held_out: str = option(
-        "What is not learnt from but judged by: a share of the cases, or names with commas "
-        "between.",
+        "Cases that are held out to judge the model: a share of all, or names with commas between.",
         default=HELD_OUT,
         metavar="SHARE|NAMES",
     )
-    stage: str = option("What learns further.", default="refiner", choices=(*STAGES, EDITOR))
-    name: str | None = option("Of the new model; the old one's with '-finetuned'.")
+    stage: str = option(
+        "Which network is trained further.", default="refiner", choices=(*STAGES, EDITOR)
+    )
+    name: str | None = option(
+        "Name of the new model; the old one's with '-finetuned' unless given."
+    )
     install: bool = option(
         "Add the new model to those that the panel offers.", default=False, flag="--install"
     )
@@ -63,12 +66,12 @@ class FinetuningOptions:
         default=False,
         flag="--even-if-worse",
     )
-    seed: int = option("Decides all that is drawn at random.", None, 0, default=0)
+    seed: int = option("Seed of all random numbers.", None, 0, default=0)
     device: str = option(
-        "What computes; auto takes a GPU if there is one.", default="auto", choices=DEVICES
+        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
     )
     precision: str = option(
-        "Numbers to compute in; auto takes bfloat16 where it is fast.",
+        "Number format to compute in; auto takes bfloat16 where it is fast.",
         default="auto",
         choices=PRECISIONS,
         old_spellings={"--precision bf16": "--precision=bfloat16"},

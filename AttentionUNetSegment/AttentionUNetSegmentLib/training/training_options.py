@@ -38,8 +38,8 @@ class TrainingOptions:
         InputError: one is wrong.
     """
 
-    minutes: float | None = option("Budget of time, for both stages together.", BUDGET)
-    steps: int | None = option("Budget of steps, for both stages together.", BUDGET)
+    minutes: float | None = option("Budget in minutes, for both stages together.", BUDGET)
+    steps: int | None = option("Budget in steps, for both stages together.", BUDGET)
     stage: str = option(
         "What to train; editor: what answers clicks, beside the model of --from.",
         BUDGET,
@@ -53,21 +53,23 @@ class TrainingOptions:
         flag="--from",
     )
     device: str = option(
-        "What computes; auto takes a GPU if there is one.", default="auto", choices=DEVICES
+        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
     )
     precision: str = option(
-        "Numbers to compute in; auto takes bfloat16 where it is fast.",
+        "Number format to compute in; auto takes bfloat16 where it is fast.",
         default="auto",
         choices=PRECISIONS,
         old_spellings={"--precision bf16": "--precision=bfloat16"},
     )
-    seed: int = option("Decides all that is drawn at random.", None, 0, default=0)
-    target: str | None = option("The label that counts; the data set's.", DATA)
+    seed: int = option("Seed of all random numbers.", None, 0, default=0)
+    target: str | None = option("Label to train for; the data set's unless given.", DATA)
     splits: Path | None = option(  # noqa: RUF009
-        "Splits to use, of --fold.", DATA, metavar="FILE"
+        "File of splits, of which --fold is used.", DATA, metavar="FILE"
     )
-    folds: int | None = option("Draw so many splits by patient; --fold is used.", DATA, 2)
-    fold: int = option("Which split.", DATA, 0, default=0)
+    folds: int | None = option(
+        "Draw this many splits by patient, of which --fold is used.", DATA, 2
+    )
+    fold: int = option("Number of the split to use, from 0.", DATA, 0, default=0)
     synthetic: int | None = option(
         "Synthetic abdomens mixed in; 8 for BTCV in 3D, else 0.", DATA, 0
     )

@@ -42,12 +42,12 @@ def evaluate(
         ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    split: Annotated[SplitPart, typer.Option(help="Which of the scans.")] = SplitPart.VALIDATION,
+    split: Annotated[SplitPart, typer.Option(help="Which scans to take.")] = SplitPart.VALIDATION,
     splits: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A run's splits.json, for what that run held out."),
     ] = None,
-    fold: Annotated[int, typer.Option(help="Which split of that file.", min=0)] = 0,
+    fold: Annotated[int, typer.Option(help="Number of the split in that file, from 0.", min=0)] = 0,
     clicks: Annotated[
         int, typer.Option(help="How many clicks a simulated user adds, one by one.", min=0)
     ] = 1,

@@ -214,7 +214,7 @@ def demo(
         typer.Option("--input", metavar="FILE", help="A real scan instead of the synthetic one."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Gets the results.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
     ] = Path("demo-output"),
     seed: Annotated[
         int | None,
