@@ -18,7 +18,7 @@ FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 STAGES = ("locator", "refiner")
-OPTIONAL_KEYS = ("usual", "limitations", "author")
+OPTIONAL_KEYS = ("usual", "search", "limitations", "author")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
@@ -135,6 +135,49 @@ class Usual:
 
 
 @dataclass(frozen=True)
+class Search:
+    """How large the target is, for what looks for it. An older card says nothing, and means the
+    sizes of a pancreas that stand here.
+
+    Args:
+        least_volume_ml: less evidence of the locator (probability times volume) is no target. On
+            the scans at hand the locator of the shipped model sees 44 mL and more where the
+            pancreas is in view, and mostly below 12 mL where a scan ends 15 mm short of it.
+        margin_mm: room around what the locator found, along R, A and S: its own error, and context
+            for the refiner.
+        smallest_box_mm: the least that the refiner is run on.
+        largest_box_mm: the most that it is run on for the sake of a second piece; the largest piece
+            is never cut. A scan that is no larger was cut out of one.
+        least_side_mm: what is smaller along any axis cannot hold the target and its surroundings.
+        click_margin_mm: room around lone clicks: half the size of the target or more.
+    """
+
+    least_volume_ml: float = 12.0
+    margin_mm: tuple[float, float, float] = (24.0, 22.0, 24.0)
+    smallest_box_mm: tuple[float, float, float] = (160.0, 128.0, 120.0)
+    largest_box_mm: tuple[float, float, float] = (280.0, 220.0, 260.0)
+    least_side_mm: float = 40.0
+    click_margin_mm: tuple[float, float, float] = (70.0, 50.0, 50.0)
+
+    def __post_init__(self) -> None:
+        for name in ("least_volume_ml", "least_side_mm"):
+            object.__setattr__(
+                self, name, checks.number(getattr(self, name), f"search {name}", 0.0, 1e5)
+            )
+        for name in ("margin_mm", "smallest_box_mm", "largest_box_mm", "click_margin_mm"):
+            lengths = checks.items(getattr(self, name), f"search {name}", 3, 3)
+            lengths = tuple(checks.number(one, f"search {name}", 0.0, 5000.0) for one in lengths)
+            object.__setattr__(self, name, lengths)
+        if any(
+            most < least
+            for most, least in zip(self.largest_box_mm, self.smallest_box_mm, strict=True)
+        ):
+            checks.refuse(
+                "search largest_box_mm", "no smaller than the smallest", self.largest_box_mm
+            )
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """The weights' file: its name in the model's folder, its SHA-256 and its size."""
 
@@ -169,6 +212,7 @@ class ModelCard:
         training: what it was trained on and how; free.
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
+        search: how large the target is, for what looks for it.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
         weights: filled by ``save_model``; a card that is read always has it.
@@ -191,6 +235,7 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
+    search: Search = field(default_factory=Search)
     limitations: tuple[str, ...] = ()
     author: str = ""
     weights: WeightsFile | None = None
@@ -258,8 +303,10 @@ class ModelCard:
                 if label[key] is None:
                     del label[key]
         card["usual"] = {key: value for key, value in card["usual"].items() if value is not None}
+        if self.search == Search():
+            del card["search"]
         for key in (*OPTIONAL_KEYS, "weights"):
-            if not card[key]:
+            if not card.get(key, True):
                 del card[key]
         return json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -285,7 +332,6 @@ class ModelCard:
             )
         required = [one.name for one in dataclasses.fields(cls) if one.name not in OPTIONAL_KEYS]
         checks.entries(card, "the card", required, OPTIONAL_KEYS)
-        known = [one.name for one in dataclasses.fields(Usual)]
         stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(
             **card
@@ -294,7 +340,8 @@ class ModelCard:
                     _label(one) for one in checks.items(card["labels"], "labels", 2, 256)
                 ),
                 "stages": {name: _stage(stage, name) for name, stage in stages.items()},
-                "usual": Usual(**checks.entries(card.get("usual", {}), "usual", (), known)),
+                "usual": Usual(**_known_entries(card, "usual", Usual)),
+                "search": Search(**_known_entries(card, "search", Search)),
                 "weights": WeightsFile(
                     **checks.entries(card["weights"], "weights", ("file", "sha256", "bytes"))
                 ),
@@ -332,6 +379,11 @@ def _label(value: object) -> Label:
         codes = checks.entries(content["terminology"], "a terminology", ("category", "type"))
         content["terminology"] = Terminology(**codes)
     return Label(**content)
+
+
+def _known_entries(card: Mapping[str, Any], key: str, kind: type[Usual | Search]) -> dict[str, Any]:
+    known = [one.name for one in dataclasses.fields(kind)]
+    return checks.entries(card.get(key, {}), key, (), known)
 
 
 def _stage(value: object, name: str) -> Stage:

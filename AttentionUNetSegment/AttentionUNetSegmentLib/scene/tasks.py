@@ -124,7 +124,7 @@ class SegmentationTask:
         self._region = None
         if roiNode is not None:
             corners = pointsInPlace(volumeNode, roiCorners(roiNode))
-            self._region = region_of_interest.region_of_box(self._scan, corners)
+            self._region = region_of_interest.region_of_box(self._scan, corners, self._card.search)
             region_of_interest.check_clicks_in_region(self._scan, self._region, self._placedClicks)
         self._key = _identity(volumeNode, self._scan, self._region)
 
