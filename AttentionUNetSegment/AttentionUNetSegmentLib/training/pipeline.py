@@ -103,7 +103,7 @@ def train_model(
     together = processes or Processes()
     device = together.device or choose_device(options.device)
     bfloat16 = uses_bfloat16(options.precision, device)
-    found = _with_target(find_data_set(data), options.target)
+    found = find_data_set(data).with_target(options.target)
     flat = _dimensions(found, options.dimensions, options.stage) == 2
     synthetic = _synthetic_count(found, options.synthetic, flat)
     splits = _splits(found, options)
@@ -209,17 +209,6 @@ def _synthetic_count(found: DataSet, wanted: int | None, flat: bool) -> int:
     if wanted is None:
         return 8 if found.layout == "btcv" and not flat else 0
     return wanted
-
-
-def _with_target(found: DataSet, target: str | None) -> DataSet:
-    if target is None:
-        return found
-    names = {name.casefold(): name for name in found.labels[1:]}
-    if target.casefold() not in names:
-        raise InputError(
-            f"The data set has no label '{target}'; choose one of {', '.join(found.labels[1:])}."
-        )
-    return replace(found, target=names[target.casefold()])
 
 
 def _with_regions(train: list[CaseFiles], share: float | None) -> list[CaseFiles]:

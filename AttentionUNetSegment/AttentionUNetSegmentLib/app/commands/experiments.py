@@ -1,4 +1,5 @@
-"""``experiments``: the published comparison and ablation, repeated on one's own data."""
+"""``experiments``: the published comparison and ablation, repeated on one's own data, and the
+claim that several heads serve a small lesion in a large organ."""
 
 from __future__ import annotations
 
@@ -34,6 +35,7 @@ class Experiment(str, Enum):
 
     COMPARE = "compare"
     ABLATE = "ablate"
+    LESION = "lesion"
 
 
 DataArgument = Annotated[
@@ -59,6 +61,12 @@ FoldsOption = Annotated[
 ]
 NetworksOption = Annotated[
     str | None, typer.Option(metavar="NAMES", help="Only these rows, with commas; see the tables.")
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The lesion's label; that which is part of another one's organ."
+    ),
 ]
 DimensionsOption = Annotated[
     int | None,
@@ -195,6 +203,55 @@ def ablate(
     )
 
 
+def lesion(
+    context: typer.Context,
+    data: DataArgument,
+    output: OutputOption,
+    steps: StepsOption = None,
+    minutes: MinutesOption = None,
+    seeds: SeedsOption = 3,
+    folds: FoldsOption = 5,
+    target: TargetOption = None,
+    networks: NetworksOption = None,
+    dimensions: DimensionsOption = None,
+    size: SizeOption = None,
+    spacing_mm: SpacingOption = None,
+    channels: ChannelsOption = "16,32,64,128,256",
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = 1e-3,
+    gates_open: GatesOpenOption = 0.0,
+    workers: WorkersOption = 1,
+    device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """One map a gate against one for each of several heads, on an organ and its lesion.
+
+    Options as for compare. Crops around the organ are used as well as whole scans.
+    """
+    _run(
+        context,
+        "lesion",
+        data,
+        output,
+        steps=steps,
+        minutes=minutes,
+        seeds=seeds,
+        folds=folds,
+        target=target,
+        networks=networks,
+        dimensions=dimensions,
+        size=size,
+        spacing_mm=spacing_mm,
+        channels=channels,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        gates_open=gates_open,
+        workers=workers,
+        device=device,
+        precision=precision,
+    )
+
+
 def report(
     experiment: Annotated[Experiment, typer.Argument(help="Whose tables.")],
     output: Annotated[
@@ -214,6 +271,7 @@ add_commands(
     experiments_application,
     compare,
     ablate,
+    lesion,
     report,
     compare=EXPERIMENTS_BEFORE,
     ablate=EXPERIMENTS_BEFORE,
@@ -241,6 +299,7 @@ def _run(
     workers: int,
     device: Device,
     precision: Precision,
+    target: str | None = None,
 ) -> None:
     from ..finished_run import FinishedRun, asked_for
     from ..progress_bar import shown_progress
@@ -252,11 +311,14 @@ def _run(
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
         from ...experiments.experiment import run_experiment
-        from ...experiments.runs import choose_settings
+        from ...experiments.runs import choose_settings, find_lesion
         from ...training.distributed import require_one_process
     require_one_process()
+    of_lesion = experiment == Experiment.LESION.value
     settings = choose_settings(
         data,
+        target=(target or find_lesion(data)) if of_lesion else None,
+        crops=of_lesion,
         dimensions=dimensions,
         size=size,
         spacing_mm=spacing_mm,
