@@ -10,6 +10,7 @@ import torch
 
 from ..geometry.grid import Box, Grid, Region, aligned_grid
 from ..geometry.volume import Volume
+from ..models import Label
 from .click_update import pull_to_clicks
 from .clicks import Click
 from .engine import MULTIPLE, Engine
@@ -109,20 +110,23 @@ def refine_region(
     warnings: list[str],
     steps: StepTimer,
     interest: Region | None = None,
+    target: Label | None = None,
 ) -> RefinedRegion:
     """Run the refiner on a box, and again on a wider one where the organ reaches its border.
 
     Args:
         interest: k, j, i box of the scan beyond which the organ is not followed.
+        target: what is segmented; the model's first target unless given.
     """
+    name = engine.card.target if target is None else target.name
     whole = volume.grid
     limits = (whole if interest is None else whole.subgrid(interest)).bounds
     for growth in range(MOST_GROWTHS + 1):
-        with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {engine.card.target}"):
+        with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {name}"):
             spacing = engine.card.stages["refiner"].spacing_mm
             grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
             scan = engine.sample(volume, grid)
-            refinement = engine.run_refiner(scan, grid, clicks, warnings, steps.cancel)
+            refinement = engine.run_refiner(scan, grid, clicks, warnings, steps.cancel, target)
             refinement = _pulled(refinement, scan, clicks)
             foreground = foreground_of(refinement, volume, interest)
             selected, components = select_components(foreground, grid, clicks)
@@ -132,7 +136,7 @@ def refine_region(
         box = wider
     else:
         warnings.append(
-            f"The {engine.card.target} reaches the border of the region that was looked at, also "
+            f"The {name} reaches the border of the region that was looked at, also "
             "after it was widened; click inside in what is missing."
         )
     return RefinedRegion(refinement, selected, components)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,11 +27,14 @@ class Refinement:
         grid: along R, A, S; the refiner's spacing.
         probability: on that grid.
         attention: a map a gate, shallow to deep, each on a whole fraction of that grid.
+        others: probabilities of the model's other targets, by name; those of the network's own
+            answer only, for nothing that is done to this one is done to them.
     """
 
     grid: Grid
     probability: GridImage
     attention: tuple[GridImage, ...]
+    others: Mapping[str, GridImage] = field(default_factory=dict)
 
     @classmethod
     def of(

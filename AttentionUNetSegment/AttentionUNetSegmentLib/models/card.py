@@ -18,7 +18,7 @@ FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 STAGES = ("locator", "refiner")
-OPTIONAL_KEYS = ("usual", "search", "limitations", "author")
+OPTIONAL_KEYS = ("targets", "usual", "search", "limitations", "author")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
@@ -69,6 +69,25 @@ class Label:
             for part in color:
                 checks.integer(part, where, 0, 255)
             object.__setattr__(self, "color", color)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A label that is segmented.
+
+    Args:
+        name: of the label.
+        part_of: name of the target that it is a part of, as a tumour is of its organ, whose segment
+            then holds it too; empty where it lies beside the others.
+    """
+
+    name: str
+    part_of: str = ""
+
+    def __post_init__(self) -> None:
+        checks.text(self.name, "the name of a target", 100)
+        if self.part_of != "":
+            checks.text(self.part_of, f"part_of of the target {self.name}", 100)
 
 
 @dataclass(frozen=True)
@@ -207,8 +226,9 @@ class ModelCard:
         citation: works to cite, one text each.
         intensity_window_hu: lower and upper Hounsfield unit that the images are clipped to.
         labels: the networks' output channels, in order; the first (0) is the background.
-        target: name of the label that is segmented.
+        target: name of the label that is segmented, the first of them where there are several.
         stages: "locator" and "refiner"; or "refiner" alone, which then sees the whole scan.
+        targets: all labels that are segmented, ``target`` first; none where that is the only one.
         training: what it was trained on and how; free.
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
@@ -232,6 +252,7 @@ class ModelCard:
     labels: tuple[Label, ...]
     target: str
     stages: Mapping[str, Stage]
+    targets: tuple[Target, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
@@ -272,6 +293,8 @@ class ModelCard:
         if self.target not in names[1:]:
             checks.refuse("target", "the name of a label other than the first", self.target)
 
+        targets = self._checked_targets(names[1:])
+
         stages = checks.entries(self.stages, "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         for name, stage in stages.items():
             if stage.network["out_channels"] != len(labels):
@@ -283,14 +306,51 @@ class ModelCard:
         object.__setattr__(self, "limitations", limitations)
         object.__setattr__(self, "intensity_window_hu", (low, high))
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "training", checks.plain_json(self.training, "training"))
         object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
 
+    def _checked_targets(self, names: list[str]) -> tuple[Target, ...]:
+        if not self.targets:
+            return ()
+        targets = checks.items(self.targets, "targets", 1, len(names))
+        wanted = [target.name for target in targets]
+        if wanted[0] != self.target:
+            checks.refuse("the first of targets", f"the target, '{self.target}'", wanted[0])
+        if len(set(wanted)) != len(wanted):
+            raise ModelError("targets must be different ones.")
+        wholes = {target.name for target in targets if not target.part_of}
+        for target in targets:
+            if target.name not in names:
+                checks.refuse("a target", "the name of a label other than the first", target.name)
+            if target.part_of and target.part_of not in wholes:
+                checks.refuse(
+                    f"part_of of the target {target.name}",
+                    "the name of a target that is no part itself",
+                    target.part_of,
+                )
+        return targets
+
     @property
     def target_label(self) -> Label:
-        """The label that is segmented."""
+        """The label that is segmented, the first of them where there are several."""
         return next(label for label in self.labels if label.name == self.target)
+
+    @property
+    def target_labels(self) -> tuple[Label, ...]:
+        """All labels that are segmented, in the card's order."""
+        by_name = {label.name: label for label in self.labels}
+        return tuple(by_name[one.name] for one in self.targets) or (self.target_label,)
+
+    def channels_of(self, label: Label) -> tuple[int, ...]:
+        """The networks' output channels that make up a target: its own, and those of its parts."""
+        parts = {one.name for one in self.targets if one.part_of == label.name}
+        return (label.value, *(one.value for one in self.labels if one.name in parts))
+
+    def part_of(self, label: Label) -> str:
+        """Name of the target that a target is a part of; empty where it is none."""
+        return next((one.part_of for one in self.targets if one.name == label.name), "")
 
     def with_weights(self, weights: WeightsFile) -> ModelCard:
         return dataclasses.replace(self, weights=weights)
@@ -303,6 +363,9 @@ class ModelCard:
                 if label[key] is None:
                     del label[key]
         card["usual"] = {key: value for key, value in card["usual"].items() if value is not None}
+        for target in card["targets"]:
+            if not target["part_of"]:
+                del target["part_of"]
         if self.search == Search():
             del card["search"]
         for key in (*OPTIONAL_KEYS, "weights"):
@@ -340,6 +403,10 @@ class ModelCard:
                     _label(one) for one in checks.items(card["labels"], "labels", 2, 256)
                 ),
                 "stages": {name: _stage(stage, name) for name, stage in stages.items()},
+                "targets": tuple(
+                    Target(**checks.entries(one, "a target", ("name",), ("part_of",)))
+                    for one in checks.items(card.get("targets", ()), "targets", 0, 255)
+                ),
                 "usual": Usual(**_known_entries(card, "usual", Usual)),
                 "search": Search(**_known_entries(card, "search", Search)),
                 "weights": WeightsFile(
