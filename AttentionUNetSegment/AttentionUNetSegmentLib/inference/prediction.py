@@ -79,6 +79,14 @@ class Prediction:
         """Name of what was segmented."""
         return self.label.name if self.label is not None else "organ"
 
+    def label_map(self) -> np.ndarray:
+        """All targets in one label map: uint8 (k, j, i), 1 for the first, 2 for the second and so
+        on, 0 where there is none. A part lies over the whole that it is part of."""
+        labels = np.zeros(self.mask.shape, np.uint8)
+        for number, one in enumerate(self.targets, start=1):  # a whole stands before its parts
+            labels[one.region][one.mask[one.region] != 0] = number
+        return labels
+
     @property
     def levels(self) -> int:
         """Number of attention maps."""

@@ -78,7 +78,7 @@ class Target:
     Args:
         name: of the label.
         part_of: name of the target that it is a part of, as a tumour is of its organ, whose segment
-            then holds it too; empty where it lies beside the others.
+            then holds it too, and which stands before it; empty where it lies beside the others.
     """
 
     name: str
@@ -320,16 +320,18 @@ class ModelCard:
             checks.refuse("the first of targets", f"the target, '{self.target}'", wanted[0])
         if len(set(wanted)) != len(wanted):
             raise ModelError("targets must be different ones.")
-        wholes = {target.name for target in targets if not target.part_of}
+        wholes: set[str] = set()
         for target in targets:
             if target.name not in names:
                 checks.refuse("a target", "the name of a label other than the first", target.name)
             if target.part_of and target.part_of not in wholes:
                 checks.refuse(
                     f"part_of of the target {target.name}",
-                    "the name of a target that is no part itself",
+                    "the name of a target before it that is no part itself",
                     target.part_of,
                 )
+            if not target.part_of:
+                wholes.add(target.name)
         return targets
 
     @property
