@@ -5,16 +5,17 @@ All that runs a network runs it through here; what a pass is for is decided abov
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 
 from ..errors import DeviceError, InputError
-from ..geometry.grid import Grid
+from ..geometry.grid import Grid, GridImage
 from ..geometry.resampling import sample_scan
 from ..geometry.volume import Volume
-from ..models import EDITOR, Model, load_model
+from ..models import EDITOR, Label, Model, load_model
 from ..networks.precision import parse_precision, uses_bfloat16
 from .click_maps import click_channels
 from .clicks import Click
@@ -55,6 +56,9 @@ class Engine:
         self.precision = parse_precision(precision)
         self.tile_voxels = tile_voxels or DEFAULT_TILE_VOXELS
         self.target_label = self.card.target_label.value
+        self.target_channels = {
+            label.name: list(self.card.channels_of(label)) for label in self.card.target_labels
+        }
         self._move_to(self.device)
 
     def _move_to(self, device: torch.device) -> None:
@@ -148,8 +152,9 @@ class Engine:
             warnings: a sentence is added where memory did not suffice.
 
         Returns:
-            The organ's probability, (1, 1, k, j, i).
+            The probability that a voxel is of one of the targets, (1, 1, k, j, i).
         """
+        channels = sorted({one for several in self.target_channels.values() for one in several})
         blank_channels = int(self.card.stages["locator"].network["in_channels"]) - 1
 
         def locator(tile: torch.Tensor) -> list[torch.Tensor]:
@@ -158,7 +163,7 @@ class Engine:
                 tile = torch.cat((tile, blank), dim=1)
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
                 logits = self.networks["locator"](tile)
-            return [logits.float().softmax(dim=1)[:, self.target_label, None]]
+            return [_probability(logits.float().softmax(dim=1), channels)]
 
         (probability,) = self._run("locator", locator, scan, warnings, cancel)
         return probability
@@ -170,14 +175,21 @@ class Engine:
         clicks: Sequence[Click],
         warnings: list[str],
         cancel: CancelToken | None = None,
+        target: Label | None = None,
     ) -> Refinement:
         """One pass of the refiner.
 
         Args:
             scan: as :meth:`sample` gives it.
             grid: its sides are multiples of :data:`MULTIPLE`.
+            clicks: about the first target; about another one the network is not shown any.
             warnings: a sentence is added where memory did not suffice.
+            target: what is asked for; the first unless given.
         """
+        names = list(self.target_channels)
+        asked = names[0] if target is None else target.name
+        if asked != names[0]:
+            clicks = ()
         image = scan
         if self.takes_clicks:
             image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
@@ -186,13 +198,22 @@ class Engine:
         def refiner(tile: torch.Tensor) -> list[torch.Tensor]:
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
                 output = self.networks["refiner"](tile, return_attention=True, **wanted)
-            probability = output.logits.float().softmax(dim=1)[:, self.target_label, None]
+            probabilities = output.logits.float().softmax(dim=1)
             alphas = [alpha.float().mean(dim=1, keepdim=True) for alpha in output.attention]
-            return [probability, *([output.features.float()] if wanted else []), *alphas]
+            return [
+                *(_probability(probabilities, self.target_channels[name]) for name in names),
+                *alphas,
+                *([output.features.float()] if wanted else []),
+            ]
 
-        probability, *maps = self._run("refiner", refiner, image, warnings, cancel)
-        features = maps.pop(0) if wanted else None
-        return Refinement.of(grid, probability, maps, features)
+        maps = self._run("refiner", refiner, image, warnings, cancel)
+        features = maps.pop() if wanted else None
+        by_name = dict(zip(names, maps, strict=False))
+        refinement = Refinement.of(grid, by_name.pop(asked), maps[len(names) :], features)
+        if clicks or not by_name:
+            return refinement
+        others = {name: GridImage(values, grid) for name, values in by_name.items()}
+        return dataclasses.replace(refinement, others=others)
 
     def run_editor(self, inputs: torch.Tensor) -> torch.Tensor:
         """One pass of the editor over a window, which is small.
@@ -241,3 +262,10 @@ class Engine:
         warn("The GPU's memory did not suffice; the CPU was used instead, which takes longer.")
         self._move_to(torch.device("cpu"))
         return run(image.cpu())
+
+
+def _probability(probabilities: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:
+    """Of one or several labels together: (1, 1, k, j, i)."""
+    if len(channels) == 1:
+        return probabilities[:, channels[0], None]
+    return probabilities[:, channels].sum(dim=1, keepdim=True)

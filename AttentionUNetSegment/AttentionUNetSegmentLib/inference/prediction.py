@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geometry.grid import GridImage, Region
 from ..geometry.volume import Volume
 from .clicks import Click
+
+if TYPE_CHECKING:
+    from ..models import Label
 
 FeatureMap = GridImage
 """Its former name."""
@@ -27,7 +31,7 @@ class Prediction:
         volume: the scan.
         mask: uint8 (k, j, i), 1 in the organ.
         region: k, j, i box of the scan that the refiner looked at; empty where nothing was found.
-        found: False where the scan shows no pancreas.
+        found: False where the scan shows no such organ.
         volume_ml: of the mask.
         focus_ratios: share of a level's voxels with attention above 0.5, shallow to deep; within
             the region, at the level's own resolution.
@@ -38,6 +42,10 @@ class Prediction:
         clicks: those that led to it, in their order.
         pieces: how many separate ones the mask has.
         mean_probability: over the mask, on the network's grid; None where nothing was found.
+        label: what was segmented; None where nobody said so.
+        part_of: name of the target that this one is a part of; empty where it is none.
+        others: of a model with several targets, the predictions of the others, from the same look
+            at the scan: each with its own mask, probability and clicks, and the same attention.
     """
 
     volume: Volume
@@ -57,6 +65,27 @@ class Prediction:
     pieces: int = 0
     mean_probability: float | None = None
     model_sha256: str = ""
+    label: Label | None = None
+    part_of: str = ""
+    others: tuple[Prediction, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Prediction, ...]:
+        """This one, and those of the other targets."""
+        return (self, *self.others)
+
+    @property
+    def target(self) -> str:
+        """Name of what was segmented."""
+        return self.label.name if self.label is not None else "organ"
+
+    def label_map(self) -> np.ndarray:
+        """All targets in one label map: uint8 (k, j, i), 1 for the first, 2 for the second and so
+        on, 0 where there is none. A part lies over the whole that it is part of."""
+        labels = np.zeros(self.mask.shape, np.uint8)
+        for number, one in enumerate(self.targets, start=1):  # a whole stands before its parts
+            labels[one.region][one.mask[one.region] != 0] = number
+        return labels
 
     @property
     def levels(self) -> int:

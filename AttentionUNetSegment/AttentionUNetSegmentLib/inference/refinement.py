@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,12 +29,15 @@ class Refinement:
         attention: a map a gate, shallow to deep, each on a whole fraction of that grid.
         features: (1, F, k, j, i), what the refiner made the probability of; None where the model
             has no editor, which is shown them.
+        others: probabilities of the model's other targets, by name; those of the network's own
+            answer only, for nothing that is done to this one is done to them.
     """
 
     grid: Grid
     probability: GridImage
     attention: tuple[GridImage, ...]
     features: torch.Tensor | None = None
+    others: Mapping[str, GridImage] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -20,7 +20,7 @@ WEIGHTS_FILE = "weights.safetensors"
 EDITOR_FILE = "editor.safetensors"
 STAGES = ("locator", "refiner")
 EDITOR = "editor"
-OPTIONAL_KEYS = ("usual", "limitations", "author", "editor")
+OPTIONAL_KEYS = ("targets", "usual", "search", "limitations", "author", "editor")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 EDITOR_CHANNELS = 8  # of the editor's own inputs: scan, mask and clicks; features follow
@@ -72,6 +72,25 @@ class Label:
             for part in color:
                 checks.integer(part, where, 0, 255)
             object.__setattr__(self, "color", color)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A label that is segmented.
+
+    Args:
+        name: of the label.
+        part_of: name of the target that it is a part of, as a tumour is of its organ, whose segment
+            then holds it too, and which stands before it; empty where it lies beside the others.
+    """
+
+    name: str
+    part_of: str = ""
+
+    def __post_init__(self) -> None:
+        checks.text(self.name, "the name of a target", 100)
+        if self.part_of != "":
+            checks.text(self.part_of, f"part_of of the target {self.name}", 100)
 
 
 @dataclass(frozen=True)
@@ -135,6 +154,49 @@ class Usual:
             if getattr(self, name) is not None:
                 number = checks.number(getattr(self, name), f"usual {name}", low, high)
                 object.__setattr__(self, name, number)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How large the target is, for what looks for it. An older card says nothing, and means the
+    sizes of a pancreas that stand here.
+
+    Args:
+        least_volume_ml: less evidence of the locator (probability times volume) is no target. On
+            the scans at hand the locator of the shipped model sees 44 mL and more where the
+            pancreas is in view, and mostly below 12 mL where a scan ends 15 mm short of it.
+        margin_mm: room around what the locator found, along R, A and S: its own error, and context
+            for the refiner.
+        smallest_box_mm: the least that the refiner is run on.
+        largest_box_mm: the most that it is run on for the sake of a second piece; the largest piece
+            is never cut. A scan that is no larger was cut out of one.
+        least_side_mm: what is smaller along any axis cannot hold the target and its surroundings.
+        click_margin_mm: room around lone clicks: half the size of the target or more.
+    """
+
+    least_volume_ml: float = 12.0
+    margin_mm: tuple[float, float, float] = (24.0, 22.0, 24.0)
+    smallest_box_mm: tuple[float, float, float] = (160.0, 128.0, 120.0)
+    largest_box_mm: tuple[float, float, float] = (280.0, 220.0, 260.0)
+    least_side_mm: float = 40.0
+    click_margin_mm: tuple[float, float, float] = (70.0, 50.0, 50.0)
+
+    def __post_init__(self) -> None:
+        for name in ("least_volume_ml", "least_side_mm"):
+            object.__setattr__(
+                self, name, checks.number(getattr(self, name), f"search {name}", 0.0, 1e5)
+            )
+        for name in ("margin_mm", "smallest_box_mm", "largest_box_mm", "click_margin_mm"):
+            lengths = checks.items(getattr(self, name), f"search {name}", 3, 3)
+            lengths = tuple(checks.number(one, f"search {name}", 0.0, 5000.0) for one in lengths)
+            object.__setattr__(self, name, lengths)
+        if any(
+            most < least
+            for most, least in zip(self.largest_box_mm, self.smallest_box_mm, strict=True)
+        ):
+            checks.refuse(
+                "search largest_box_mm", "no smaller than the smallest", self.largest_box_mm
+            )
 
 
 @dataclass(frozen=True)
@@ -206,11 +268,13 @@ class ModelCard:
         citation: works to cite, one text each.
         intensity_window_hu: lower and upper Hounsfield unit that the images are clipped to.
         labels: the networks' output channels, in order; the first (0) is the background.
-        target: name of the label that is segmented.
+        target: name of the label that is segmented, the first of them where there are several.
         stages: "locator" and "refiner"; or "refiner" alone, which then sees the whole scan.
+        targets: all labels that are segmented, ``target`` first; none where that is the only one.
         training: what it was trained on and how; free.
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
+        search: how large the target is, for what looks for it.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
         editor: the network that answers clicks; None where the refiner does.
@@ -231,9 +295,11 @@ class ModelCard:
     labels: tuple[Label, ...]
     target: str
     stages: Mapping[str, Stage]
+    targets: tuple[Target, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
+    search: Search = field(default_factory=Search)
     limitations: tuple[str, ...] = ()
     author: str = ""
     editor: Editor | None = None
@@ -271,6 +337,8 @@ class ModelCard:
         if self.target not in names[1:]:
             checks.refuse("target", "the name of a label other than the first", self.target)
 
+        targets = self._checked_targets(names[1:])
+
         stages = checks.entries(self.stages, "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         for name, stage in stages.items():
             if stage.network["out_channels"] != len(labels):
@@ -292,14 +360,53 @@ class ModelCard:
         object.__setattr__(self, "limitations", limitations)
         object.__setattr__(self, "intensity_window_hu", (low, high))
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "training", checks.plain_json(self.training, "training"))
         object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
 
+    def _checked_targets(self, names: list[str]) -> tuple[Target, ...]:
+        if not self.targets:
+            return ()
+        targets = checks.items(self.targets, "targets", 1, len(names))
+        wanted = [target.name for target in targets]
+        if wanted[0] != self.target:
+            checks.refuse("the first of targets", f"the target, '{self.target}'", wanted[0])
+        if len(set(wanted)) != len(wanted):
+            raise ModelError("targets must be different ones.")
+        wholes: set[str] = set()
+        for target in targets:
+            if target.name not in names:
+                checks.refuse("a target", "the name of a label other than the first", target.name)
+            if target.part_of and target.part_of not in wholes:
+                checks.refuse(
+                    f"part_of of the target {target.name}",
+                    "the name of a target before it that is no part itself",
+                    target.part_of,
+                )
+            if not target.part_of:
+                wholes.add(target.name)
+        return targets
+
     @property
     def target_label(self) -> Label:
-        """The label that is segmented."""
+        """The label that is segmented, the first of them where there are several."""
         return next(label for label in self.labels if label.name == self.target)
+
+    @property
+    def target_labels(self) -> tuple[Label, ...]:
+        """All labels that are segmented, in the card's order."""
+        by_name = {label.name: label for label in self.labels}
+        return tuple(by_name[one.name] for one in self.targets) or (self.target_label,)
+
+    def channels_of(self, label: Label) -> tuple[int, ...]:
+        """The networks' output channels that make up a target: its own, and those of its parts."""
+        parts = {one.name for one in self.targets if one.part_of == label.name}
+        return (label.value, *(one.value for one in self.labels if one.name in parts))
+
+    def part_of(self, label: Label) -> str:
+        """Name of the target that a target is a part of; empty where it is none."""
+        return next((one.part_of for one in self.targets if one.name == label.name), "")
 
     @property
     def networks(self) -> dict[str, Mapping[str, Any]]:
@@ -327,8 +434,13 @@ class ModelCard:
                 if label[key] is None:
                     del label[key]
         card["usual"] = {key: value for key, value in card["usual"].items() if value is not None}
+        for target in card["targets"]:
+            if not target["part_of"]:
+                del target["part_of"]
+        if self.search == Search():
+            del card["search"]
         for key in (*OPTIONAL_KEYS, "weights"):
-            if not card[key]:
+            if not card.get(key, True):
                 del card[key]
         return json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -354,7 +466,6 @@ class ModelCard:
             )
         required = [one.name for one in dataclasses.fields(cls) if one.name not in OPTIONAL_KEYS]
         checks.entries(card, "the card", required, OPTIONAL_KEYS)
-        known = [one.name for one in dataclasses.fields(Usual)]
         stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(
             **card
@@ -363,7 +474,12 @@ class ModelCard:
                     _label(one) for one in checks.items(card["labels"], "labels", 2, 256)
                 ),
                 "stages": {name: _stage(stage, name) for name, stage in stages.items()},
-                "usual": Usual(**checks.entries(card.get("usual", {}), "usual", (), known)),
+                "targets": tuple(
+                    Target(**checks.entries(one, "a target", ("name",), ("part_of",)))
+                    for one in checks.items(card.get("targets", ()), "targets", 0, 255)
+                ),
+                "usual": Usual(**_known_entries(card, "usual", Usual)),
+                "search": Search(**_known_entries(card, "search", Search)),
                 "weights": _weights(card["weights"], "weights"),
                 "editor": None if card.get("editor") is None else _editor(card["editor"]),
             }
@@ -411,6 +527,11 @@ def _editor(value: object) -> Editor:
     content = checks.entries(value, "the editor", known, ())
     content["weights"] = _weights(content["weights"], "the editor's weights")
     return Editor(**content)
+
+
+def _known_entries(card: Mapping[str, Any], key: str, kind: type[Usual | Search]) -> dict[str, Any]:
+    known = [one.name for one in dataclasses.fields(kind)]
+    return checks.entries(card.get(key, {}), key, (), known)
 
 
 def _stage(value: object, name: str) -> Stage:

@@ -111,7 +111,7 @@ def train_model(
     together = processes or Processes()
     device = together.device or choose_device(options.device)
     bfloat16 = uses_bfloat16(options.precision, device)
-    found = _with_target(find_data_set(data), options.target)
+    found = find_data_set(data).with_target(options.target)
     flat = _dimensions(found, options.dimensions, options.stage) == 2
     synthetic = _synthetic_count(found, options.synthetic, flat)
     start = None if options.start_from is None else load_model(find_model(options.start_from))
@@ -252,17 +252,6 @@ def _synthetic_count(found: DataSet, wanted: int | None, flat: bool) -> int:
     if wanted is None:
         return 8 if found.layout == "btcv" and not flat else 0
     return wanted
-
-
-def _with_target(found: DataSet, target: str | None) -> DataSet:
-    if target is None:
-        return found
-    names = {name.casefold(): name for name in found.labels[1:]}
-    if target.casefold() not in names:
-        raise InputError(
-            f"The data set has no label '{target}'; choose one of {', '.join(found.labels[1:])}."
-        )
-    return replace(found, target=names[target.casefold()])
 
 
 def _with_regions(train: list[CaseFiles], share: float | None) -> list[CaseFiles]:

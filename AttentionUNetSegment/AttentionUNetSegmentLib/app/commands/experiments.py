@@ -1,4 +1,5 @@
-"""``experiments``: the published comparison and ablation, repeated on one's own data."""
+"""``experiments``: the published comparison and ablation, repeated on one's own data, and the
+claim that several heads serve a small lesion in a large organ."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ class Experiment(str, Enum):
 
     COMPARE = "compare"
     ABLATE = "ablate"
+    LESION = "lesion"
 
 
 DataArgument = Annotated[
@@ -41,6 +43,12 @@ OutputOption = Annotated[
         "-o",
         metavar="DIR",
         help="Folder for the tables, the pictures, and a folder of each run.",
+    ),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The lesion's label; that which is part of another one's organ."
     ),
 ]
 
@@ -68,6 +76,21 @@ def ablate(
     _run(context, Experiment.ABLATE, data, output, options)
 
 
+@with_record_options
+def lesion(
+    context: typer.Context,
+    data: DataArgument,
+    output: OutputOption,
+    options: ExperimentOptions,
+    target: TargetOption = None,
+) -> None:
+    """One map a gate against one for each of several heads, on an organ and its lesion.
+
+    Options as for compare. Crops around the organ are used as well as whole scans.
+    """
+    _run(context, Experiment.LESION, data, output, options, target)
+
+
 def report(
     experiment: Annotated[Experiment, typer.Argument(help="Whose tables.")],
     output: Annotated[
@@ -83,7 +106,7 @@ def report(
     _show(report_finished_runs(experiment.value, output))
 
 
-add_commands(experiments_application, compare, ablate, report)
+add_commands(experiments_application, compare, ablate, lesion, report)
 
 
 def _run(
@@ -92,6 +115,7 @@ def _run(
     data: Path,
     output: Path,
     options: ExperimentOptions,
+    target: str | None = None,
 ) -> None:
     from ..finished_run import FinishedRun, asked_for
     from ..progress_bar import shown_progress
@@ -103,11 +127,14 @@ def _run(
     require("train", "torch", "monai", "scipy", "matplotlib")
     with extra_needed("train"):
         from ...experiments.experiment import run_experiment
-        from ...experiments.runs import choose_settings
+        from ...experiments.runs import choose_settings, find_lesion
         from ...training.distributed import require_one_process
     require_one_process()
+    of_lesion = experiment is Experiment.LESION
     settings = choose_settings(
         data,
+        target=(target or find_lesion(data)) if of_lesion else None,
+        crops=of_lesion,
         dimensions=options.dimensions,
         size=options.size,
         spacing_mm=options.spacing_mm,
