@@ -94,18 +94,13 @@ def replaced_file(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """An empty, hidden folder beside a path, for what is to take its place by being renamed.
+    """A hidden folder beside a path, for what is to take its place by being renamed.
 
-    It is gone at the end, and so is what killed processes left of this kind.
+    It is gone at the end, and so is what killed processes left of this kind; where there are no
+    locks, which tell the living from the dead, that stays.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
-        shutil.rmtree(left, ignore_errors=True)
-    folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        folder.mkdir()
+    with _working_folder(path.parent, f".{path.name}.", ".new", lock_needed=False) as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def flush_to_disk(file: Path) -> None:
@@ -223,30 +218,49 @@ def made_folder(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def staging_folder(directory: Path) -> Iterator[Path]:
-    """An empty, hidden folder inside another one, so that to move files up is to rename them.
+    """A hidden folder inside another one, so that to move files up is to rename them.
 
-    It is gone at the end, and so is what killed processes left of this kind. As long as this
-    process lives, no other takes it for that.
+    It is gone at the end, and so is what killed processes left of this kind.
     """
-    remove_leftovers(directory)
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=directory))
-    try:
-        with locked_folder(staging):
-            yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with _working_folder(directory, STAGING_PREFIX) as folder:
+        yield folder
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Remove the staging folders that killed processes left; those of living ones are locked."""
-    for staging in directory.glob(f"{STAGING_PREFIX}*"):
-        with suppress(OSError, AttentionUNetSegmentError):
-            if (staging / LOCK_FILE).exists():
-                with locked_folder(staging):
-                    pass
-                shutil.rmtree(staging, ignore_errors=True)
+@contextmanager
+def _working_folder(
+    directory: Path, prefix: str, suffix: str = "", lock_needed: bool = True
+) -> Iterator[Path]:
+    """A folder that no other process takes for a leftover as long as this one lives: it holds a
+    lock, which is all that is in it."""
+    remove_leftovers(directory, f"{glob.escape(prefix)}*{suffix}")
+    with ExitStack() as stack:
+        held = False
+        while not held:
+            folder = directory / f"{prefix}{secrets.token_hex(4)}{suffix}"
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir(0o700)
+            try:
+                stack.enter_context(locked_folder(folder))
+                held = (folder / LOCK_FILE).exists()
+            except (InputError, FileNotFoundError):
+                pass  # another process was quicker to take it for a leftover
+            except (ImportError, OutputError):  # there are no locks
+                if lock_needed:
+                    raise
+                held = True
+        yield folder
+
+
+def remove_leftovers(directory: Path, pattern: str = f"{STAGING_PREFIX}*") -> None:
+    """Remove the folders of a name that killed processes left; those of living ones are locked."""
+    for left in directory.glob(pattern):
+        with suppress(ImportError, OSError, AttentionUNetSegmentError):
+            if (left / LOCK_FILE).exists():
+                with locked_folder(left):
+                    shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)  # Windows keeps what is open
             else:  # killed before it had the lock, and so before it had anything else
-                staging.rmdir()
+                left.rmdir()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.main import main
-from AttentionUNetSegmentLib.datasets.loading import find_data_set
+from AttentionUNetSegmentLib.datasets.loading import PANCREAS, find_data_set
 from AttentionUNetSegmentLib.datasets.splits import load_splits
 from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation.attention_statistics import read_log
@@ -28,7 +28,7 @@ from AttentionUNetSegmentLib.experiments.runs import (
     Settings,
     TrainingJob,
     choose_settings,
-    find_whole_scans,
+    find_experiment_data,
     run_options,
 )
 from AttentionUNetSegmentLib.experiments.variants import VARIANTS
@@ -196,9 +196,45 @@ def test_crops_around_the_organ_are_neither_learnt_from_nor_judged_by(tmp_path: 
         write_case(tmp_path / "btcv" / "train", name, small_case())
     write_case(tmp_path / "panorama-roi", "panorama001", small_case("region"), "_pancreas")
     assert len(find_data_set(tmp_path).cases) == 3
-    assert [case.name for case in find_whole_scans(tmp_path).cases] == ["case0005", "case0010"]
+    assert [case.name for case in find_experiment_data(tmp_path).cases] == ["case0005", "case0010"]
     with pytest.raises(TrainingError, match="no whole scans"):
-        find_whole_scans(tmp_path / "panorama-roi")
+        find_experiment_data(tmp_path / "panorama-roi")
+
+
+def test_an_organ_and_its_lesion_are_compared_on_crops_and_the_lesion_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "crops"
+    small = small_case("region")
+    labels = (small.labels.array == PANCREAS).astype(np.uint8)
+    labels[12:16, 24:29, 10:15] *= 2
+    small = dataclasses.replace(small, labels=small.labels.with_array(labels))
+    for number in range(4):
+        write_case(data, f"panorama{number:03}", small, "_pancreas")
+    command = ["experiments", "lesion", str(data), "-o", str(tmp_path / "out"), *OPTIONS]
+    command[command.index("--size") + 1] = "16"
+    assert main([*command, "--channels", "4,4,8"]) == 0
+    printed = capsys.readouterr().out
+    assert "multi-head gate" in printed
+    assert "target tumour, crops True" in printed
+    assert "| Dice by label | pancreas | tumour |" in printed
+    result = load_result(tmp_path / "out" / "runs" / "multi-head-seed0-fold0")
+    assert result is not None
+    case = result.cases[0]
+    assert case.scores["dice"] == case.label_dice["tumour"]
+
+
+def test_without_a_lesion_there_is_nothing_to_compare(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["experiments", "lesion", str(data), "-o", str(tmp_path / "out"), *OPTIONS]
+    assert main(command) == 2
+    assert "none is a part of another one's organ" in capsys.readouterr().err
+
+
+def test_what_was_not_asked_for_is_not_among_the_settings() -> None:
+    """So that a folder of before there was a choice is gone on with."""
+    assert not {"target", "crops"} & SETTINGS.to_json().keys()
 
 
 # Resuming
@@ -512,7 +548,7 @@ def test_the_command_prints_the_table_and_writes_the_files(
     ("options", "sentence"),
     [
         (("--networks", "SegNet"), "'SegNet' is not part of"),
-        (("--channels", "4,x"), "no list of whole numbers"),
+        (("--channels", "4,x"), "takes numbers above zero with commas"),
         (("--minutes", "1"), "in steps or in minutes"),
     ],
 )

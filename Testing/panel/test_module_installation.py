@@ -52,7 +52,7 @@ def answers(there, request, monkeypatch):
         monkeypatch.delattr(slicer, "packaging")
         monkeypatch.setattr(slicer.util, "pip_install", answers.pip)
     else:
-        monkeypatch.setattr(slicer.packaging, "_isInstalled", lambda _requirement: False)
+        monkeypatch.setattr(slicer.packaging, "pip_check", lambda _requirements: False)
         monkeypatch.setattr(slicer.packaging, "pip_install", answers.pip)
     return answers
 

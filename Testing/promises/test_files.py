@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,30 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def run_other(code: str, argument: Path) -> str:
+    """What another process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(argument)],
+        env={**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 def test_a_file_is_replaced_and_what_a_killed_process_left_goes(tmp_path: Path) -> None:
-    left = tmp_path / ".card.json.12345678.new"
-    left.mkdir()
-    (left / "card.json").write_text("ha")
+    code = (
+        "import os, sys, pathlib\n"
+        "from AttentionUNetSegmentLib.files import replaced_file\n"
+        "with replaced_file(pathlib.Path(sys.argv[1])) as beside:\n"
+        "    beside.write_text('half')\n"
+        "    os._exit(0)\n"
+    )
+    run_other(code, tmp_path / "card.json")
+    (left,) = tmp_path.iterdir()
+    assert (left / "card.json").read_text() == "half"
+    (tmp_path / ".card.json.12345678.new").mkdir()  # of one killed at once
     (tmp_path / ".other.json.12345678.new").mkdir()  # of another file
     replace_text(tmp_path / "card.json", "old")
     replace_text(tmp_path / "card.json", "ä new one")
@@ -66,18 +88,49 @@ def test_a_file_takes_its_place_after_it_is_on_the_disk(
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_two_programs_that_replace_a_file_never_mix(tmp_path: Path) -> None:
-    """The one that is disturbed fails; what is there is what one of them wrote."""
+def test_two_programs_that_replace_a_file_leave_each_other_alone(tmp_path: Path) -> None:
+    """What is there is what one of them wrote, whole."""
     file = tmp_path / "a.txt"
+    with replaced_file(file) as beside:
+        beside.write_text("the first")
+        replace_text(file, "the second")
+        assert file.read_text() == "the second"
+    assert file.read_text() == "the first"
+    assert names(tmp_path) == ["a.txt"]
 
-    def disturbed() -> None:
-        with replaced_file(file) as beside:
-            beside.write_text("the first")
-            replace_text(file, "the second")
 
-    with pytest.raises(OSError, match=r"a\.txt"):
-        disturbed()
-    assert file.read_text() == "the second"
+def test_a_folder_taken_for_a_leftover_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    @contextmanager
+    def too_late(folder: Path) -> Iterator[None]:
+        made.append(folder)
+        if len(made) == 1:
+            folder.rmdir()
+        with locked_folder(folder):
+            yield
+
+    monkeypatch.setattr(files, "locked_folder", too_late)
+    replace_text(tmp_path / "a.txt", "all of it")
+    assert (tmp_path / "a.txt").read_text() == "all of it"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("problem", [OutputError("no locks"), ImportError("filelock")], ids=repr)
+def test_a_file_is_replaced_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def locked(folder: Path) -> None:
+        raise problem
+
+    monkeypatch.setattr(files, "locked_folder", locked)
+    file = tmp_path / "a.txt"
+    with replaced_file(file) as beside:
+        beside.write_text("the first")
+        replace_text(file, "the second")
+    assert file.read_text() == "the first"
     assert names(tmp_path) == ["a.txt"]
 
 
@@ -90,20 +143,9 @@ def test_a_locked_folder_keeps_other_programs_out(tmp_path: Path) -> None:
         "    with locked_folder(pathlib.Path(sys.argv[1])): pass\n"
         "except InputError as error: print(error)\n"
     )
-
-    def other() -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
-
     with locked_folder(tmp_path):
-        assert "Another program is working in" in other()
-    assert other() == ""
+        assert "Another program is working in" in run_other(code, tmp_path)
+    assert run_other(code, tmp_path) == ""
 
 
 def test_results_appear_together_and_the_lock_is_none_of_them(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import filelock
 import pytest
 from AttentionUNetSegmentLib.app import main as command
+from AttentionUNetSegmentLib.datasets import loading
 from AttentionUNetSegmentLib.errors import OutputError, is_out_of_memory
 from AttentionUNetSegmentLib.files import locked_folder
 
@@ -56,21 +57,21 @@ OUT_OF_MEMORY = [
 def test_too_little_memory_is_one_sentence_in_any_words(
     problem: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(_: list[str]) -> int:
+    def load(_: Path) -> None:
         raise ValueError("loading failed") from problem
 
-    monkeypatch.setattr(command, "_run", run)
-    assert command.main(["segment"]) == 2
+    monkeypatch.setattr(loading, "find_data_set", load)
+    assert command.main(["check-data", "data"]) == 2
     assert capsys.readouterr().err == "Error: This computer's memory does not suffice for it.\n"
 
 
 def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_: list[str]) -> int:
+    def load(_: Path) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(command, "_run", run)
+    monkeypatch.setattr(loading, "find_data_set", load)
     with pytest.raises(ValueError, match="a bug"):
-        command.main(["segment"])
+        command.main(["check-data", "data"])
     assert not is_out_of_memory(OSError(errno.ENOENT, "absent"))
     assert not is_out_of_memory(ValueError("out of memory"))  # of no library that is asked
 

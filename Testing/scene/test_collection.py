@@ -415,7 +415,7 @@ def test_a_program_that_keeps_the_folder_is_told_of(
     from filelock import FileLock
 
     addToDataSet(tmp_path, ct, segmentation, "block")
-    monkeypatch.setattr(collection, "_LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(collection, "LOCK_WAIT_S", 0.05)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

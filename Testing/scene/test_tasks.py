@@ -20,9 +20,9 @@ from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.prepared_volumes import prepare_volumes
 from AttentionUNetSegmentLib.inference.progress import CancelToken
-from AttentionUNetSegmentLib.inference.regions import LARGEST_BOX_MM
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.statistics import mask_statistics
+from AttentionUNetSegmentLib.models import Search
 from AttentionUNetSegmentLib.scene import tasks
 from AttentionUNetSegmentLib.scene.find_result import findResult, isResult, predictionNodes
 from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
@@ -190,7 +190,7 @@ class TestCutOut:
 
     def test_it_is_looked_at_directly_where_the_locator_finds_nothing(self):
         volume = bright_ball()
-        assert volume.grid.bounds.fits_in(LARGEST_BOX_MM)
+        assert volume.grid.bounds.fits_in(Search().largest_box_mm)
         assert Predictor(threshold_model(), device="cpu").predict(volume).found
 
     def test_a_whole_scan_is_not(self):

@@ -594,7 +594,8 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from SlicerStandIn.widgets import segment_editor_effects
 
     factory = segment_editor_effects.qSlicerSegmentEditorEffectFactory
-    monkeypatch.setattr(factory, "_only", None)
+    fresh = factory()
+    monkeypatch.setattr(factory, "instance", lambda: fresh)
     folder = tmp_path / "our_effect"
     folder.mkdir()
     (folder / "OurEffect.py").write_text(EFFECT, encoding="utf-8")

@@ -1,11 +1,15 @@
 """A tiny training that a test starts through torchrun, or in its own process.
 
-torchrun ... distributed_run.py FOLDER [--end STEP] [--fail RANK]
+torchrun ... distributed_run.py FOLDER FAILING
+
+goes on in FOLDER to the fourth step, and then begins in FAILING, where the second process has an
+accident at the second step.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -79,19 +83,20 @@ def trainer(folder: Path, processes: Processes | None = None) -> AccidentTrainer
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--end", type=int, default=STEPS)
-    parser.add_argument("--fail", type=int)
+    parser.add_argument("failing", type=Path)
     given = parser.parse_args()
     try:
         with launched_processes("cpu") as processes:
             run = trainer(given.folder, processes)
-            run.end, run.fail = given.end, given.fail
+            run.end = 4
+            with contextlib.suppress(Ended):
+                run.run()
+            run = trainer(given.failing, processes)
+            run.end, run.fail = 2, 1
             run.run()
     except AttentionUNetSegmentError as error:
         print("Error:", error, file=sys.stderr, flush=True)
         return 2
-    except Ended:
-        pass
     return 0
 
 

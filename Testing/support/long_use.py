@@ -51,8 +51,11 @@ class Holdings:
 
 def holdings() -> Holdings:
     for _ in range(3):  # what an object held that was only now let go
-        gc.collect()
-    kinds = Counter(f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.get_objects())
+        if not gc.collect():
+            break
+    kinds: Counter[str] = Counter()
+    for kind, count in Counter(map(type, gc.get_objects())).items():
+        kinds[f"{kind.__module__}.{kind.__qualname__}"] += count
     nodes = _scene_nodes()
     return Holdings(
         memory_mb=_resident_mb(),

@@ -74,6 +74,7 @@ def hand_made(volume: Volume, levels: int = 4, **changes: Any) -> HandMade:
         "warnings": (),
         "model_name": "pancreas-ct",
         "model_version": "1.0",
+        "label": segments.PANCREAS,
     }
     return HandMade(volume, **(values | changes))
 

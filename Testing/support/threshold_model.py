@@ -6,13 +6,15 @@ trained network's own errors would hide the mistakes that are looked for.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.inference import Volume
-from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Usual
+from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Target, Usual
+from AttentionUNetSegmentLib.models.terminology import make_label
 from AttentionUNetSegmentLib.networks import NetworkOutput
 from geometry import centre_ras, placed
 from torch import nn
@@ -41,7 +43,11 @@ class BrightIsOrgan(nn.Module):
         self.passes: list[tuple[int, ...]] = []
 
     def forward(
-        self, image: torch.Tensor, return_attention: bool = False, return_deep: bool = False
+        self,
+        image: torch.Tensor,
+        return_attention: bool = False,
+        return_deep: bool = False,
+        return_features: bool = False,
     ) -> torch.Tensor | NetworkOutput:
         self.passes.append(tuple(image.shape))
         # 150 HU of a -125 to 275 window is where the two classes meet.
@@ -54,7 +60,8 @@ class BrightIsOrgan(nn.Module):
             image[:, :1] if level == 0 else F.avg_pool3d(image[:, :1], 2**level)
             for level in range(self.levels)
         ]
-        return NetworkOutput(logits, attention, [])
+        features = image[:, :1].expand(-1, NETWORK["channels"][0], -1, -1, -1)
+        return NetworkOutput(logits, attention, [], features if return_features else None)
 
 
 def threshold_model(label: int = 1, organ: str = "pancreas") -> Model:
@@ -85,6 +92,56 @@ def threshold_model(label: int = 1, organ: str = "pancreas") -> Model:
     )
     networks = {"locator": BrightIsOrgan(0, label), "refiner": BrightIsOrgan(4, label)}
     return Model(card, networks, Path())
+
+
+LESION_HU = 265
+"""HU of the lesion that a model of two targets finds in the organ."""
+
+
+class BrightestIsLesion(BrightIsOrgan):
+    """Label 1 from the window's upper part on, label 2 from 238 HU on."""
+
+    def forward(
+        self, image: torch.Tensor, return_attention: bool = False, return_deep: bool = False
+    ) -> torch.Tensor | NetworkOutput:
+        output = super().forward(image, return_attention, return_deep)
+        organ = (image[:, :1] - 0.6875) * 80
+        lesion = organ + (image[:, :1] - 0.9075) * 80
+        logits = torch.cat([torch.zeros_like(organ), organ, lesion], dim=1)
+        if not return_attention:
+            return logits
+        assert isinstance(output, NetworkOutput)
+        return NetworkOutput(logits, output.attention, [])
+
+
+def two_target_model(beside: bool = False) -> Model:
+    """A liver and the tumour in it.
+
+    Args:
+        beside: the tumour is no part of the liver, but lies beside it.
+    """
+    model = threshold_model(2, "tumour")
+    labels = (Label(0, "background"), make_label(1, "liver"), make_label(2, "tumour"))
+    card = dataclasses.replace(
+        model.card,
+        name="two-targets",
+        labels=labels,
+        target="liver",
+        targets=(Target("liver"), Target("tumour", "" if beside else "liver")),
+    )
+    return Model(
+        card, {"locator": BrightestIsLesion(0, 2), "refiner": BrightestIsLesion(4, 2)}, Path()
+    )
+
+
+def with_lesion(volume: Volume, organ_ras: np.ndarray, radius_mm: float = 12.0) -> Volume:
+    """The same scan with a ball of :data:`LESION_HU` in its organ."""
+    points = np.indices(volume.array.shape)[::-1].reshape(3, -1)
+    ras = volume.ijk_to_ras[:3, :3] @ points + volume.ijk_to_ras[:3, 3:]
+    distance = np.linalg.norm(ras - np.reshape(organ_ras, (3, 1)), axis=0)
+    array = volume.array.copy()
+    array[distance.reshape(array.shape) < radius_mm] = LESION_HU
+    return volume.with_array(array)
 
 
 ORGAN_AXES_MM = np.array([45.0, 22.0, 18.0])

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.models import load_model
 from AttentionUNetSegmentLib.networks import build_network
+from AttentionUNetSegmentLib.training import distributed
 from AttentionUNetSegmentLib.training.distributed import Processes
 from AttentionUNetSegmentLib.training.schedule import Budget
 from distributed_run import STEPS, Ended, trainer
@@ -90,36 +92,52 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@needs_gloo
-@needs_torchrun
-def test_a_run_goes_on_in_more_processes_and_in_fewer_as_in_one(
-    tmp_path: Path, whole: Path
-) -> None:
-    first = trainer(tmp_path)
+@dataclasses.dataclass
+class Launched:
+    """What two processes did, one run after the other: to start them takes longer than the work."""
+
+    done: subprocess.CompletedProcess[str]
+    folder: Path
+    failing: Path
+    events: int
+    """Files of TensorBoard in the folder before."""
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    """A run that one process began, and another that fails."""
+    folder, failing = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("failing")
+    first = trainer(folder)
     first.end = 2
     with pytest.raises(Ended):
         first.run()
-    events = len(list((tmp_path / "tensorboard").iterdir()))
-    done = torchrun(PROGRAM, tmp_path, "--end", "4")
-    assert done.returncode == 0, done.stderr
-    # The second process writes nothing.
-    assert len(list((tmp_path / "tensorboard").iterdir())) == events + 1
-    last = trainer(tmp_path)
-    assert last.state.step == 4
-    last.run()
-    assert_same_run(tmp_path, whole)
-    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in whole.iterdir()}
+    events = len(list((folder / "tensorboard").iterdir()))
+    return Launched(torchrun(PROGRAM, folder, failing), folder, failing, events)
 
 
 @needs_gloo
 @needs_torchrun
-def test_a_process_that_fails_ends_all_with_one_sentence(tmp_path: Path) -> None:
-    done = torchrun(PROGRAM, tmp_path, "--end", "2", "--fail", "1")
-    assert done.returncode != 0
-    (error,) = errors_of(done)
+def test_a_run_goes_on_in_more_processes_and_in_fewer_as_in_one(
+    launched: Launched, whole: Path
+) -> None:
+    folder = launched.folder
+    # The second process writes nothing.
+    assert len(list((folder / "tensorboard").iterdir())) == launched.events + 1
+    last = trainer(folder)
+    assert last.state.step == 4, launched.done.stderr
+    last.run()
+    assert_same_run(folder, whole)
+    assert {file.name for file in folder.iterdir()} == {file.name for file in whole.iterdir()}
+
+
+@needs_gloo
+@needs_torchrun
+def test_a_process_that_fails_ends_all_with_one_sentence(launched: Launched) -> None:
+    assert launched.done.returncode != 0
+    (error,) = errors_of(launched.done)
     assert "memory of cpu did not suffice at step 2" in error
-    assert curve(tmp_path, "step") == [1, 2]
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+    assert curve(launched.failing, "step") == [1, 2]
+    assert torch.load(launched.failing / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
 @pytest.fixture
@@ -158,14 +176,16 @@ def test_the_command_trains_in_two_processes(
             torch.testing.assert_close(theirs_by_name[key], value, rtol=0, atol=1e-3, msg=key)
 
 
-@needs_gloo
-@needs_torchrun
 def test_a_batch_that_does_not_divide_is_refused_in_one_sentence(
-    tmp_path: Path, data: Path
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = torchrun(*APP, "train", data, "-o", tmp_path / "run", *TRAIN, "--batch-size", "3")
-    assert done.returncode != 0
-    (error,) = errors_of(done)
+    """By the first of two processes; how one of several that fail tells it is tested above."""
+    monkeypatch.setattr(
+        distributed, "launched_processes", lambda device: nullcontext(Processes(0, 2))
+    )
+    given = ["train", str(data), "-o", str(tmp_path / "run"), *TRAIN, "--batch-size", "3"]
+    assert main(given) == 2
+    (error,) = capsys.readouterr().err.splitlines()
     assert "batch of 3 cannot be divided among 2 processes" in error
     assert not (tmp_path / "run").exists()
 

@@ -46,11 +46,11 @@ class FurtherFiles:
         """
         written, warnings = [], []
         for name in self.formats:
-            if name == "stl" and not segmented.prediction.found:
+            if name == "stl" and not any(one.found for one in segmented.prediction.targets):
                 continue
             path = staging / ALSO_FILES[name]
             try:
-                self._write(name, segmented, path)
+                paths = self._write(name, segmented, path)
             except (MemoryError, OSError):
                 raise
             except Exception as error:  # other people's writers raise anything
@@ -65,21 +65,21 @@ class FurtherFiles:
                     reason = f"Unexpected {type(error).__name__}."
                 warnings.append(f"The file '{path.name}' was not written: {reason}")
             else:
-                written.append(path.name)
+                written += [one.name for one in paths]
         return written, warnings
 
-    def _write(self, name: str, segmented: Segmented, path: Path) -> None:
+    def _write(self, name: str, segmented: Segmented, path: Path) -> list[Path]:
         if name == "scene":
             from ..scene.scene_file import saveSceneFile
 
             saveSceneFile(segmented.scene_result, path.parent, path)
-            return
+            return [path]
         if name == "uncertainty":
             from ..scene.files import saveUncertainty
 
             saveUncertainty(segmented.scene_result, path)
-            return
+            return [path]
         suffix = single_file_suffix(path)
         assert suffix is not None, name
         check_format(suffix, segmented.scan.volume)
-        write_segment(segmented, path, suffix, self.dicom_files)
+        return write_segment(segmented, path, suffix, self.dicom_files)

@@ -38,15 +38,15 @@ _BACKGROUND = "#0d1014"
 _TEXT, _QUIET = "#f2f4f7", "#9aa4b2"
 _NOTICE = "#ffb35c"
 _OUTLINE, _OUTLINE_ON_MAP = "#ffc247", "#ffffff"
+_FURTHER_OUTLINES = ("#4fd8c4", "#ff7ab8", "#9db8ff")
+"""Of a model's other targets, in turn."""
 _SMALL_PX = 14.5
 _LINE_PX, _LONGEST_LINE = 24, 190
 _SCALE_BAR_PX = 70
 _FONT = "DejaVu Sans"  # comes with Matplotlib, so it is there on every machine
 
 
-def draw_overlay(
-    prediction: Prediction, title: str, note: str = "", *, organ: str = "pancreas"
-) -> Figure:
+def draw_overlay(prediction: Prediction, title: str, note: str = "", *, organ: str = "") -> Figure:
     """Draw the organ in three planes and, below, the attention of each level on the axial slice,
     and the uncertainty on that through the most doubtful place.
 
@@ -57,7 +57,7 @@ def draw_overlay(
         prediction: only its slices are looked at; one attention map at a time is computed.
         title: what the scan is; its file's name, for instance.
         note: shown as a notice, such as that the scan is synthetic.
-        organ: name of what was segmented.
+        organ: name of what was segmented; what the prediction says unless given.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -67,7 +67,7 @@ def draw_overlay(
 
 
 def render_overlay(
-    prediction: Prediction, file: Path, title: str, note: str = "", *, organ: str = "pancreas"
+    prediction: Prediction, file: Path, title: str, note: str = "", *, organ: str = ""
 ) -> None:
     """Write what :func:`draw_overlay` draws as a PNG file.
 
@@ -92,7 +92,7 @@ class _Drawing:
 
     def __init__(self, prediction: Prediction, organ: str) -> None:
         self.prediction = prediction
-        self.organ = organ
+        self.organ = organ or prediction.target
         self.organ_boxes: list[tuple[int, int, int, int]] = []
         self.volume = prediction.volume
         self.centre = _middle(prediction)
@@ -237,6 +237,13 @@ class _Drawing:
             headline = f"{_shortened(organ, 30)}  {prediction.volume_ml:.1f} mL"
         else:
             headline = f"No {_shortened(self.organ, 30)} was found in this scan"
+        x = _MARGIN_PX + 17.5 * len(headline)
+        for number, other in enumerate(prediction.others):
+            colour = _FURTHER_OUTLINES[number % len(_FURTHER_OUTLINES)]
+            volume = f"{other.volume_ml:.1f} mL" if other.found else "none found"
+            text = f"{_shortened(other.target, 20)}  {volume}"
+            self._text(x, 40, text, 19, weight="bold", color=colour)
+            x += 12 * len(text) + 24
         notice = f"{_shortened(note, 60)}   ·   {RESEARCH_USE}" if note else RESEARCH_USE
         model = f"{prediction.model_name} {prediction.model_version}"
         if prediction.model_sha256:
@@ -253,6 +260,9 @@ class _Drawing:
         pixel_mm = frame.size_mm[0] / width
         self._show_ct(axes, frame, pixel_mm)
         self._show_outline(axes, frame, pixel_mm, _OUTLINE, 1.7)
+        for number, other in enumerate(self.prediction.others):
+            colour = _FURTHER_OUTLINES[number % len(_FURTHER_OUTLINES)]
+            self._show_outline(axes, frame, pixel_mm, colour, 1.7, other.mask)
         self._text(x, y - _LETTER_PX - 28, frame.orientation.name, 17, weight="bold")
         place = _place(frame)
         self._text(x + width, y - _LETTER_PX - 26, place, _SMALL_PX, color=_QUIET, ha="right")
@@ -419,9 +429,16 @@ class _Drawing:
         )
 
     def _show_outline(
-        self, axes: Axes, frame: SliceRectangle, pixel_mm: float, colour: str, line_px: float
+        self,
+        axes: Axes,
+        frame: SliceRectangle,
+        pixel_mm: float,
+        colour: str,
+        line_px: float,
+        mask: np.ndarray | None = None,
     ) -> None:
-        mask, _ = frame.sample(self.prediction.mask, self.volume.ras_to_ijk, pixel_mm)
+        mask = self.prediction.mask if mask is None else mask
+        mask, _ = frame.sample(mask, self.volume.ras_to_ijk, pixel_mm)
         if mask.max() <= 0.5 or min(mask.shape) < 2:
             return
         for line_colour, width in (("#000000a0", line_px + 1.6), (colour, line_px)):

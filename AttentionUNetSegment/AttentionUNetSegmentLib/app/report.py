@@ -23,7 +23,7 @@ def make_report(
     prediction: Prediction,
     card: ModelCard,
     name: str,
-    statistics: MaskStatistics,
+    statistics: Sequence[MaskStatistics],
     warnings: Sequence[str],
     timings_s: Mapping[str, float],
     box: np.ndarray | None = None,
@@ -36,7 +36,7 @@ def make_report(
         prediction: the result.
         card: of the model that made it.
         name: of the input, without the folders that it lies in.
-        statistics: of the mask.
+        statistics: of the mask of each target.
         warnings: all of them, in plain sentences.
         timings_s: seconds a stage, and in all.
         box: corners (R, A, S in mm) of the box that was looked in; None for the whole scan.
@@ -48,7 +48,7 @@ def make_report(
         "intended_use": INTENDED_USE,
         "found": prediction.found,
         "volume_ml": round(prediction.volume_ml, 3),
-        "statistics": _statistics(statistics, prediction),
+        "statistics": _statistics(statistics[0], prediction),
         "dice_estimate": _estimate(prediction),
         "doubtful_places": [
             {
@@ -61,6 +61,19 @@ def make_report(
             {"in_organ": round(inside, 4), "around_organ": round(around, 4)}
             for inside, around in zip(
                 prediction.attention_in_organ, prediction.attention_around_organ, strict=True
+            )
+        ],
+        "targets": [
+            {
+                "name": one.target,
+                "part_of": one.part_of or None,
+                "value": number,
+                "found": one.found,
+                "volume_ml": round(one.volume_ml, 3),
+                "statistics": _statistics(measured, one),
+            }
+            for number, (one, measured) in enumerate(
+                zip(prediction.targets, statistics, strict=True), start=1
             )
         ],
         "focus_ratios": [round(ratio, 4) for ratio in prediction.focus_ratios],
@@ -80,7 +93,9 @@ def make_report(
         },
         "clicks": [
             {"position_ras": list(click.position_ras), "inside": click.inside}
-            for click in prediction.clicks
+            | ({"target": click.target} if click.target else {})
+            for one in prediction.targets
+            for click in one.clicks
         ],
         "began_from_mask": began_from_mask,
         "region_ras": None

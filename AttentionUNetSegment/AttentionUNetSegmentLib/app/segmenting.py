@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..errors import InputError, OutputError
-from ..evaluation.metrics import dice
 from ..files import StagedFolder, explain_write_errors, staged_folder
 from ..geometry.grid import has_right_angles
 from ..geometry.itk import image_of_array
@@ -121,6 +120,7 @@ class SegmentationJob:
         box: corners, N x 3 (R, A, S in mm), of the box to look in; None for the whole scan.
         start: gives a mask (k, j, i) on the scan's grid to begin from, in the place of the
             automatic result; not together with a box.
+        separate: of a model with several targets, a label map for each in the place of one of all.
         radiomics: measure the features of pyradiomics too.
         source: the file or folder that the scan comes from, which must not be written over.
         predictor: one that has the model already; what says how it is made is not looked at then.
@@ -135,6 +135,7 @@ class SegmentationJob:
     tile_voxels: int | None = None
     box: np.ndarray | None = None
     start: Callable[[Volume], np.ndarray] | None = None
+    separate: bool = False
     radiomics: bool = False
     source: Path | None = None
     predictor: Predictor | None = None
@@ -181,9 +182,18 @@ class Segmented:
         prediction: on it.
         model: that made it.
         stack: what is to be tidied up in the end.
+        separate: as of the job.
     """
 
-    def __init__(self, scan: Scan, prediction: Prediction, model: Model, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        prediction: Prediction,
+        model: Model,
+        stack: ExitStack,
+        separate: bool = False,
+    ) -> None:
+        self.separate = separate
         self.scan = scan
         self.prediction = prediction
         self.model = model
@@ -314,7 +324,10 @@ def segment_into(
         with explain_write_errors(directory):
             report |= more_for_report(output.staging) if more_for_report else {}
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
-        output.publish([*names, REPORT_FILE], _outdated(directory, names))
+        output.publish(
+            [*names, REPORT_FILE],
+            _outdated(directory, names, segmented.model.card.target_labels),
+        )
     job.progress(1.0, "Done")
     return SegmentationOutcome(directory, report)
 
@@ -339,24 +352,33 @@ def segment_to_file(
     _require(job, *(["slicer"] if suffix in (".seg.nrrd", ".stl") else []))
     if suffix == ".dcm":
         require("batch", "highdicom", "pydicom")
-    if _would_replace(file, [*([job.source] if job.source else []), *map(Path, dicom_files)]):
-        raise InputError(
-            f"The result would be written over '{file.name}' of the scan; choose another name."
-        )
+    sources = [*([job.source] if job.source else []), *map(Path, dicom_files)]
+    for name in _names_of_targets(file.name, suffix, job):
+        if _would_replace(file.with_name(name), sources):
+            raise InputError(
+                f"The result would be written over '{name}' of the scan; choose another name."
+            )
     with (
-        staged_folder(file.parent, [file.name]) as output,
+        staged_folder(file.parent, _names_of_targets(file.name, suffix, job)) as output,
         _segmented(job, clock, lambda volume: check_format(suffix, volume)) as segmented,
     ):
         job.progress(0.8, "Writing the result")
         with clock.stage("writing"):
             # Writers know their formats by endings in lower case.
-            written = output.staging / f"written{suffix}"
-            write_segment(segmented, written, suffix, dicom_files)
-            written.rename(output.staging / file.name)
+            written = write_segment(
+                segmented, output.staging / f"written{suffix}", suffix, dicom_files
+            )
+            names = []
+            for path in written:
+                name = file.name
+                if path.name != f"written{suffix}":
+                    name = file.name[: -len(suffix)] + path.name.removeprefix("written")
+                path.rename(output.staging / name)
+                names.append(name)
         report = _report(job, segmented, clock)
-        output.publish([file.name])
+        output.publish(names)
     job.progress(1.0, "Done")
-    return SegmentationOutcome(file, report)
+    return SegmentationOutcome(file.with_name(names[0]), report)
 
 
 def segment_without_files(job: SegmentationJob) -> SegmentationOutcome:
@@ -375,42 +397,93 @@ def segment_without_files(job: SegmentationJob) -> SegmentationOutcome:
 
 def write_segment(
     segmented: Segmented, path: Path, suffix: str, dicom_files: Sequence[str]
-) -> None:
-    """Write the segment in the format of a suffix.
+) -> list[Path]:
+    """Write the segments in the format of a suffix: in one file, or in one for each target where
+    the format has room for one alone, or separate ones are wanted.
+
+    Returns:
+        What was written: the path, or paths of the same name with the targets' after it.
 
     Raises:
         OutputError: it cannot be written.
         InputError: the format cannot hold it.
     """
-    if suffix in NIFTI_SUFFIXES:
-        with explain_write_errors(path.parent):
-            write_label_map(segmented.prediction, path)
-    elif suffix in LABELMAP_SUFFIXES:
-        prediction = segmented.prediction
-        mask = (prediction.mask != 0).astype(np.uint8)
-        write_image(mask, prediction.volume.ijk_to_ras, path)
-    elif suffix == ".seg.nrrd":
+    prediction = segmented.prediction
+    matrix = prediction.volume.ijk_to_ras
+    if suffix in LABELMAP_SUFFIXES:
+        maps = {path: prediction.label_map}
+        if segmented.separate and prediction.others:
+            maps = {
+                target_file(path, suffix, one.target): partial(_binary, one.mask)
+                for one in prediction.targets
+            }
+        for file, labels in maps.items():
+            if suffix in NIFTI_SUFFIXES:
+                with explain_write_errors(path.parent):
+                    write_label_map(labels(), matrix, file)
+            else:
+                write_image(labels(), matrix, file)
+        return list(maps)
+    if suffix == ".stl":
+        return _write_surfaces(segmented, path)
+    if suffix == ".seg.nrrd":
         from ..scene.files import saveSegment
 
         saveSegment(segmented.scene_result, path)
-    elif suffix == ".stl":
-        from ..scene.export import writeSurface
-
-        if not segmented.prediction.found:
-            raise OutputError(
-                f"No {segmented.model.card.target} was found, so there is no surface to write; "
-                "nothing was written."
-            )
-        result = segmented.scene_result
-        with explain_write_errors(path.parent):
-            writeSurface(result.segmentationNode, result.segmentId, path)
     elif suffix == ".dcm":
         from .batch.dicom_seg import write_dicom_seg
 
         with explain_write_errors(path.parent):
-            write_dicom_seg(segmented.prediction, segmented.label, dicom_files, path)
+            write_dicom_seg(prediction, segmented.label, dicom_files, path)
     else:
         raise ValueError(f"no format ends in '{suffix}'")
+    return [path]
+
+
+def _binary(mask: np.ndarray) -> np.ndarray:
+    return (mask != 0).astype(np.uint8)
+
+
+def _write_surfaces(segmented: Segmented, path: Path) -> list[Path]:
+    """A closed surface for each target that was found."""
+    from ..scene.export import writeSurface
+
+    prediction = segmented.prediction
+    found = [one.found for one in prediction.targets]
+    if not any(found):
+        raise OutputError(
+            f"No {segmented.model.card.target} was found, so there is no surface to write; "
+            "nothing was written."
+        )
+    result = segmented.scene_result
+    written = []
+    for one, segment_id in zip(prediction.targets, result.segmentIds, strict=True):
+        if one.found:
+            several = bool(prediction.others)
+            file = target_file(path, ".stl", one.target) if several else path
+            with explain_write_errors(path.parent):
+                writeSurface(result.segmentationNode, segment_id, file)
+            written.append(file)
+    return written
+
+
+def target_file(path: Path, suffix: str, target: str) -> Path:
+    """The name of one target's file: its name goes before the suffix."""
+    stem = path.name[: len(path.name) - len(suffix)]
+    return path.with_name(f"{stem}-{_slug(target)}{suffix}")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "target"
+
+
+def _names_of_targets(name: str, suffix: str, job: SegmentationJob) -> list[str]:
+    """Names that a single file may get: one, or one for each target of the model."""
+    card = read_card(job.model_folder) if job.predictor is None else job.predictor.model.card
+    separate = suffix == ".stl" or (job.separate and suffix in LABELMAP_SUFFIXES)
+    if len(card.target_labels) == 1 or not separate:
+        return [name]
+    return [target_file(Path(name), suffix, one.name).name for one in card.target_labels]
 
 
 def check_format(suffix: str, volume: Volume) -> None:
@@ -453,7 +526,7 @@ def _segmented(
     prediction = _predict(job, predictor, scan.volume)
     clock.add_steps(prediction.timings_s)
     with ExitStack() as stack:
-        yield Segmented(scan, prediction, model, stack)
+        yield Segmented(scan, prediction, model, stack, job.separate)
 
 
 def _load(job: SegmentationJob) -> Predictor:
@@ -487,7 +560,7 @@ def _report(
     scan, prediction = segmented.scan, segmented.prediction
     job.progress(0.95, "Measuring")
     with clock.stage("statistics"):
-        statistics = mask_statistics(scan.volume, prediction.mask)
+        statistics = [mask_statistics(scan.volume, one.mask) for one in prediction.targets]
         features = None
         if job.radiomics:
             from .radiomic_features import radiomic_features
@@ -507,6 +580,8 @@ def _report(
     if features is not None:
         report["radiomics"] = features
     if isinstance(scan, SyntheticScan):
+        from ..evaluation.metrics import dice
+
         report["synthetic"] = {
             "seed": scan.seed,
             "dice": round(dice(prediction.mask != 0, scan.truth), 4),
@@ -536,7 +611,7 @@ def _write_pictures(segmented: Segmented, output: StagedFolder, overlay: bool) -
                 output.staging / OVERLAY_FILE,
                 scan.name,
                 scan.note,
-                organ=segmented.model.card.target,
+                organ=segmented.label.name,
             )
             names.append(OVERLAY_FILE)
         if isinstance(scan, SyntheticScan):
@@ -589,11 +664,14 @@ def _keep_source(source: Path | None, directory: Path, names: Sequence[str]) -> 
         )
 
 
-def _outdated(directory: Path, names: Sequence[str]) -> list[str]:
+def _outdated(directory: Path, names: Sequence[str], targets: Sequence[Label]) -> list[str]:
     """Files of an earlier result that this one does not have."""
     from ..scene import resultFileNames
 
     ours = {*resultFileNames(0), OVERLAY_FILE, SYNTHETIC_CT_FILE, *ALSO_FILES.values()}
+    for name in (ALSO_FILES["nifti"], ALSO_FILES["stl"]):
+        suffix = single_file_suffix(Path(name)) or ""
+        ours |= {target_file(Path(name), suffix, label.name).name for label in targets}
     return [
         path.name
         for path in directory.iterdir()

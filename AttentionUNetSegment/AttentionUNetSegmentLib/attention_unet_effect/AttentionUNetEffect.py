@@ -28,6 +28,7 @@ from AttentionUNetSegmentLib.panel.session_hub import (
     Request,
     sessionHub,
 )
+from AttentionUNetSegmentLib.panel.target import targetOfSegment
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
 from AttentionUNetSegmentLib.scene.find_result import isResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
@@ -77,7 +78,8 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def helpText(self) -> str:
         return _(
-            "<html>Segment the organ that the model is for, the pancreas as shipped, by clicks."
+            "<html>Segment what the chosen model is for by clicks. With a model of several "
+            "targets, an organ and its tumour for instance, they are about the selected segment."
             "<ul><li><b>Left click</b>: a point inside the organ"
             "<li><b>Ctrl + left click</b> (Command on macOS): a point outside it"
             "<li><b>Drag</b> a point to move it"
@@ -229,7 +231,13 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             options = parameters.options()
             roiNode = parameters.roi if parameters.inputVolume is volumeNode else None
         return Request(
-            volumeNode, self.segmentationNode(), self._segmentId, roiNode, options, editorNode
+            volumeNode,
+            self.segmentationNode(),
+            self._segmentId,
+            roiNode,
+            options,
+            editorNode,
+            target=targetOfSegment(self.segmentationNode(), self._segmentId, options.model),
         )
 
     def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:

@@ -109,6 +109,21 @@ class DataSet:
                 return one
         raise TrainingError(f"The data set has no case '{name}'.")
 
+    def with_target(self, name: str | None) -> DataSet:
+        """The same, for another label, whatever the case of its name's letters; None is its own.
+
+        Raises:
+            InputError: there is no such label.
+        """
+        if name is None:
+            return self
+        names = {label.casefold(): label for label in self.labels[1:]}
+        if name.casefold() not in names:
+            raise InputError(
+                f"The data set has no label '{name}'; choose one of {', '.join(self.labels[1:])}."
+            )
+        return dataclasses.replace(self, target=names[name.casefold()])
+
     def relabelled(self, names: Sequence[str]) -> DataSet:
         """The same cases with the label values of others, a model's for instance, by name.
 

@@ -29,9 +29,13 @@ from ..wording import counted
 from .error_figures import CaseErrors, draw_errors, find_worst_slices
 from .metrics import Mean, Scores, mean_over_cases, score
 from .robustness import Robustness, measure_robustness
-from .simulated_user import click_on_largest_error
+from .simulated_user import HumanUser, User, click_on_largest_error
 
 SPLITS = ("validation", "train", "all")
+IDEAL, HUMAN = "ideal", "human"
+USERS = (IDEAL, HUMAN)
+WORSE = 0.005
+"""Of Dice, that a click costs before it counts as one that made the result worse."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Evaluation:
     results: tuple[CaseResult, ...]
     precision: str = FLOAT32
     robustness: Robustness | None = None
+    user: str = IDEAL
+    editor_sha256: str = ""
 
     @property
     def click_counts(self) -> list[int]:
@@ -75,11 +81,29 @@ class Evaluation:
         assert mean is not None  # Dice is defined everywhere
         return mean
 
+    def median_dice(self, clicks: int) -> float:
+        return statistics.median(result.scores.dice for result in self.with_clicks(clicks))
+
+    def share_worse(self) -> float | None:
+        """Of all clicks, those after which Dice was lower by more than :data:`WORSE`; None where
+        there are none."""
+        dice = {(one.case, one.clicks): one.scores.dice for one in self.results}
+        changes = [
+            after - dice[case, clicks - 1]
+            for (case, clicks), after in dice.items()
+            if (case, clicks - 1) in dice
+        ]
+        return sum(change < -WORSE for change in changes) / len(changes) if changes else None
+
     def to_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "version": self.version,
             "weights_sha256": self.weights_sha256,
+            **({"editor_sha256": self.editor_sha256} if self.editor_sha256 else {}),
+            "user": self.user,
+            "median_dice": {str(clicks): self.median_dice(clicks) for clicks in self.click_counts},
+            "share_of_clicks_worse": self.share_worse(),
             "split": self.split,
             "machine": self.machine,
             "precision": self.precision,
@@ -175,6 +199,14 @@ class Evaluation:
                 for name, one in means.items()
                 if one.undefined
             ]
+        if (worse := self.share_worse()) is not None:
+            medians = ", ".join(
+                f"{self.median_dice(clicks):.3f} ({clicks})" for clicks in self.click_counts
+            )
+            notes.append(
+                f"Clicks of the {self.user} user. Median Dice (clicks): {medians}. "
+                f"{worse:.0%} of the clicks made Dice worse by more than {WORSE}."
+            )
         titles = [measure.title for measure in MEASURES.values()]
         lines = [
             f"Model {self.model} {self.version}, {self.split} cases, {self.machine}, "
@@ -260,6 +292,7 @@ def evaluate_model(
     splits: Path | None = None,
     fold: int = 0,
     clicks: int = 1,
+    user: str = IDEAL,
     device: str = "auto",
     precision: str = "auto",
     robustness: bool = False,
@@ -278,6 +311,8 @@ def evaluate_model(
             split unless given.
         fold: which of the splits in it, from 0.
         clicks: up to how many clicks the simulated user adds, one after the other.
+        user: "ideal" clicks in the middle of the largest mistake, "human" near it, and now and
+            then at the second-largest.
         precision: as of :class:`~..inference.predictor.Predictor`.
         robustness: also measure how the results change with the scan, see :mod:`.robustness`.
         write_card: write the figures into the model's card, in place of those of the same split.
@@ -291,6 +326,8 @@ def evaluate_model(
     """
     if split not in SPLITS:
         raise InputError(f"'{split}' is no split; choose one of {', '.join(SPLITS)}.")
+    if user not in USERS:
+        raise InputError(f"'{user}' is no user; choose one of {', '.join(USERS)}.")
     report = progress or ignore_progress
     predictor = Predictor(load_model(find_model(model)), device, precision)
     found = find_data_set(data)
@@ -323,7 +360,8 @@ def evaluate_model(
                     )
                 )
 
-        results.extend(evaluate_case(predictor, case, clicks, keep_errors))
+        person = HumanUser(number) if user == HUMAN else click_on_largest_error
+        results.extend(evaluate_case(predictor, case, clicks, keep_errors, person))
     weights = predictor.card.weights
     evaluation = Evaluation(
         predictor.card.name,
@@ -340,6 +378,10 @@ def evaluate_model(
         )
         if robustness
         else None,
+        user,
+        predictor.card.editor.weights.sha256
+        if predictor.card.editor and predictor.card.editor.weights
+        else "",
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -370,11 +412,13 @@ def evaluate_case(
     case: LabelledCase,
     clicks: int,
     on_answer: Callable[[CaseResult, np.ndarray], None] = lambda result, mask: None,
+    user: User = click_on_largest_error,
 ) -> list[CaseResult]:
     """A case without a click, then with one more click at a time where the result is most wrong.
 
     Args:
         on_answer: told each result that was computed, with its mask on the scan's grid.
+        user: who clicks.
     """
     truth = case.labels.array == predictor.target_label
     session = Session(predictor, case.ct)
@@ -403,7 +447,7 @@ def evaluate_case(
         results.append(result)
         on_answer(result, prediction.mask)
         if count < clicks:
-            click = click_on_largest_error(prediction.mask != 0, truth, case.ct)
+            click = user(prediction.mask != 0, truth, case.ct)
             if click is None:
                 # Nothing is wrong, so nothing would be clicked: the result stays what it is.
                 more = range(count + 1, clicks + 1)

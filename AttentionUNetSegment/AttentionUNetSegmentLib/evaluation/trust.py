@@ -28,7 +28,6 @@ from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.quality import UNSURE
-from ..inference.regions import LARGEST_BOX_MM
 from ..inference.session import Session
 from ..markdown import markdown_table
 from ..models import LARGEST_BYTES, DiceEstimator, find_model, load_model, save_model
@@ -289,7 +288,7 @@ def _run(predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> R
         case = spoilings(case)[change](case, target)
     truth = case.labels.array == target
     k, j, i = (slice(0, size) for size in case.ct.array.shape)
-    region = case.ct.grid.bounds.fits_in(LARGEST_BOX_MM)
+    region = case.ct.grid.bounds.fits_in(predictor.card.search.largest_box_mm)
     session = Session(predictor, case.ct, interest=(k, j, i) if region else None)
     try:
         prediction = session.predict()

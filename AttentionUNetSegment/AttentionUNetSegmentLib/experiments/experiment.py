@@ -21,7 +21,7 @@ from ..wording import counted, duration
 from .markdown import NOTES, table_lines
 from .pictures import draw_attention, draw_curves, draw_focus, draw_predictions
 from .results import Run, RunResult, load_result, save_result
-from .runs import Settings, TrainingJob, find_whole_scans
+from .runs import Settings, TrainingJob, find_experiment_data
 from .tables import Table, make_table
 from .variants import EXPERIMENTS, Comparison, choose_comparisons
 from .workers import do_runs
@@ -66,7 +66,7 @@ def run_experiment(
     table early. ``compare`` and ``ablate`` share their runs if they share the folder.
 
     Args:
-        experiment: "compare" or "ablate".
+        experiment: "compare", "ablate" or "lesion".
         data: a folder of any layout.
         folder: of the experiment; the tables (``compare.md``, ``compare.json``) and the pictures
             appear in it, and each run has a folder below ``runs``.
@@ -91,7 +91,7 @@ def run_experiment(
             raise InputError(f"The number of {name} must be at least 1.")
     comparisons = choose_comparisons(experiment, tuple(networks))
     report = progress or ignore_progress
-    found = find_whole_scans(data)
+    found = find_experiment_data(data, settings.target, settings.crops)
     if found.problems:
         raise TrainingError(f"{found.problems[0]} Run 'check-data' for all that is wrong.")
     settings.check(found)

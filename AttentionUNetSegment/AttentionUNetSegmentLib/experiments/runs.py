@@ -54,6 +54,8 @@ class Settings:
         gates_open_fraction: share of the budget in which the gates stay open and are not trained
             (progressive training).
         precision: "auto" computes in bfloat16 where the device has it.
+        target: label that is scored, and that patches lie around; the data set's own unless given.
+        crops: whether crops around the organ are used as well as whole scans.
     """
 
     data: str
@@ -67,6 +69,8 @@ class Settings:
     learning_rate: float = 1e-3
     gates_open_fraction: float = 0.0
     precision: str = "auto"
+    target: str | None = None
+    crops: bool = False
 
     def check(self, found: DataSet) -> None:
         """Raises:
@@ -123,20 +127,49 @@ class Settings:
         return (self.spacing_mm,) * 3
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """What is new and not asked for is left out, as it was before there was a choice."""
+        content = dataclasses.asdict(self)
+        for name, before in (("target", None), ("crops", False)):
+            if content[name] == before:
+                del content[name]
+        return content
 
 
-def find_whole_scans(data: Path) -> DataSet:
-    """The data set of a folder, without crops around the organ: they would tell where it is.
+def find_experiment_data(data: Path, target: str | None = None, crops: bool = False) -> DataSet:
+    """The data set of a folder.
+
+    Args:
+        target: the label that is scored; the data set's own unless given.
+        crops: crops around the organ are used as well. They tell where it is, so that figures of
+            them and of whole scans are not to be compared.
 
     Raises:
-        TrainingError: the folder cannot be used, or holds nothing else.
+        TrainingError: the folder cannot be used, or holds nothing that is.
+        InputError: there is no such label.
     """
-    found = find_data_set(data)
+    found = find_data_set(data).with_target(target)
+    if crops:
+        return found
     scans = tuple(case for case in found.cases if case.kind == "scan")
     if not scans:
         raise TrainingError(f"'{data}' holds no whole scans to compare networks on.")
     return dataclasses.replace(found, cases=scans)
+
+
+def find_lesion(data: Path) -> str:
+    """The label of a data set that is part of another one's organ.
+
+    Raises:
+        TrainingError: the folder cannot be used, or it has no such label.
+    """
+    found = find_data_set(data)
+    lesion = next((name for name in found.labels if name in found.part_of), None)
+    if lesion is None:
+        raise TrainingError(
+            f"The data set has the labels {', '.join(found.labels[1:])}, of which none is a part "
+            "of another one's organ; name the lesion (--target), or choose another data set."
+        )
+    return lesion
 
 
 def choose_settings(
@@ -152,8 +185,9 @@ def choose_settings(
 
     Raises:
         TrainingError: the folder cannot be used.
+        InputError: there is no such label.
     """
-    found = find_whole_scans(data)
+    found = find_experiment_data(data, others.get("target"), others.get("crops", False))
     dimensions = dimensions or found.dimensions
     flat = dimensions == 2
     size = size or (256 if flat else 64)
@@ -202,7 +236,7 @@ class TrainingJob:
             return RunResult(run, failure=str(error))
 
     def _train_and_judge(self, run: Run, progress: ProgressCallback) -> RunResult:
-        found = find_whole_scans(self.data)
+        found = find_experiment_data(self.data, self.settings.target, self.settings.crops)
         split = self.splits[run.fold]
         progress(0.0, "Reading the cases")
         train, held_out = (
@@ -275,7 +309,7 @@ def run_options(settings: Settings, run: Run, found: DataSet) -> StageOptions:
             hidden_organ_probability=0.0,
             cropped_view_probability=0.0,
         ),
-        kind_weights={"scan": 1.0},
+        kind_weights={"scan": 1.0, "region": 1.0} if settings.crops else {"scan": 1.0},
         all_organs=1.0 if len(found.labels) > 2 else 0.0,
         click_probability=0.0,
         gate_supervision=0.0,

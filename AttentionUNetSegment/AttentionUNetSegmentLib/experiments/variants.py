@@ -109,8 +109,16 @@ EXPERIMENTS = {
             "AttentionUNet",
         ),
     ),
+    "lesion": (
+        Comparison(
+            "lesion",
+            "Organ and lesion: one map a gate, or one for each of several heads",
+            ("AttentionUNet", "multi-head"),
+            "AttentionUNet",
+        ),
+    ),
 }
-"""The tables of ``experiments compare`` and of ``experiments ablate``."""
+"""The tables of each of the ``experiments``."""
 
 
 def choose_comparisons(experiment: str, networks: tuple[str, ...] = ()) -> tuple[Comparison, ...]:

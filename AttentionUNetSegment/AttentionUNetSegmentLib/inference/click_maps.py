@@ -14,13 +14,17 @@ CLICK_SIGMA_MM = 5.0
 
 
 def click_channels(
-    clicks: Sequence[Click], grid: Grid, device: torch.device | str = "cpu"
+    clicks: Sequence[Click],
+    grid: Grid,
+    device: torch.device | str = "cpu",
+    sigma_mm: float = CLICK_SIGMA_MM,
 ) -> torch.Tensor:
     """Draw clicks on a grid with axes along R, A and S.
 
     Args:
         clicks: any number; those far outside the grid leave no trace.
         grid: its matrix must be diagonal, as :func:`~..geometry.grid.aligned_grid` makes it.
+        sigma_mm: width of the Gaussians.
 
     Returns:
         (1, 2, k, j, i) in [0, 1]: a Gaussian at each click inside, and at each click outside.
@@ -34,7 +38,7 @@ def click_channels(
         profiles = []
         for at, step, size in zip(centre, spacing, reversed(grid.shape), strict=True):
             distance_mm = (torch.arange(size, device=device) - float(at)) * step
-            profiles.append(torch.exp(-0.5 * (distance_mm / CLICK_SIGMA_MM) ** 2))
+            profiles.append(torch.exp(-0.5 * (distance_mm / sigma_mm) ** 2))
         blob = profiles[2][:, None, None] * profiles[1][None, :, None] * profiles[0][None, None, :]
         channel = channels[0, 0 if click.inside else 1]
         torch.maximum(channel, blob, out=channel)

@@ -19,14 +19,18 @@ class Click:
     Args:
         position_ras: right, anterior, superior, in mm.
         inside: True for a point in the organ, False for one that is not.
+        target: name of what the point is about, where a model has several targets; the first of
+            them unless given.
     """
 
     position_ras: tuple[float, float, float]
     inside: bool
+    target: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Click:
-        """Read ``R,A,S,+`` or ``R,A,S,-``, as the command line takes it.
+        """Read ``R,A,S,+`` or ``R,A,S,-``, as the command line takes it; with several targets
+        ``R,A,S,+,NAME`` is about the one of that name.
 
         Raises:
             InputError: the text is anything else.
@@ -36,14 +40,15 @@ class Click:
             position = tuple(float(part) for part in parts[:3])
         except ValueError:
             position = ()
-        if len(parts) != 4 or len(position) != 3 or parts[3] not in ("+", "-"):
+        target = parts[4] if len(parts) == 5 else ""
+        if len(parts) != 4 + bool(target) or len(position) != 3 or parts[3] not in ("+", "-"):
             raise InputError(
                 f"'{text}' is no click: write R,A,S,+ for a point inside the organ or R,A,S,- "
                 "for one outside, in millimetres, for example 12.5,-30,104,+."
             )
         if not all(math.isfinite(value) for value in position):
             raise InputError(f"The click '{text}' has a coordinate that is not a finite number.")
-        return cls((position[0], position[1], position[2]), parts[3] == "+")
+        return cls((position[0], position[1], position[2]), parts[3] == "+", target)
 
 
 BALL_MM = 4.0

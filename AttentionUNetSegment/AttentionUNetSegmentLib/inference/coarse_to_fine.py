@@ -10,6 +10,7 @@ import torch
 
 from ..geometry.grid import Box, Grid, Region, aligned_grid
 from ..geometry.volume import Volume
+from ..models import Label
 from .click_update import pull_to_clicks
 from .clicks import Click
 from .engine import MULTIPLE, Engine
@@ -17,15 +18,7 @@ from .mirrored import check_orientation
 from .prediction import THRESHOLD
 from .progress import CancelToken, StepTimer
 from .refinement import Refinement
-from .regions import (
-    LARGEST_BOX_MM,
-    LEAST_SIDE_MM,
-    MARGIN_MM,
-    SMALLEST_BOX_MM,
-    find_clicks_box,
-    find_organ_box,
-    select_components,
-)
+from .regions import find_clicks_box, find_organ_box, select_components
 
 GROWTH_MM = 32.0
 MOST_GROWTHS = 2
@@ -61,17 +54,18 @@ def locate_organ(
     abdomens, finds nothing. A model of one stage has no locator: its network sees the whole scan.
 
     Args:
-        warnings: a sentence is added where memory did not suffice, and where the scan seems to be
-            mirrored.
+        warnings: a sentence is added where memory did not suffice, where not all was looked at, and
+            where the scan seems to be mirrored.
         interest: k, j, i box of the scan to look in.
     """
     scan = volume.grid.bounds
     place = scan if interest is None else volume.grid.subgrid(interest).bounds
     if not engine.has_locator:
         return place
-    small = place.fits_in(LARGEST_BOX_MM)
+    search = engine.card.search
+    small = place.fits_in(search.largest_box_mm)
     if small and interest is not None:
-        return place.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan)
+        return place.grown(search.margin_mm).at_least(search.smallest_box_mm).within(scan)
     sampled, grid = locator_view(engine, volume, place)
 
     def locate(image: torch.Tensor) -> np.ndarray:
@@ -85,9 +79,10 @@ def locate_organ(
     turned = check_orientation(sampled, probabilities, locate, place, most_disorder)
     if turned is not None:
         warnings.append(turned)
-    box = find_organ_box(probabilities[engine.target_label], grid)
+    probability = probabilities[engine.all_channels].sum(axis=0)
+    box = find_organ_box(probability, grid, search, warnings)
     if box is None:
-        cut_out = small and place.extent_mm.min() >= LEAST_SIDE_MM
+        cut_out = small and place.extent_mm.min() >= search.least_side_mm
         return place if cut_out else None
     return box.within(place)
 
@@ -100,7 +95,7 @@ def locator_view(engine: Engine, volume: Volume, place: Box) -> tuple[torch.Tens
 
 def locate_clicks(engine: Engine, volume: Volume, clicks: Sequence[Click]) -> Box | None:
     """Where to look when there are clicks only; None where none of them is inside."""
-    box = find_clicks_box(clicks)
+    box = find_clicks_box(clicks, engine.card.search)
     return box if box is None else _whole_slices(engine, volume, box)
 
 
@@ -110,8 +105,9 @@ def locate_mask(engine: Engine, volume: Volume, region: Region) -> Box:
     Args:
         region: k, j, i of the scan that holds the mask.
     """
-    scan = volume.grid.bounds
-    box = volume.grid.subgrid(region).bounds.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM)
+    scan, search = volume.grid.bounds, engine.card.search
+    box = volume.grid.subgrid(region).bounds.grown(search.margin_mm)
+    box = box.at_least(search.smallest_box_mm)
     return _whole_slices(engine, volume, box.within(scan))
 
 
@@ -134,27 +130,35 @@ def refine_region(
     warnings: list[str],
     steps: StepTimer,
     interest: Region | None = None,
+    target: Label | None = None,
 ) -> RefinedRegion:
     """Run the refiner on a box, and again on a wider one where the organ reaches its border.
 
     Args:
         interest: k, j, i box of the scan beyond which the organ is not followed.
+        target: what is segmented; the model's first target unless given.
     """
+    name = engine.card.target if target is None else target.name
     whole = volume.grid
     limits = (whole if interest is None else whole.subgrid(interest)).bounds
     for growth in range(MOST_GROWTHS + 1):
-        with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {engine.card.target}"):
+        with steps.step("refine", 0.2 + 0.2 * growth, f"Segmenting the {name}"):
             spacing = engine.card.stages["refiner"].spacing_mm
             grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
             scan = engine.sample(volume, grid)
-            refinement = engine.run_refiner(scan, grid, clicks, warnings, steps.cancel)
+            refinement = engine.run_refiner(scan, grid, clicks, warnings, steps.cancel, target)
             refinement = _pulled(refinement, scan, clicks)
             foreground = foreground_of(refinement, volume, interest)
             selected, components = select_components(foreground, grid, clicks)
         wider = _widened(box, selected, grid, limits)
-        if wider is None or growth == MOST_GROWTHS:
+        if wider is None:
             break
         box = wider
+    else:
+        warnings.append(
+            f"The {name} reaches the border of the region that was looked at, also "
+            "after it was widened; click inside in what is missing."
+        )
     return RefinedRegion(refinement, selected, components)
 
 

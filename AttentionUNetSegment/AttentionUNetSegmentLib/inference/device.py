@@ -70,16 +70,6 @@ def describe_device(device: torch.device) -> str:
     return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch says so of a GPU or, in words of its own, of the CPU."""
-    import torch
-
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(one in str(error) for one in words)
-    )
-
-
 def is_lost_device(error: BaseException) -> bool:
     """Whether PyTorch says that a GPU does not answer any more: unplugged, reset or hung."""
     import torch

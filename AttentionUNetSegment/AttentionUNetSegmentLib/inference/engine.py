@@ -5,20 +5,22 @@ All that runs a network runs it through here; what a pass is for is decided abov
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 
 from ..errors import DeviceError, InputError
-from ..geometry.grid import Grid
+from ..geometry.grid import Grid, GridImage
 from ..geometry.resampling import sample_scan
 from ..geometry.volume import Volume
-from ..models import Model, load_model
+from ..models import EDITOR, Label, Model, load_model
 from ..networks.precision import parse_precision, uses_bfloat16
 from .click_maps import click_channels
 from .clicks import Click
 from .device import choose_device
+from .editing import WINDOW
 from .progress import CancelToken
 from .refinement import Refinement
 from .slicewise import Slicewise, as_volumetric
@@ -54,6 +56,9 @@ class Engine:
         self.precision = parse_precision(precision)
         self.tile_voxels = tile_voxels or DEFAULT_TILE_VOXELS
         self.target_label = self.card.target_label.value
+        self.target_channels = {
+            label.name: list(self.card.channels_of(label)) for label in self.card.target_labels
+        }
         self._move_to(self.device)
 
     def _move_to(self, device: torch.device) -> None:
@@ -76,6 +81,16 @@ class Engine:
         """Whether the network is shown the clicks. If not, a click changes the mask only by what
         :func:`~.click_update.pull_to_clicks` makes of it."""
         return int(self.card.stages["refiner"].network["in_channels"]) > 1
+
+    @property
+    def has_editor(self) -> bool:
+        """Whether a network of its own answers clicks; else the refiner does."""
+        return EDITOR in self.networks
+
+    @property
+    def all_channels(self) -> list[int]:
+        """Of the networks' output, those of any of the targets."""
+        return sorted({one for several in self.target_channels.values() for one in several})
 
     @property
     def slicewise(self) -> bool:
@@ -108,8 +123,9 @@ class Engine:
         for name, network in self.networks.items():
             if cancel is not None:
                 cancel.raise_if_cancelled()
-            channels = int(self.card.stages[name].network["in_channels"])
-            image = torch.zeros((1, channels, *WARM_UP_SHAPE), device=self.device)
+            channels = int(self.card.networks[name]["in_channels"])
+            shape = WINDOW if name == EDITOR else WARM_UP_SHAPE
+            image = torch.zeros((1, channels, *shape), device=self.device)
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16),
@@ -163,27 +179,58 @@ class Engine:
         clicks: Sequence[Click],
         warnings: list[str],
         cancel: CancelToken | None = None,
+        target: Label | None = None,
     ) -> Refinement:
         """One pass of the refiner.
 
         Args:
             scan: as :meth:`sample` gives it.
             grid: its sides are multiples of :data:`MULTIPLE`.
+            clicks: about the first target; about another one the network is not shown any.
             warnings: a sentence is added where memory did not suffice.
+            target: what is asked for; the first unless given.
         """
+        names = list(self.target_channels)
+        asked = names[0] if target is None else target.name
+        if asked != names[0]:
+            clicks = ()
         image = scan
         if self.takes_clicks:
             image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
+        wanted = {"return_features": True} if self.has_editor else {}
 
         def refiner(tile: torch.Tensor) -> list[torch.Tensor]:
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
-                output = self.networks["refiner"](tile, return_attention=True)
-            probability = output.logits.float().softmax(dim=1)[:, self.target_label, None]
+                output = self.networks["refiner"](tile, return_attention=True, **wanted)
+            probabilities = output.logits.float().softmax(dim=1)
             alphas = [alpha.float().mean(dim=1, keepdim=True) for alpha in output.attention]
-            return [probability, *alphas]
+            return [
+                *(_probability(probabilities, self.target_channels[name]) for name in names),
+                *alphas,
+                *([output.features.float()] if wanted else []),
+            ]
 
-        probability, *alphas = self._run("refiner", refiner, image, warnings, cancel)
-        return Refinement.of(grid, probability, alphas)
+        maps = self._run("refiner", refiner, image, warnings, cancel)
+        features = maps.pop() if wanted else None
+        by_name = dict(zip(names, maps, strict=False))
+        refinement = Refinement.of(grid, by_name.pop(asked), maps[len(names) :], features)
+        if clicks or not by_name:
+            return refinement
+        others = {name: GridImage(values, grid) for name, values in by_name.items()}
+        return dataclasses.replace(refinement, others=others)
+
+    def run_editor(self, inputs: torch.Tensor) -> torch.Tensor:
+        """One pass of the editor over a window, which is small.
+
+        Args:
+            inputs: as :func:`.editing.editor_inputs` makes them.
+
+        Returns:
+            (1, 1, k, j, i), the probability that a voxel is wrong as the newest click says.
+        """
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.networks[EDITOR](inputs)
+        return logits.float().softmax(dim=1)[:, 1, None]
 
     def _run(
         self,
@@ -219,3 +266,10 @@ class Engine:
         warn("The GPU's memory did not suffice; the CPU was used instead, which takes longer.")
         self._move_to(torch.device("cpu"))
         return run(image.cpu())
+
+
+def _probability(probabilities: torch.Tensor, channels: Sequence[int]) -> torch.Tensor:
+    """Of one or several labels together: (1, 1, k, j, i)."""
+    if len(channels) == 1:
+        return probabilities[:, channels[0], None]
+    return probabilities[:, channels].sum(dim=1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ..geometry.volume import Volume
 from ..models import DiceEstimate
 from .clicks import Click
 from .doubts import DoubtfulPlace, uncertainty_of
+
+if TYPE_CHECKING:
+    from ..models import Label
 
 FeatureMap = GridImage
 """Its former name."""
@@ -29,7 +33,7 @@ class Prediction:
         volume: the scan.
         mask: uint8 (k, j, i), 1 in the organ.
         region: k, j, i box of the scan that the refiner looked at; empty where nothing was found.
-        found: False where the scan shows no pancreas.
+        found: False where the scan shows no such organ.
         volume_ml: of the mask.
         focus_ratios: share of a level's voxels with attention above 0.5, shallow to deep; within
             the region that was looked at first, at the level's own resolution.
@@ -45,6 +49,10 @@ class Prediction:
         dice_estimate: how good it probably is; None where nothing was found, where the mask is
             somebody else's, and where the model's card does not tell how to estimate it.
         doubtful_places: those most worth a look and a click, by the volume at stake around each.
+        label: what was segmented; None where nobody said so.
+        part_of: name of the target that this one is a part of; empty where it is none.
+        others: of a model with several targets, the predictions of the others, from the same look
+            at the scan: each with its own mask, probability and clicks, and the same attention.
     """
 
     volume: Volume
@@ -68,6 +76,27 @@ class Prediction:
     attention_around_organ: tuple[float, ...] = ()
     dice_estimate: DiceEstimate | None = None
     doubtful_places: tuple[DoubtfulPlace, ...] = ()
+    label: Label | None = None
+    part_of: str = ""
+    others: tuple[Prediction, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Prediction, ...]:
+        """This one, and those of the other targets."""
+        return (self, *self.others)
+
+    @property
+    def target(self) -> str:
+        """Name of what was segmented."""
+        return self.label.name if self.label is not None else "organ"
+
+    def label_map(self) -> np.ndarray:
+        """All targets in one label map: uint8 (k, j, i), 1 for the first, 2 for the second and so
+        on, 0 where there is none. A part lies over the whole that it is part of."""
+        labels = np.zeros(self.mask.shape, np.uint8)
+        for number, one in enumerate(self.targets, start=1):  # a whole stands before its parts
+            labels[one.region][one.mask[one.region] != 0] = number
+        return labels
 
     @property
     def levels(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,21 +27,31 @@ class Refinement:
         grid: along R, A, S; the refiner's spacing.
         probability: on that grid.
         attention: a map a gate, shallow to deep, each on a whole fraction of that grid.
+        features: (1, F, k, j, i), what the refiner made the probability of; None where the model
+            has no editor, which is shown them.
+        others: probabilities of the model's other targets, by name; those of the network's own
+            answer only, for nothing that is done to this one is done to them.
     """
 
     grid: Grid
     probability: GridImage
     attention: tuple[GridImage, ...]
+    features: torch.Tensor | None = None
+    others: Mapping[str, GridImage] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, grid: Grid, probability: torch.Tensor, alphas: Sequence[torch.Tensor]
+        cls,
+        grid: Grid,
+        probability: torch.Tensor,
+        alphas: Sequence[torch.Tensor],
+        features: torch.Tensor | None = None,
     ) -> Refinement:
         """From the maps (1, 1, k, j, i) of one pass over ``grid``."""
         attention = tuple(
             GridImage(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
         )
-        return cls(grid, GridImage(probability, grid), attention)
+        return cls(grid, GridImage(probability, grid), attention, features)
 
     @property
     def values(self) -> np.ndarray:
@@ -54,6 +64,7 @@ class Refinement:
             self.grid,
             self.probability.values.to(device),
             [alpha.values.to(device) for alpha in self.attention],
+            None if self.features is None else self.features.to(device),
         )
 
     def with_probability(self, values: torch.Tensor) -> Refinement:
@@ -104,6 +115,7 @@ class Refinement:
             self.grid.subgrid((whole[0], whole[1], whole[2])),
             padded(self.probability.values),
             [padded(alpha.values) for alpha in self.attention],
+            None if self.features is None else padded(self.features),
         )
         return wide, (k, j, i)
 
@@ -119,6 +131,7 @@ class Refinement:
             self.grid.subgrid(box),
             cut(self.probability.values),
             [cut(alpha.values) for alpha in self.attention],
+            None if self.features is None else cut(self.features),
         )
 
     def blend(self, other: Refinement, box: Region, weight: torch.Tensor) -> Refinement:
@@ -148,6 +161,9 @@ class Refinement:
                 mixed(mine.values, theirs.values)
                 for mine, theirs in zip(self.attention, other.attention, strict=True)
             ],
+            None
+            if self.features is None or other.features is None
+            else mixed(self.features, other.features),
         )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.grid import Region, box_corners
 from ..geometry.volume import Volume
+from ..models import Search
 from .clicks import Click
 from .prediction import Prediction
 from .progress import ProgressCallback, ignore_progress
-from .regions import LEAST_SIDE_MM
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -40,16 +40,18 @@ def parse_box(text: str) -> np.ndarray:
     return box_corners(*ends)
 
 
-def region_of_box(volume: Volume, corners_ras: np.ndarray) -> Region:
+def region_of_box(volume: Volume, corners_ras: np.ndarray, search: Search | None = None) -> Region:
     """The voxels (k, j, i) that a box reaches, whatever its directions.
 
     Args:
         corners_ras: N x 3, in mm in the world.
+        search: of the model's card.
 
     Raises:
         InputError: the box lies outside the scan, or too little of the scan is in it.
     """
     region = volume.grid.region_of(corners_ras)
+    least_mm = (search or Search()).least_side_mm
     for part, size, step in zip(reversed(region), volume.shape_ijk, volume.spacing_mm, strict=True):
         if part.stop <= part.start:
             raise InputError(
@@ -57,10 +59,10 @@ def region_of_box(volume: Volume, corners_ras: np.ndarray) -> Region:
                 "choose none."
             )
         side_mm = step * (part.stop - part.start)
-        if side_mm < min(LEAST_SIDE_MM, step * size):
+        if side_mm < min(least_mm, step * size):
             raise InputError(
                 f"Only {side_mm:.0f} mm of the scan are in the region of interest along one axis; "
-                f"make it at least {LEAST_SIDE_MM:.0f} mm wide, or choose none."
+                f"make it at least {least_mm:.0f} mm wide, or choose none."
             )
     return region
 
@@ -107,6 +109,6 @@ def predict_in_box(
     """
     from .session import Session
 
-    region = region_of_box(volume, corners_ras)
+    region = region_of_box(volume, corners_ras, predictor.card.search)
     check_clicks_in_region(volume, region, clicks)
     return Session(predictor, volume, interest=region).predict(clicks, progress)

@@ -7,29 +7,20 @@ Connected components come from SimpleITK; the maps are small (6 mm voxels, or a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geometry.grid import Box, Grid
 from .clicks import Click
 
+if TYPE_CHECKING:
+    from ..models import Search
+
 LOCATOR_THRESHOLD = 0.3
 """Probability at which the locator's coarse voxels count: low, since it only has to be near."""
-SMALLEST_ORGAN_ML = 12.0
-"""Less evidence than this (probability times volume) is no organ. On the scans at hand the locator
-sees 44 mL and more where the pancreas is in view, and mostly below 12 mL where a scan ends 15 mm
-short of it."""
 COMPANION_SHARE = 0.2
 """Another component with at least this share of the largest one's evidence belongs to it too."""
-MARGIN_MM = (24.0, 22.0, 24.0)
-"""Room around the locator's box along R, A, S: its own error, and context for the refiner."""
-SMALLEST_BOX_MM = (160.0, 128.0, 120.0)
-LARGEST_BOX_MM = (280.0, 220.0, 260.0)
-"""The most that the refiner is run on; a scan that is no larger was cut out of one."""
-LEAST_SIDE_MM = 40.0
-"""What is smaller along any axis cannot hold a pancreas and what surrounds it."""
-LONE_CLICK_MM = (70.0, 50.0, 50.0)
-"""Half the box around a lone click, which lies in an organ of about 140 x 80 x 90 mm."""
 SMALLEST_SHARE = 0.1
 """Components of the result smaller than this share of the largest are dropped."""
 
@@ -44,11 +35,15 @@ def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, int(labels.max(initial=0))
 
 
-def find_organ_box(probability: np.ndarray, grid: Grid) -> Box | None:
+def find_organ_box(
+    probability: np.ndarray, grid: Grid, search: Search, warnings: list[str]
+) -> Box | None:
     """Where the organ is, or None where there is none.
 
     Args:
         probability: (k, j, i), the locator's, on a grid along R, A, S.
+        search: of the model's card.
+        warnings: a sentence is added where a second piece lies too far away to be in the box.
     """
     labels, count = connected_components(probability > LOCATOR_THRESHOLD)
     if count == 0:
@@ -56,13 +51,24 @@ def find_organ_box(probability: np.ndarray, grid: Grid) -> Box | None:
     evidence = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=count + 1)[1:]
     best = int(evidence.argmax())
     voxel_ml = float(np.prod(grid.spacing_mm)) / 1000
-    if evidence[best] * voxel_ml < SMALLEST_ORGAN_ML:
+    if evidence[best] * voxel_ml < search.least_volume_ml:
         return None
     keep = np.flatnonzero(evidence >= COMPANION_SHARE * evidence[best]) + 1
-    box = box_of_voxels(np.isin(labels, keep), grid)
-    weights = probability * (labels == best + 1)
-    middle = centre_of_mass(weights, grid)
-    return box.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).at_most(LARGEST_BOX_MM, around=middle)
+    pieces = box_of_voxels(np.isin(labels, keep), grid)
+    largest_piece = box_of_voxels(labels == best + 1, grid).grown(search.margin_mm)
+    middle = centre_of_mass(probability * (labels == best + 1), grid)
+    box = pieces.grown(search.margin_mm).at_least(search.smallest_box_mm)
+    box = box.at_most(search.largest_box_mm, around=middle)
+    box = Box(
+        np.minimum(box.low_ras, largest_piece.low_ras),
+        np.maximum(box.high_ras, largest_piece.high_ras),
+    )
+    if (pieces.low_ras < box.low_ras).any() or (pieces.high_ras > box.high_ras).any():
+        warnings.append(
+            "A second piece of what looks like the organ is too far from the first, and was not "
+            "looked at; click in it if it belongs to the organ."
+        )
+    return box
 
 
 def box_of_voxels(region: np.ndarray, grid: Grid) -> Box:
@@ -86,12 +92,12 @@ def centre_of_mass(weights: np.ndarray, grid: Grid) -> np.ndarray:
     return grid.position_of(index[::-1])
 
 
-def find_clicks_box(clicks: Sequence[Click]) -> Box | None:
+def find_clicks_box(clicks: Sequence[Click], search: Search) -> Box | None:
     """The surroundings of the clicks inside; None without any."""
     points = np.array([click.position_ras for click in clicks if click.inside])
     if len(points) == 0:
         return None
-    return Box.around(points).grown(LONE_CLICK_MM)
+    return Box.around(points).grown(search.click_margin_mm)
 
 
 def select_components(

@@ -15,7 +15,8 @@ import torch
 from ..geometry.grid import Box, Grid, Region, aligned_grid, bounding_region, overlap_in
 from ..geometry.resampling import resample
 from ..geometry.volume import Volume
-from . import click_update, coarse_to_fine
+from ..models import Label
+from . import click_update, coarse_to_fine, editing
 from .click_update import (
     COARSEST,
     LARGEST_WINDOW,
@@ -81,6 +82,8 @@ class ScanSegmenter:
             there only; the network sees what is around it, too.
         start: a mask (k, j, i) of the scan to begin from, whoever made it. A click then changes
             nothing but the piece that it points at.
+        label: which of the model's targets; the first unless given. About the others the network
+            is not shown the clicks, so that these mend the mask alone.
     """
 
     def __init__(
@@ -89,7 +92,9 @@ class ScanSegmenter:
         volume: Volume,
         interest: Region | None = None,
         start: np.ndarray | None = None,
+        label: Label | None = None,
     ) -> None:
+        self.label = label or engine.card.target_label
         self.engine = engine
         self.volume = volume
         self.interest = interest
@@ -105,7 +110,7 @@ class ScanSegmenter:
         warnings: list[str] = []
         if self.start is not None:
             return self._begin_from(self.start, warnings, steps)
-        with steps.step("locate", 0.05, f"Looking for the {self.engine.card.target}"):
+        with steps.step("locate", 0.05, f"Looking for the {self.label.name}"):
             box = coarse_to_fine.locate_organ(
                 self.engine, self.volume, warnings, steps.cancel, self.interest
             )
@@ -113,10 +118,50 @@ class ScanSegmenter:
             return MaskState.empty(warnings)
         return self._segment_box(box, (), warnings, steps)
 
+    def segment_within(self, first: MaskState, steps: StepTimer) -> MaskState:
+        """The mask of another target in the region that was looked at for the first one.
+
+        Args:
+            first: of the first target.
+        """
+        if first.refinement is None:
+            return MaskState.empty()
+        name, warnings = self.label.name, list[str]()
+        with steps.step("refine", 0.8, f"Segmenting the {name}"):
+            grid = first.refinement.grid
+            probability = first.refinement.others.get(name)
+            if probability is None:
+                refinement = self.engine.run_refiner(
+                    self._sample(grid), grid, (), warnings, steps.cancel, self.label
+                )
+            else:
+                values, attention = probability.values, first.refinement.attention
+                refinement = Refinement.of(grid, values, [alpha.values for alpha in attention])
+            foreground = coarse_to_fine.foreground_of(refinement, self.volume, self.interest)
+            card = self.engine.card
+            inside_first = card.part_of(self.label) == card.target
+            if inside_first:  # of which pieces may have been dropped
+                foreground &= first.selected
+            selected, components = select_components(foreground, grid, ())
+        with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
+            region = region_on_scan(self.volume, refinement)
+            mask = mask_on_scan(self.volume, refinement, selected, region)
+            mask = self._satisfy_clicks(mask, region, ())
+            if inside_first:
+                mask &= first.mask
+        if self._is_cut(mask, region):
+            warnings.append(
+                f"The {name} reaches the border of the region that was looked at, so a part of it "
+                "may be missing; click inside in what is missing."
+            )
+        return MaskState(
+            refinement, selected, region, mask, components, tuple(warnings), grid.bounds
+        )
+
     def apply_click(
         self, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer
     ) -> MaskState:
-        """One more click: the network is run again around it, and only there anything changes.
+        """One more click: a network is run around it, and only there anything changes.
 
         Args:
             state: before the last of the clicks.
@@ -129,18 +174,10 @@ class ScanSegmenter:
         if not click.inside and not self._has_mask_near(state, click):
             return state
         with steps.step("refine", 0.3, "Segmenting around the click"):
-            old_window = self._window(click, state.refinement.grid)
-            before, window = state.refinement.extended_to(old_window, COARSEST)
-            grid = before.grid.subgrid(window)
-            scan = self._sample(grid)
-            if self.engine.takes_clicks or before is not state.refinement:
-                seen = self.engine.run_refiner(scan, grid, clicks, warnings, steps.cancel)
+            if self._has_features_at(state.refinement, click):
+                refinement = self._edit(state.refinement, state.selected, clicks)
             else:
-                # It would be asked the same again.
-                seen = before.crop(window)
-            # A GPU with too little memory may just have been given up.
-            scan, before = scan.to(self.engine.device), before.to(self.engine.device)
-            refinement = update_with_click(before, seen, window, scan, clicks)
+                refinement = self._look_again(state.refinement, clicks, warnings, steps)
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             selected, components = self._select_near_click(state, refinement, clicks)
             region = region_on_scan(self.volume, refinement)
@@ -160,6 +197,58 @@ class ScanSegmenter:
         return MaskState(
             refinement, selected, region, mask, components, tuple(warnings), state.extent
         )
+
+    def _has_features_at(self, refinement: Refinement, click: Click) -> bool:
+        """Whether the editor can answer a click: it is about the target that the editor was trained
+        on, and the refiner has looked at its place already."""
+        if not self.engine.has_editor or self.label != self.engine.card.target_label:
+            return False
+        looked_at = refinement.grid.voxel_of(click.position_ras) is not None
+        return refinement.features is not None and looked_at
+
+    def _edit(
+        self, before: Refinement, selected: np.ndarray, clicks: tuple[Click, ...]
+    ) -> Refinement:
+        """The editor's answer to the last click."""
+        assert before.features is not None
+        click, known = clicks[-1], before.probability.values
+        window = editing.editor_window(click, before.grid)
+        grid = before.grid.subgrid(window)
+        probability = editing.cut_window(known, window)
+        # What the refiner was not shown, the editor never was either.
+        within = editing.cut_window(torch.ones_like(known), window)
+        scan = self.engine.sample(self.volume, grid).to(known.device) * within
+        mask = torch.from_numpy(selected)[None, None].to(known.device)
+        mask = editing.cut_window(mask.float(), window) > 0.5
+        features = editing.cut_window(before.features, window)
+        answer = self.engine.run_editor(
+            editing.editor_inputs(scan, features, probability, mask, clicks, grid)
+        )
+        after = editing.apply_edit(probability, mask, answer, click, grid)
+        after = editing.obey(after, scan, click, grid)
+        return before.with_probability(editing.paste_window(known, window, after))
+
+    def _look_again(
+        self,
+        refinement: Refinement,
+        clicks: tuple[Click, ...],
+        warnings: list[str],
+        steps: StepTimer,
+    ) -> Refinement:
+        """The refiner's answer around the last click, where there is no editor, or where the
+        refiner has not looked yet."""
+        window = self._window(clicks[-1], refinement.grid)
+        before, window = refinement.extended_to(window, COARSEST)
+        grid = before.grid.subgrid(window)
+        scan = self._sample(grid)
+        if self._network_sees_clicks or before is not refinement:
+            seen = self.engine.run_refiner(scan, grid, clicks, warnings, steps.cancel, self.label)
+        else:
+            # It would be asked the same again.
+            seen = before.crop(window)
+        # A GPU with too little memory may just have been given up.
+        scan, before = scan.to(self.engine.device), before.to(self.engine.device)
+        return update_with_click(before, seen, window, scan, clicks)
 
     def _begin_from(self, start: np.ndarray, warnings: list[str], steps: StepTimer) -> MaskState:
         """A mask as it is, with what the network says of its surroundings."""
@@ -197,10 +286,11 @@ class ScanSegmenter:
     ) -> MaskState:
         """A part of the scan that was not segmented before."""
         refined = coarse_to_fine.refine_region(
-            self.engine, self.volume, box, clicks, warnings, steps, self.interest
+            self.engine, self.volume, box, clicks, warnings, steps, self.interest, self.label
         )
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
-            refinement, selected = refined.refinement, refined.selected
+            refinement = refined.refinement
+            selected = self._without_neighbours(refined.selected, refinement)
             region = region_on_scan(self.volume, refinement)
             mask = mask_on_scan(self.volume, refinement, selected, region)
             mask = self._satisfy_clicks(mask, region, clicks)
@@ -217,10 +307,32 @@ class ScanSegmenter:
     def _window(self, click: Click, grid: Grid) -> Region:
         """Where to run again after a click: whole slices with a 2D network, and beyond the present
         region for more surroundings only where the network sees the click that they surround."""
-        margin = MARGIN if self.engine.takes_clicks else (0, 0, 0)
+        margin = MARGIN if self._network_sees_clicks else (0, 0, 0)
         if not self.engine.slicewise:
             return window_around(click, grid, margin=margin)
         return window_around(click, grid, (LARGEST_WINDOW[0], *grid.shape[1:]), (margin[0], 0, 0))
+
+    def _without_neighbours(self, selected: np.ndarray, refinement: Refinement) -> np.ndarray:
+        """Holes that were filled are none where another target lies beside this one."""
+        card = self.engine.card
+        for label in card.target_labels:
+            other = refinement.others.get(label.name)
+            if other is not None and card.part_of(label) != self.label.name:
+                selected = selected & ~(other.values[0, 0].cpu().numpy() > THRESHOLD)
+        return selected
+
+    @property
+    def _network_sees_clicks(self) -> bool:
+        return self.engine.takes_clicks and self.label == self.engine.card.target_label
+
+    def _is_cut(self, mask: np.ndarray, region: Region) -> bool:
+        """Whether a mask of a region of the scan reaches an end of it that is not the scan's."""
+        limits = self.interest or tuple(slice(0, size) for size in self.volume.array.shape)
+        return any(
+            (part.start > limit.start and mask.take(0, axis).any())
+            or (part.stop < limit.stop and mask.take(-1, axis).any())
+            for axis, (part, limit) in enumerate(zip(region, limits, strict=True))
+        )
 
     def _has_mask_near(self, state: MaskState, click: Click) -> bool:
         """Whether there is anything that a click outside could take away."""

@@ -23,11 +23,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, is_out_of_memory
 from ..geometry.grid import Region
 from ..geometry.volume import Volume
+from ..models import Label
 from .clicks import Click
-from .device import describe_device, is_lost_device, is_out_of_memory
+from .device import describe_device, is_lost_device
 from .doubts import DoubtfulPlace, find_doubtful_places
 from .engine import Engine
 from .features import result_features, summarise_attention
@@ -40,6 +41,9 @@ from .validation import check_clicks
 
 KEPT_STATES = 32
 """States that are held, a few megabytes each; older ones are computed again where needed."""
+_StateKey = tuple[str, bool, tuple[Click, ...], tuple[Click, ...]]
+"""Of a state: the target, empty for the first; whether there was an automatic result first; the
+first target's click that decided where another target was looked for; and the target's clicks."""
 UNDO_STEPS = 200
 """Changes of the clicks that can be undone: each holds all the clicks that there were."""
 
@@ -101,11 +105,17 @@ class Session:
         self.predictor = predictor
         self.volume = volume
         self._segmenter = ScanSegmenter(predictor, volume, interest, start)
+        # Who mends another program's mask of one organ asks for nothing else.
+        others = predictor.card.target_labels[1:] if start is None else ()
+        self._other_segmenters = {
+            label.name: ScanSegmenter(predictor, volume, interest, label=label) for label in others
+        }
+        self._other_predictions: dict[str, tuple[MaskState, Prediction]] = {}
         self._checked = checked
         self._interest = interest
         self._scan_warnings: tuple[str, ...] = ()
         self._device_warnings: tuple[str, ...] = ()
-        self._states: OrderedDict[tuple[bool, tuple[Click, ...]], MaskState] = OrderedDict()
+        self._states: OrderedDict[_StateKey, MaskState] = OrderedDict()
         self.automatic = False
         self.features: dict[str, float] | None = None
         self._clicks: tuple[Click, ...] = ()
@@ -194,7 +204,8 @@ class Session:
         """The mask after these clicks, computed from the longest beginning of them that is known.
 
         Args:
-            clicks: points in the world, in the order in which they were placed.
+            clicks: points in the world, in the order in which they were placed; each about the
+                target that it names. What they are about changes, and the other targets do not.
             progress: told what is being done.
             cancel: checked between steps and between tiles.
             automatic: look for the organ in the whole scan first, and let the clicks change what
@@ -212,6 +223,7 @@ class Session:
                 self._scan_warnings = tuple(check_scan_quality(self.volume, self.predictor.card))
                 self._checked = True
             check_clicks(self.volume, clicks)
+            self._check_targets(clicks)
         with torch.inference_mode():
             state, prediction = self._compute(automatic, tuple(clicks), steps)
         self.automatic, self._clicks, self._current = automatic, tuple(clicks), state
@@ -219,13 +231,31 @@ class Session:
         steps.progress(1.0, "Done")
         return dataclasses.replace(prediction, timings_s=steps.timings_s)
 
+    def _check_targets(self, clicks: Sequence[Click]) -> None:
+        first = self.predictor.card.target
+        known = (first, *self._other_segmenters)
+        for click in clicks:
+            if click.target and click.target not in known:
+                raise InputError(
+                    f"A click is about '{click.target}', which is none of the targets: "
+                    f"{', '.join(known)}."
+                )
+
     def _compute(
         self, automatic: bool, clicks: tuple[Click, ...], steps: StepTimer
     ) -> tuple[MaskState, Prediction]:
         """State and prediction; on the CPU from the beginning where the GPU fails."""
+        first = self.predictor.card.target
+        own = tuple(click for click in clicks if click.target in ("", first))
         try:
-            state = self._state(automatic, clicks, steps)
-            return state, self._prediction(state, clicks, steps)
+            state = self._state(automatic, own, steps)
+            others = tuple(
+                self._other_prediction(
+                    name, automatic, own, tuple(one for one in clicks if one.target == name), steps
+                )
+                for name in self._other_segmenters
+            )
+            return state, self._prediction(state, own, steps, others)
         except RuntimeError as error:
             if self.predictor.on_gpu and (is_out_of_memory(error) or is_lost_device(error)):
                 lacking = is_out_of_memory(error)
@@ -236,38 +266,91 @@ class Session:
                 raise
         # What lies on the GPU may be out of reach.
         self._states.clear()
-        self._segmenter.forget_scan()
+        self._other_predictions.clear()
+        for segmenter in (self._segmenter, *self._other_segmenters.values()):
+            segmenter.forget_scan()
         self.predictor.move_to_cpu()
         self._device_warnings = (f"The {failure}; the CPU was used instead, which takes longer.",)
         return self._compute(automatic, clicks, steps)
 
-    def _state(self, automatic: bool, clicks: tuple[Click, ...], steps: StepTimer) -> MaskState:
+    def _state(
+        self,
+        automatic: bool,
+        clicks: tuple[Click, ...],
+        steps: StepTimer,
+        name: str = "",
+        place: tuple[Click, ...] = (),
+    ) -> MaskState:
+        """The mask of a target after its clicks.
+
+        Args:
+            name: of the target; empty for the first.
+            place: what decided where another target than the first was looked for.
+        """
+        segmenter = self._other_segmenters[name] if name else self._segmenter
         known = len(clicks)
-        while known and (automatic, clicks[:known]) not in self._states:
+        while known and (name, automatic, place, clicks[:known]) not in self._states:
             known -= 1
-        state = self._states.get((automatic, clicks[:known]))
+        state = self._states.get((name, automatic, place, clicks[:known]))
         if state is None:
-            begins = automatic or self._segmenter.start is not None
-            state = self._segmenter.segment(steps) if begins else MaskState.empty()
-            self._remember((automatic, ()), state)
+            if name:
+                state = segmenter.segment_within(self._state(automatic, place, steps), steps)
+            elif automatic or segmenter.start is not None:
+                state = segmenter.segment(steps)
+            else:
+                state = MaskState.empty()
+            self._remember((name, automatic, place, ()), state)
         for count in range(known + 1, len(clicks) + 1):
-            state = self._segmenter.apply_click(state, clicks[:count], steps)
-            self._remember((automatic, clicks[:count]), state)
-        self._states.move_to_end((automatic, clicks))
+            state = segmenter.apply_click(state, clicks[:count], steps)
+            self._remember((name, automatic, place, clicks[:count]), state)
+        self._states.move_to_end((name, automatic, place, clicks))
         return state
 
-    def _remember(self, key: tuple[bool, tuple[Click, ...]], state: MaskState) -> None:
+    def _remember(self, key: _StateKey, state: MaskState) -> None:
         self._states[key] = state
         while len(self._states) > KEPT_STATES:
             # The automatic result is the dearest to compute, and all others begin with it.
-            oldest = next(other for other in self._states if other[1])
+            oldest = next(other for other in self._states if other[-1])
             del self._states[oldest]
 
     # Results
 
     def _prediction(
-        self, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer
+        self,
+        state: MaskState,
+        clicks: tuple[Click, ...],
+        steps: StepTimer,
+        others: tuple[Prediction, ...],
     ) -> Prediction:
+        prediction = self._of_target(self.predictor.card.target_label, state, clicks, steps)
+        quality = check_result_quality(prediction, self.predictor.card, self._interest)
+        warnings = (*self._scan_warnings, *self._device_warnings, *state.warnings, *quality)
+        further = (text for other in others for text in other.warnings if text not in warnings)
+        return dataclasses.replace(prediction, others=others, warnings=(*warnings, *further))
+
+    def _other_prediction(
+        self,
+        name: str,
+        automatic: bool,
+        first_clicks: tuple[Click, ...],
+        clicks: tuple[Click, ...],
+        steps: StepTimer,
+    ) -> Prediction:
+        """Of another target than the first; the same one as long as its state is the same."""
+        place = () if automatic else first_clicks[:1]
+        state = self._state(automatic, clicks, steps, name, place)
+        before = self._other_predictions.get(name)
+        if before is None or before[0] is not state:
+            label = self._other_segmenters[name].label
+            prediction = self._of_target(label, state, clicks, steps)
+            before = state, dataclasses.replace(prediction, warnings=state.warnings)
+            self._other_predictions[name] = before
+        return before[1]
+
+    def _of_target(
+        self, label: Label, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer
+    ) -> Prediction:
+        """A target's prediction, without its warnings."""
         predictor = self.predictor
         mask = np.zeros(self.volume.array.shape, np.uint8)
         mask[state.region] = state.mask
@@ -276,7 +359,9 @@ class Session:
         nothing = (0.0,) * len(getattr(predictor.networks["refiner"], "gates", ()))
         focus_ratios, in_organ, around_organ = nothing, nothing, nothing
         estimate = None
-        self.features = None
+        is_first = label == predictor.card.target_label
+        if is_first:
+            self.features = None
         places: tuple[DoubtfulPlace, ...] = ()
         if refinement is not None and extent is not None:
             levels = summarise_attention(refinement, state.selected, extent)
@@ -285,13 +370,14 @@ class Session:
             around_organ = tuple(level.around_organ for level in levels)
             places = find_doubtful_places(self._undecided(refinement), refinement.grid)
             # Of a mask of somebody else's the network does not say how good it is.
-            if state.selected.any() and self._segmenter.start is None:
+            # Of the targets the first one is what the card knows how to estimate.
+            if is_first and state.selected.any() and self._segmenter.start is None:
                 self.features = result_features(
                     refinement, state.selected, state.components, levels
                 )
                 if (estimator := predictor.card.dice_estimate) is not None and volume_ml > 0:
                     estimate = estimator.estimate(self.features)
-        prediction = Prediction(
+        return Prediction(
             volume=self.volume,
             mask=mask,
             region=state.region,
@@ -313,11 +399,8 @@ class Session:
             attention_around_organ=around_organ,
             dice_estimate=estimate,
             doubtful_places=places,
-        )
-        quality = check_result_quality(prediction, predictor.card, self._interest)
-        return dataclasses.replace(
-            prediction,
-            warnings=(*self._scan_warnings, *self._device_warnings, *state.warnings, *quality),
+            label=label,
+            part_of=predictor.card.part_of(label),
         )
 
     def _undecided(self, refinement: Refinement) -> np.ndarray:

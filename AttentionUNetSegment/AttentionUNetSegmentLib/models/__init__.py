@@ -1,4 +1,5 @@
-"""A model is a folder: a card (``model.json``) and weights (``weights.safetensors``).
+"""A model is a folder: a card (``model.json``) and weights (``weights.safetensors``, and
+``editor.safetensors`` where a network of its own answers clicks).
 
 >>> from AttentionUNetSegmentLib import models
 >>> model = models.load_model(models.find_model("pancreas-ct"))  # doctest: +SKIP
@@ -10,12 +11,16 @@ verifying and saving weights does. Pickles are never loaded.
 """
 
 from .card import (
+    EDITOR,
     FORMAT,
     LARGEST_BYTES,
     STAGES,
+    Editor,
     Label,
     ModelCard,
+    Search,
     Stage,
+    Target,
     Terminology,
     Usual,
     WeightsFile,
@@ -37,6 +42,7 @@ from .store import Model, load_model, save_model, verify_model
 
 __all__ = [
     "DEFAULT_MODEL",
+    "EDITOR",
     "FORMAT",
     "LARGEST_BYTES",
     "MODELS_FOLDER",
@@ -44,12 +50,15 @@ __all__ = [
     "USER_MODELS_VARIABLE",
     "DiceEstimate",
     "DiceEstimator",
+    "Editor",
     "InstalledModel",
     "Interval",
     "Label",
     "Model",
     "ModelCard",
+    "Search",
     "Stage",
+    "Target",
     "Terminology",
     "Usual",
     "WeightsFile",

@@ -18,10 +18,13 @@ from .dice_estimator import DiceEstimator
 FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+EDITOR_FILE = "editor.safetensors"
 STAGES = ("locator", "refiner")
-OPTIONAL_KEYS = ("usual", "dice_estimate", "limitations", "author")
+EDITOR = "editor"
+OPTIONAL_KEYS = ("targets", "usual", "dice_estimate", "search", "limitations", "author", "editor")
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
+EDITOR_CHANNELS = 8  # of the editor's own inputs: scan, mask and clicks; features follow
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
 MOST_BYTES = 12_000_000  # card and weights together: what an extension may install
 LARGEST_BYTES = 1_000_000_000  # of a model that somebody brings along
@@ -70,6 +73,25 @@ class Label:
             for part in color:
                 checks.integer(part, where, 0, 255)
             object.__setattr__(self, "color", color)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A label that is segmented.
+
+    Args:
+        name: of the label.
+        part_of: name of the target that it is a part of, as a tumour is of its organ, whose segment
+            then holds it too, and which stands before it; empty where it lies beside the others.
+    """
+
+    name: str
+    part_of: str = ""
+
+    def __post_init__(self) -> None:
+        checks.text(self.name, "the name of a target", 100)
+        if self.part_of != "":
+            checks.text(self.part_of, f"part_of of the target {self.name}", 100)
 
 
 @dataclass(frozen=True)
@@ -143,6 +165,49 @@ class Usual:
 
 
 @dataclass(frozen=True)
+class Search:
+    """How large the target is, for what looks for it. An older card says nothing, and means the
+    sizes of a pancreas that stand here.
+
+    Args:
+        least_volume_ml: less evidence of the locator (probability times volume) is no target. On
+            the scans at hand the locator of the shipped model sees 44 mL and more where the
+            pancreas is in view, and mostly below 12 mL where a scan ends 15 mm short of it.
+        margin_mm: room around what the locator found, along R, A and S: its own error, and context
+            for the refiner.
+        smallest_box_mm: the least that the refiner is run on.
+        largest_box_mm: the most that it is run on for the sake of a second piece; the largest piece
+            is never cut. A scan that is no larger was cut out of one.
+        least_side_mm: what is smaller along any axis cannot hold the target and its surroundings.
+        click_margin_mm: room around lone clicks: half the size of the target or more.
+    """
+
+    least_volume_ml: float = 12.0
+    margin_mm: tuple[float, float, float] = (24.0, 22.0, 24.0)
+    smallest_box_mm: tuple[float, float, float] = (160.0, 128.0, 120.0)
+    largest_box_mm: tuple[float, float, float] = (280.0, 220.0, 260.0)
+    least_side_mm: float = 40.0
+    click_margin_mm: tuple[float, float, float] = (70.0, 50.0, 50.0)
+
+    def __post_init__(self) -> None:
+        for name in ("least_volume_ml", "least_side_mm"):
+            object.__setattr__(
+                self, name, checks.number(getattr(self, name), f"search {name}", 0.0, 1e5)
+            )
+        for name in ("margin_mm", "smallest_box_mm", "largest_box_mm", "click_margin_mm"):
+            lengths = checks.items(getattr(self, name), f"search {name}", 3, 3)
+            lengths = tuple(checks.number(one, f"search {name}", 0.0, 5000.0) for one in lengths)
+            object.__setattr__(self, name, lengths)
+        if any(
+            most < least
+            for most, least in zip(self.largest_box_mm, self.smallest_box_mm, strict=True)
+        ):
+            checks.refuse(
+                "search largest_box_mm", "no smaller than the smallest", self.largest_box_mm
+            )
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """The weights' file: its name in the model's folder, its SHA-256 and its size."""
 
@@ -162,6 +227,45 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
+class Editor:
+    """The network that answers clicks, beside a refiner whose features it is shown.
+
+    Its weights are a file of their own, so that it can be trained anew, and a model without one be
+    given one, while those of the other networks stay the same file.
+
+    Args:
+        network: the configuration that ``networks.build_network`` takes: two classes, in 3D.
+        training: what it was trained on and how; free.
+        figures: what was measured; free.
+        weights: filled by ``save_model``; that of a card that is read always has it.
+    """
+
+    network: Mapping[str, Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    weights: WeightsFile | None = None
+
+    def __post_init__(self) -> None:
+        network = checks.plain_json(self.network, "the editor's network")
+        config = NetworkConfig.from_mapping(network)
+        if config.dimensions != 3 or config.out_channels != 2:
+            raise ModelError("the editor's network must have 3 dimensions and 2 output channels.")
+        if len(config.channels) > MOST_LEVELS:
+            raise ModelError(
+                f"the editor's network must have at most {MOST_LEVELS} levels, but it has "
+                f"{len(config.channels)}."
+            )
+        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "training", checks.plain_json(self.training, "training"))
+        object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
+
+    @property
+    def feature_channels(self) -> int:
+        """Of the refiner's features, which it is shown."""
+        return int(self.network["in_channels"]) - EDITOR_CHANNELS
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """All that is known about a model.
 
@@ -172,14 +276,17 @@ class ModelCard:
         citation: works to cite, one text each.
         intensity_window_hu: lower and upper Hounsfield unit that the images are clipped to.
         labels: the networks' output channels, in order; the first (0) is the background.
-        target: name of the label that is segmented.
+        target: name of the label that is segmented, the first of them where there are several.
         stages: "locator" and "refiner"; or "refiner" alone, which then sees the whole scan.
+        targets: all labels that are segmented, ``target`` first; none where that is the only one.
         training: what it was trained on and how; free.
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
         dice_estimate: tells how good a result probably is; None where that was never measured.
+        search: how large the target is, for what looks for it.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
+        editor: the network that answers clicks; None where the refiner does.
         weights: filled by ``save_model``; a card that is read always has it.
 
     Raises:
@@ -197,12 +304,15 @@ class ModelCard:
     labels: tuple[Label, ...]
     target: str
     stages: Mapping[str, Stage]
+    targets: tuple[Target, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
     dice_estimate: DiceEstimator | None = None
+    search: Search = field(default_factory=Search)
     limitations: tuple[str, ...] = ()
     author: str = ""
+    editor: Editor | None = None
     weights: WeightsFile | None = None
 
     def __post_init__(self) -> None:
@@ -237,6 +347,8 @@ class ModelCard:
         if self.target not in names[1:]:
             checks.refuse("target", "the name of a label other than the first", self.target)
 
+        targets = self._checked_targets(names[1:])
+
         stages = checks.entries(self.stages, "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         for name, stage in stages.items():
             if stage.network["out_channels"] != len(labels):
@@ -244,21 +356,85 @@ class ModelCard:
                     f"the {name}'s network has {stage.network['out_channels']} output channels, "
                     f"but there are {len(labels)} labels."
                 )
+        if self.editor is not None:
+            refiner = NetworkConfig.from_mapping(stages["refiner"].network)
+            if refiner.name == "FCN" or refiner.dimensions != 3:
+                raise ModelError("an editor needs a refiner in 3D that is no FCN.")
+            if self.editor.feature_channels != refiner.channels[0]:
+                raise ModelError(
+                    f"the editor's network has {self.editor.network['in_channels']} input "
+                    f"channels, but beside this refiner it needs "
+                    f"{EDITOR_CHANNELS + refiner.channels[0]}."
+                )
         object.__setattr__(self, "citation", citation)
         object.__setattr__(self, "limitations", limitations)
         object.__setattr__(self, "intensity_window_hu", (low, high))
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "training", checks.plain_json(self.training, "training"))
         object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
 
+    def _checked_targets(self, names: list[str]) -> tuple[Target, ...]:
+        if not self.targets:
+            return ()
+        targets = checks.items(self.targets, "targets", 1, len(names))
+        wanted = [target.name for target in targets]
+        if wanted[0] != self.target:
+            checks.refuse("the first of targets", f"the target, '{self.target}'", wanted[0])
+        if len(set(wanted)) != len(wanted):
+            raise ModelError("targets must be different ones.")
+        wholes: set[str] = set()
+        for target in targets:
+            if target.name not in names:
+                checks.refuse("a target", "the name of a label other than the first", target.name)
+            if target.part_of and target.part_of not in wholes:
+                checks.refuse(
+                    f"part_of of the target {target.name}",
+                    "the name of a target before it that is no part itself",
+                    target.part_of,
+                )
+            if not target.part_of:
+                wholes.add(target.name)
+        return targets
+
     @property
     def target_label(self) -> Label:
-        """The label that is segmented."""
+        """The label that is segmented, the first of them where there are several."""
         return next(label for label in self.labels if label.name == self.target)
 
-    def with_weights(self, weights: WeightsFile) -> ModelCard:
-        return dataclasses.replace(self, weights=weights)
+    @property
+    def target_labels(self) -> tuple[Label, ...]:
+        """All labels that are segmented, in the card's order."""
+        by_name = {label.name: label for label in self.labels}
+        return tuple(by_name[one.name] for one in self.targets) or (self.target_label,)
+
+    def channels_of(self, label: Label) -> tuple[int, ...]:
+        """The networks' output channels that make up a target: its own, and those of its parts."""
+        parts = {one.name for one in self.targets if one.part_of == label.name}
+        return (label.value, *(one.value for one in self.labels if one.name in parts))
+
+    def part_of(self, label: Label) -> str:
+        """Name of the target that a target is a part of; empty where it is none."""
+        return next((one.part_of for one in self.targets if one.name == label.name), "")
+
+    @property
+    def networks(self) -> dict[str, Mapping[str, Any]]:
+        """The configuration of each network, by its name: of the stages and of the editor."""
+        networks = {name: stage.network for name, stage in self.stages.items()}
+        return networks if self.editor is None else {**networks, EDITOR: self.editor.network}
+
+    @property
+    def weights_files(self) -> dict[str, WeightsFile | None]:
+        """Which networks' weights are in which file: of the stages (""), and of the editor."""
+        files = {"": self.weights}
+        return files if self.editor is None else {**files, EDITOR: self.editor.weights}
+
+    def with_weights(self, weights: WeightsFile, editor: WeightsFile | None = None) -> ModelCard:
+        card = dataclasses.replace(self, weights=weights)
+        if self.editor is None:
+            return card
+        return dataclasses.replace(card, editor=dataclasses.replace(self.editor, weights=editor))
 
     def to_json(self) -> str:
         """The text of ``model.json``: the same text for the same card."""
@@ -268,8 +444,13 @@ class ModelCard:
                 if label[key] is None:
                     del label[key]
         card["usual"] = {key: value for key, value in card["usual"].items() if value is not None}
+        for target in card["targets"]:
+            if not target["part_of"]:
+                del target["part_of"]
+        if self.search == Search():
+            del card["search"]
         for key in (*OPTIONAL_KEYS, "weights"):
-            if not card[key]:
+            if not card.get(key, True):
                 del card[key]
         return json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -295,7 +476,6 @@ class ModelCard:
             )
         required = [one.name for one in dataclasses.fields(cls) if one.name not in OPTIONAL_KEYS]
         checks.entries(card, "the card", required, OPTIONAL_KEYS)
-        known = [one.name for one in dataclasses.fields(Usual)]
         estimator = card.get("dice_estimate")
         stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(
@@ -308,10 +488,14 @@ class ModelCard:
                 "dice_estimate": None
                 if estimator is None
                 else DiceEstimator.from_mapping(estimator),
-                "usual": Usual(**checks.entries(card.get("usual", {}), "usual", (), known)),
-                "weights": WeightsFile(
-                    **checks.entries(card["weights"], "weights", ("file", "sha256", "bytes"))
+                "targets": tuple(
+                    Target(**checks.entries(one, "a target", ("name",), ("part_of",)))
+                    for one in checks.items(card.get("targets", ()), "targets", 0, 255)
                 ),
+                "usual": Usual(**_known_entries(card, "usual", Usual)),
+                "search": Search(**_known_entries(card, "search", Search)),
+                "weights": _weights(card["weights"], "weights"),
+                "editor": None if card.get("editor") is None else _editor(card["editor"]),
             }
         )
 
@@ -346,6 +530,22 @@ def _label(value: object) -> Label:
         codes = checks.entries(content["terminology"], "a terminology", ("category", "type"))
         content["terminology"] = Terminology(**codes)
     return Label(**content)
+
+
+def _weights(value: object, where: str) -> WeightsFile:
+    return WeightsFile(**checks.entries(value, where, ("file", "sha256", "bytes")))
+
+
+def _editor(value: object) -> Editor:
+    known = ("network", "training", "figures", "weights")
+    content = checks.entries(value, "the editor", known, ())
+    content["weights"] = _weights(content["weights"], "the editor's weights")
+    return Editor(**content)
+
+
+def _known_entries(card: Mapping[str, Any], key: str, kind: type[Usual | Search]) -> dict[str, Any]:
+    known = [one.name for one in dataclasses.fields(kind)]
+    return checks.entries(card.get(key, {}), key, (), known)
 
 
 def _stage(value: object, name: str) -> Stage:

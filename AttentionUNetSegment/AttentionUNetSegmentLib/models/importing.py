@@ -76,7 +76,7 @@ def import_network(
             "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         },
     )
-    check_fit(tensors, stage, f"The weights '{weights}' are not those of the config:")
+    check_fit(tensors, stage.network, f"The weights '{weights}' are not those of the config:")
     network = build_network(network_config)
     network.load_state_dict(tensors)
     card = save_model(folder, card, {"refiner": network}, LARGEST_BYTES)

@@ -46,9 +46,11 @@ def export_onnx(model: Model, folder: Path) -> list[Path]:
         OutputError: the folder cannot be written.
     """
     folder = folder.absolute()
-    names = [f"{name}.onnx" for name in sorted(model.networks)]
+    # An editor is of no use without what is drawn for it around a click, so it stays here.
+    names = [f"{name}.onnx" for name in sorted(model.card.stages)]
     with staged_folder(folder, names) as staged, explain_write_errors(folder):
-        for name, network in model.networks.items():
+        for name in model.card.stages:
+            network = model.networks[name]
             assert isinstance(network, SegmentationNetwork)
             _export(network, staged.staging / f"{name}.onnx", _about(model, name, network))
         staged.publish(names)

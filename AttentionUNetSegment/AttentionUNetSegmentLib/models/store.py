@@ -9,17 +9,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, OutputError
 from ..files import flush_to_disk, folder_beside
 from .card import (
     CARD_FILE,
+    EDITOR,
+    EDITOR_FILE,
     MOST_BYTES,
     MOST_CARD_BYTES,
     WEIGHTS_FILE,
     ModelCard,
-    Stage,
+    WeightsFile,
     read_card,
 )
 from .weights import describe, read_weights, to_bytes, to_half
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_MEANWHILE = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
+_MEANWHILE = re.compile(r"(weights|editor)-[0-9a-f]{16}\.safetensors")
 """Weights that are about to take the place of others; see :func:`_write_folder`."""
+
+
+_FILES = {"": WEIGHTS_FILE, EDITOR: EDITOR_FILE}
+"""The files of weights: of the stages, and of the editor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +44,8 @@ class Model:
 
     Args:
         card: what it is.
-        networks: one for each stage of the card, float32 on the CPU, in evaluation mode, without
-            gradients.
+        networks: one for each stage of the card, and its editor where it has one; float32 on the
+            CPU, in evaluation mode, without gradients.
         folder: where it was loaded from.
     """
 
@@ -61,18 +67,23 @@ def load_model(folder: str | Path) -> Model:
     card = read_card(folder)
     if card.weights is None:  # a card that is read has it: see ModelCard.from_json
         raise ModelError(f"The card in '{folder}' does not describe its weights.")
-    tensors = read_weights(folder, card.weights)
-
     where = f"The weights in '{folder}' do not fit their card:"
-    foreign = [name for name in sorted(tensors) if name.partition(".")[0] not in card.stages]
-    if foreign:
-        raise ModelError(f"{where} '{foreign[0]}' belongs to no stage.")
     networks = {}
-    for name, stage in card.stages.items():
-        prefix = f"{name}."
-        own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
-        check_fit(own, stage, f"{where} in the {name},")
-        networks[name] = _network(stage, own)
+    for editor, file in card.weights_files.items():
+        assert file is not None
+        tensors = read_weights(folder, file)
+        expected = {editor} if editor else set(card.stages)
+        foreign = [name for name in sorted(tensors) if name.partition(".")[0] not in expected]
+        if foreign:
+            raise ModelError(f"{where} '{foreign[0]}' belongs to no stage.")
+        for name in sorted(expected, key=list(card.networks).index):
+            prefix = f"{name}."
+            own = {
+                key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)
+            }
+            config = card.networks[name]
+            check_fit(own, config, f"{where} in the {name},")
+            networks[name] = _network(config, own)
     return Model(card, networks, folder)
 
 
@@ -99,7 +110,8 @@ def save_model(
     Args:
         folder: the model's folder; its parents are created.
         card: ``card.weights`` is ignored.
-        networks: one for each stage of the card, on any device and of any float type.
+        networks: one for each stage of the card, and its editor where it has one, on any device
+            and of any float type.
         most_bytes: of card and weights together; more than the 12 MB that an extension may install
             for a model that stays where it was made.
 
@@ -112,23 +124,26 @@ def save_model(
         OutputError: the folder cannot be written, or holds something that is no model.
     """
     folder = Path(folder).absolute()
-    if set(networks) != set(card.stages):
+    if set(networks) != set(card.networks):
         raise ModelError(
-            f"The card has the stages {', '.join(card.stages)}, but the networks given are "
+            f"The card has the networks {', '.join(card.networks)}, but those given are "
             f"{', '.join(networks) or 'none'}."
         )
-    tensors = {}
-    for name, stage in card.stages.items():
+    tensors: dict[str, dict[str, torch.Tensor]] = {name: {} for name in card.weights_files}
+    for name, config in card.networks.items():
         own = networks[name].state_dict()
-        check_fit(own, stage, f"The {name} is not the network that its card describes:")
-        tensors.update({f"{name}.{key}": value for key, value in own.items()})
-    weights = to_bytes(to_half(tensors))
-    if len(weights) > most_bytes:
-        raise _too_large(len(weights), most_bytes)
-    card = card.with_weights(describe(WEIGHTS_FILE, weights))
+        check_fit(own, config, f"The {name} is not the network that its card describes:")
+        file = tensors[name if name in tensors else ""]
+        file.update({f"{name}.{key}": value for key, value in own.items()})
+    weights = {name: to_bytes(to_half(own)) for name, own in tensors.items()}
+    size = sum(map(len, weights.values()))
+    if size > most_bytes:
+        raise _too_large(size, most_bytes)
+    files = {name: describe(_FILES[name], content) for name, content in weights.items()}
+    card = card.with_weights(files[""], files.get(EDITOR))
     text = card.to_json().encode("utf-8")
-    if len(weights) + len(text) > most_bytes:
-        raise _too_large(len(weights) + len(text), most_bytes)
+    if size + len(text) > most_bytes:
+        raise _too_large(size + len(text), most_bytes)
     if len(text) > MOST_CARD_BYTES:
         raise ModelError(f"The card is larger than {MOST_CARD_BYTES // 1000} kB; shorten it.")
     try:
@@ -147,15 +162,16 @@ def _too_large(size: int, most_bytes: int) -> ModelError:
     )
 
 
-def check_fit(tensors: Mapping[str, torch.Tensor], stage: Stage, where: str) -> None:
-    """Raise unless the tensors are those of the stage's network: names, shapes, kind, finite."""
+def check_fit(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], where: str) -> None:
+    """Raise unless the tensors are those of the network that a config describes: names, shapes,
+    kind, finite."""
     import torch
 
     from ..networks import build_network
 
     try:
         with torch.device("meta"):  # shapes without memory, whatever the card asks for
-            expected = build_network(dict(stage.network)).state_dict()
+            expected = build_network(dict(config)).state_dict()
     except RuntimeError as error:  # sizes beyond what any tensor can have
         raise ModelError(f"{where} its network cannot be built ({error}).") from error
     missing = [name for name in expected if name not in tensors]
@@ -178,52 +194,66 @@ def check_fit(tensors: Mapping[str, torch.Tensor], stage: Stage, where: str) -> 
             raise ModelError(f"{where} '{name}' holds NaN or infinite values.")
 
 
-def _network(stage: Stage, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+def _network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> nn.Module:
     import torch
 
     from ..networks import build_network
 
     with torch.random.fork_rng(devices=[]):  # its random first weights are not the caller's affair
-        network = build_network(dict(stage.network))
+        network = build_network(dict(config))
     network.load_state_dict(dict(tensors))  # into float32, and integers as they are
     return network.float().eval().requires_grad_(False)
 
 
-def _write_folder(folder: Path, weights: bytes, card: ModelCard) -> None:
+def _write_folder(folder: Path, weights: Mapping[str, bytes], card: ModelCard) -> None:
     """Write a model, in place of an older one or of none: at every moment there is one of them.
 
     A new one is a folder that is renamed into place. In the place of another one the weights come
-    under a name of their own, and the card that names them makes them the model.
+    under names of their own, and the card that names them makes them the model.
+
+    Args:
+        weights: of each file of the card.
     """
-    files = {WEIGHTS_FILE: weights, CARD_FILE: card.to_json().encode("utf-8")}
+    files = {_FILES[name]: content for name, content in weights.items()}
+    files[CARD_FILE] = card.to_json().encode("utf-8")
     _require_model_or_nothing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Hidden, so that installed_models never lists one that a killed process left behind.
-    with folder_beside(folder) as fresh:
+    with folder_beside(folder) as beside:
+        fresh = beside / folder.name
+        fresh.mkdir()
         for name, content in files.items():
             _write(fresh / name, content)
         if not folder.exists():
             fresh.rename(folder)
             return
-        assert card.weights is not None
-        meanwhile = f"weights-{card.weights.sha256[:16]}.safetensors"
-        _write(fresh / meanwhile, weights)
-        named = dataclasses.replace(card, weights=dataclasses.replace(card.weights, file=meanwhile))
+        meanwhile = {name: _meanwhile(file) for name, file in card.weights_files.items()}
+        for name, file in meanwhile.items():
+            _write(fresh / file.file, weights[name])
+        named = card.with_weights(meanwhile[""], meanwhile.get(EDITOR))
         _write(fresh / "meanwhile.json", named.to_json().encode("utf-8"))
-        os.replace(fresh / meanwhile, folder / meanwhile)
+        for file in meanwhile.values():
+            os.replace(fresh / file.file, folder / file.file)
         os.replace(fresh / "meanwhile.json", folder / CARD_FILE)
         with suppress(OSError):  # it is there; the next one that is written tidies up
-            os.replace(fresh / WEIGHTS_FILE, folder / WEIGHTS_FILE)
-            os.replace(fresh / CARD_FILE, folder / CARD_FILE)
+            for name in files:  # the card last
+                os.replace(fresh / name, folder / name)
             for name in set(os.listdir(folder)) - set(files):
                 (folder / name).unlink()
+
+
+def _meanwhile(file: WeightsFile | None) -> WeightsFile:
+    """The same weights under the name that they have until they take the place of others."""
+    assert file is not None
+    stem = file.file.removesuffix(".safetensors")
+    return dataclasses.replace(file, file=f"{stem}-{file.sha256[:16]}.safetensors")
 
 
 def _require_model_or_nothing(folder: Path) -> None:
     """Raise OutputError where a folder holds anything that is not of a model."""
     found = sorted(os.listdir(folder)) if folder.exists() else []
     for name in found:
-        if name not in (WEIGHTS_FILE, CARD_FILE) and not _MEANWHILE.fullmatch(name):
+        if name not in (*_FILES.values(), CARD_FILE) and not _MEANWHILE.fullmatch(name):
             raise OutputError(
                 f"'{folder}' holds '{name}', which is not part of a model, so it is left as it is; "
                 "choose another folder."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .card import Label, Terminology
 
 _ANATOMY = ("SCT", "123037004", "Anatomical Structure")
+_ABNORMAL = ("SCT", "49755003", "Morphologically Altered Structure")
 # Those of the General Anatomy terminology that abdominal data sets have, with Slicer's colours.
 _KNOWN_LABELS = {
     "pancreas": (("SCT", "15776009", "Pancreas"), (249, 180, 111)),
@@ -14,10 +15,21 @@ _KNOWN_LABELS = {
     "gallbladder": (("SCT", "28231008", "Gallbladder"), (139, 150, 98)),
     "aorta": (("SCT", "15825003", "Aorta"), (224, 97, 76)),
 }
+# By what data sets call them; in the colour that Slicer has for a mass.
+_MASS = ("SCT", "4147007", "Mass")
+_TUMOUR = ("SCT", "108369006", "Neoplasm")
+_KNOWN_LESIONS = {
+    **dict.fromkeys(("tumour", "tumor", "cancer"), _TUMOUR),
+    **dict.fromkeys(("lesion", "mass"), _MASS),
+}
+_LESION_COLOR = (144, 238, 144)
 
 
 def make_label(value: int, name: str) -> Label:
     """A label with its terminology and colour where the name is in the table."""
+    lesion = _KNOWN_LESIONS.get(name.casefold())
+    if lesion is not None:
+        return Label(value, name, _LESION_COLOR, Terminology(_ABNORMAL, lesion))
     if name.casefold() not in _KNOWN_LABELS:
         return Label(value, name)
     code, color = _KNOWN_LABELS[name.casefold()]

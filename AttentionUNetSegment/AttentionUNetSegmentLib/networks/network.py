@@ -30,11 +30,14 @@ class NetworkOutput(NamedTuple):
     deep       logits of the coarser decoder levels, fine to coarse, each `(B, out_channels,
                *ceil(spatial / stride))` (the network's `deep_strides`); empty if not asked for and
                for networks without deep supervision
+    features   what the head makes the logits of, `(B, channels[0], *spatial)`; None if not asked
+               for
     """
 
     logits: torch.Tensor
     attention: list[torch.Tensor]
     deep: list[torch.Tensor]
+    features: torch.Tensor | None = None
 
 
 class SegmentationNetwork(nn.Module, ABC):
@@ -118,13 +121,18 @@ class SegmentationNetwork(nn.Module, ABC):
         """Logits, alphas and deep logits of an input whose size is a multiple of `stride`."""
 
     def forward(
-        self, x: torch.Tensor, return_attention: bool = False, return_deep: bool = False
+        self,
+        x: torch.Tensor,
+        return_attention: bool = False,
+        return_deep: bool = False,
+        return_features: bool = False,
     ) -> torch.Tensor | NetworkOutput:
         """Logits of `x`, `(B, in_channels, *spatial)`, of any spatial size.
 
         Returns the logits, `(B, out_channels, *spatial)`, or a NetworkOutput when one of the flags
         is set. The input is padded and the output cropped where the size asks for it. ValueError
-        for an input of another number of axes or channels.
+        for an input of another number of axes or channels, and for the features of a network
+        without a `head`.
         """
         config = self.config
         if x.ndim != config.dimensions + 2 or x.shape[1] != config.in_channels:
@@ -134,9 +142,10 @@ class SegmentationNetwork(nn.Module, ABC):
             )
         size = tuple(x.shape[2:])
         padded = pad_to_multiple(x, self.stride)
-        logits, attention, deep = self.forward_padded(padded, return_deep)
+        with self._head_input(return_features) as head_input:
+            logits, attention, deep = self.forward_padded(padded, return_deep)
         logits = crop_to(logits, size)
-        if not (return_attention or return_deep):
+        if not (return_attention or return_deep or return_features):
             return logits
         if not return_attention:
             attention = []
@@ -145,7 +154,24 @@ class SegmentationNetwork(nn.Module, ABC):
             logits,
             [crop_to(a, _coarse(size, s)) for a, s in zip(attention, strides, strict=False)],
             [crop_to(d, _coarse(size, s)) for d, s in zip(deep, self.deep_strides, strict=False)],
+            crop_to(head_input[0], size) if return_features else None,
         )
+
+    @contextmanager
+    def _head_input(self, wanted: bool) -> Iterator[list[torch.Tensor]]:
+        """What the head is given, in a list that is empty before; of no pass unless wanted."""
+        given: list[torch.Tensor] = []
+        if not wanted:
+            yield given
+            return
+        head = getattr(self, "head", None)
+        if not isinstance(head, nn.Module):
+            raise ValueError(f"A network of the kind {self.architecture} has no features to give.")
+        hook = head.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+        try:
+            yield given
+        finally:
+            hook.remove()
 
     def set_gates_open(self, is_open: bool) -> None:
         """True: every gate passes its skip unchanged, so that the network is a plain U-Net.

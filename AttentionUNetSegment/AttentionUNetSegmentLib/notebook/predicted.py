@@ -92,6 +92,21 @@ class ImagePrediction:
         }
 
     @property
+    def targets(self) -> dict[str, ImagePrediction]:
+        """The results of all targets of the model by name, this one first: an organ and its lesion,
+        for instance."""
+        others = {
+            one.target: ImagePrediction(self._given, one, self._model)
+            for one in self.prediction.others
+        }
+        return {self.label: self, **others}
+
+    @property
+    def label_map(self) -> np.ndarray:
+        """uint8: 1 in the first target, 2 in the second and so on; a part lies over its whole."""
+        return self._given.as_given(self.prediction.label_map())
+
+    @property
     def found(self) -> bool:
         """False where the scan shows no such organ."""
         return self.prediction.found
@@ -104,7 +119,8 @@ class ImagePrediction:
     @property
     def label(self) -> str:
         """Name of what was segmented."""
-        return self._model.card.target
+        label = self.prediction.label
+        return self._model.card.target if label is None else label.name
 
     def to_sitk(self, what: str = "mask") -> sitk.Image:
         """A SimpleITK image on the scan's grid.

@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..inference.clicks import Click
+from ..scene.segments import asTitle
 from .click_points import ClickPoints
 from .section import Section, clicked
 
@@ -26,6 +27,7 @@ class ClicksSection(Section):
         self._shown: list[str] = []
         self._places: tuple[DoubtfulPlace, ...] = ()
         self._nextPlace = 0
+        self._targets: list[str] = []
         ui = self.ui
         clicked(ui.doubtfulPlaceButton, self._onDoubtfulPlace)
         ui.placeWidget.placeMultipleMarkups = (
@@ -39,6 +41,7 @@ class ClicksSection(Section):
         clicked(ui.removeClickButton, self._onRemove)
         clicked(ui.resetClicksButton, self._onReset)
         ui.clickList.itemSelectionChanged.connect(self._onSelected)
+        ui.targetComboBox.activated.connect(self._onTargetChosen)
 
     @property
     def points(self) -> ClickPoints | None:
@@ -52,6 +55,7 @@ class ClicksSection(Section):
 
     def update(self) -> None:
         self._followNode()
+        self._showTargets()
         ui, points = self.ui, self.points
         clicks = self.clicks
         shown = [_describe(number, click) for number, click in enumerate(clicks, start=1)]
@@ -139,6 +143,31 @@ class ClicksSection(Section):
         if self.ui.placeWidget.placeModeEnabled:
             self.ui.placeWidget.setPlaceModeEnabled(False)
         self._showPlacing(False)
+
+    # What they are about
+
+    def _showTargets(self) -> None:
+        """A choice only where the model has several."""
+        combo = self.ui.targetComboBox
+        names = [label.name for label in self.panel.labels]
+        target = self.panel.target
+        blocked = combo.blockSignals(True)
+        try:
+            if names != self._targets:
+                combo.clear()
+                for name in names:
+                    combo.addItem(asTitle(name))
+                self._targets = names
+            combo.setCurrentIndex(names.index(target.name) if target is not None else -1)
+        finally:
+            combo.blockSignals(blocked)
+        combo.visible = len(names) > 1
+        combo.enabled = not self.panel.busy
+
+    def _onTargetChosen(self, index: int) -> None:
+        parameters = self.panel.parameters
+        if parameters is not None and 0 <= index < len(self._targets):
+            parameters.target = self._targets[index]
 
     # The node
 

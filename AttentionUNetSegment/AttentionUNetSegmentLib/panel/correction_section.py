@@ -232,8 +232,17 @@ class CorrectionSection(Section):
             card = read_card(find_model(parameters.model))
             model = f"{card.name} {card.version}"
             with slicer.util.WaitCursor():
+                ours = self.panel.segments
+                if len(card.target_labels) == 1:
+                    ours = [(card.target_label, target[1])]
                 case = addToDataSet(
-                    folder, volumeNode, *target, label=card.target_label, model=model
+                    folder,
+                    volumeNode,
+                    target[0],
+                    [segmentId for _label, segmentId in ours],
+                    [label for label, _segmentId in ours],
+                    model=model,
+                    partOf={one.name: one.part_of for one in card.targets if one.part_of},
                 )
         except AttentionUNetSegmentError as error:
             self.panel.showError(error)

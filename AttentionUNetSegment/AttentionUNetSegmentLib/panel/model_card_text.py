@@ -18,6 +18,8 @@ def modelCardHtml(card: ModelCard) -> str:
         f"<p>{_text(card.summary)}</p>",
         _paragraph(_("Intended use"), card.intended_use),
         _paragraph(_("Licence"), card.licence),
+        _paragraph(_("Author"), card.author) if card.author else "",
+        _paragraph(_("Weights"), f"SHA-256 {card.weights.sha256[:8]}") if card.weights else "",
         _texts(_("Limitations"), card.limitations),
         _list(_("Training"), card.training),
         _list(_("Figures"), card.figures),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -17,7 +18,7 @@ from ..models import Label
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
 from ..scene.find_result import ResultNodes, findResult
-from ..scene.segments import asTitle
+from ..scene.segments import asTitle, findSegment
 from ..scene.statistics import segmentVolumeMl
 from ..scene.volumes import ijkToRas
 from . import installation
@@ -32,7 +33,7 @@ from .result_section import ResultSection
 from .segment_section import SegmentSection
 from .session_hub import FinishedSegmentation, HubListener, Request, SessionHub
 from .slice_views import SliceViews
-from .target import organName, targetLabel
+from .target import organName, targetLabels
 from .volume_session import VolumeSession
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Panel(HubListener):
         self.hub = hub
         self._observed: list[tuple[Any, int]] = []
         self._volumeId: str | None = None
-        self._organBefore = ""
+        self._organBefore = ("", "")
         self._updating = False
         self.entered = False
         self.input = InputSection(self)
@@ -95,7 +96,7 @@ class Panel(HubListener):
         self._updateTimer.setInterval(0)
         self._updateTimer.timeout.connect(self._onIdle)
         self._loaded: list[str] = []
-        self._volume_ml: float | None = None
+        self._volumes_ml: dict[str, float] = {}
         self._volumeTimer: Any = qt.QTimer()
         self._volumeTimer.setSingleShot(True)
         self._volumeTimer.setInterval(MEASURE_MS)
@@ -127,9 +128,32 @@ class Panel(HubListener):
         return self.hub.session(volumeNode) if volumeNode is not None else None
 
     @property
+    def labels(self) -> tuple[Label, ...]:
+        """All that the chosen model outlines, the organ that it is named after first; none where
+        its card cannot be read."""
+        return targetLabels(self.parameters.model) if self.parameters is not None else ()
+
+    @property
     def label(self) -> Label | None:
-        """What the chosen model outlines; None where its card cannot be read."""
-        return targetLabel(self.parameters.model) if self.parameters is not None else None
+        """The first of them."""
+        return self.labels[0] if self.labels else None
+
+    @property
+    def target(self) -> Label | None:
+        """The one that clicks and corrections are about."""
+        chosen = self.parameters.target if self.parameters is not None else ""
+        return next((label for label in self.labels if label.name == chosen), self.label)
+
+    @property
+    def segments(self) -> list[tuple[Label, str]]:
+        """The segments of all targets that the volume has, and their IDs."""
+        nodes, volumeNode = self.resultNodes, self.volumeNode
+        if nodes is None or nodes.segmentationNode is None or volumeNode is None:
+            return []
+        found = [
+            (label, findSegment(nodes.segmentationNode, volumeNode, label)) for label in self.labels
+        ]
+        return [(label, segmentId) for label, segmentId in found if segmentId is not None]
 
     @property
     def hasSegment(self) -> bool:
@@ -144,7 +168,7 @@ class Panel(HubListener):
         self._updateTimer.stop()
         self._volumeTimer.stop()
         self._loaded.clear()
-        self._volume_ml = None
+        self._volumes_ml = {}
         self.parameters = parameters
         self.resultNodes = None
         for section in self.sections:
@@ -153,7 +177,7 @@ class Panel(HubListener):
             self._volumeId = None
             self.update()
             return
-        self._volumeId, self._organBefore = self.volumeId, self._organ
+        self._volumeId, self._organBefore = self.volumeId, self._organs
         # After the volume's ID is known: a loaded scene is not taken for a change of the volume.
         node = parameters.parameterNode  # type: ignore[attr-defined]
         self._observe(node, vtk.vtkCommand.ModifiedEvent, self._onParameters)
@@ -202,7 +226,7 @@ class Panel(HubListener):
             volumeNode, label = self.volumeNode, self.label
             self.resultNodes = None
             if volumeNode is not None and label is not None and self.parameters is not None:
-                self.resultNodes = findResult(volumeNode, label, self.parameters.segmentation)
+                self.resultNodes = self._findResult(volumeNode, label)
                 self._updateTarget(volumeNode, self.resultNodes)
             for section in self.sections:
                 section.update()
@@ -287,11 +311,22 @@ class Panel(HubListener):
             parameters.options(),
             self.correction.editorNode,
             whole,
+            self.target.name if self.target is not None else "",
         )
 
     @property
-    def _organ(self) -> str:
-        return organName(self.label)
+    def _organs(self) -> tuple[str, str]:
+        """What the model is named after, and what the clicks are about."""
+        return organName(self.label), organName(self.target)
+
+    def _findResult(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, label: Label) -> ResultNodes:
+        """The result nodes of the model on a volume; their segment is that of the target."""
+        assert self.parameters is not None
+        nodes = findResult(volumeNode, label, self.parameters.segmentation)
+        target, node = self.target, nodes.segmentationNode
+        if target is None or target is label or node is None:
+            return nodes
+        return dataclasses.replace(nodes, segmentId=findSegment(node, volumeNode, target))
 
     def _updateTarget(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, nodes: ResultNodes) -> None:
         """The clicks are about our segment, unless an effect is being used, perhaps on another."""
@@ -337,19 +372,18 @@ class Panel(HubListener):
         if finished.request.afterwards:
             return  # the segment is as it was
         prediction = result.prediction
-        # As it is in the scene, with what was kept of the user's hand.
-        self._volume_ml = segmentVolumeMl(result.segmentationNode, result.segmentId)
         with slicer.util.NodeModify(parameters):
             parameters.segmentation = result.segmentationNode
-            parameters.summary = _summary(
-                self._organ, prediction, self._volume_ml, finished.elapsed_s
-            )
+        self.resultNodes = self._findResult(result.volumeNode, finished.task.labels[0])
+        # As it is in the scene, with what was kept of the user's hand.
+        self._volumes_ml = self._measureVolumes()
+        parameters.summary = _summary(self._volumes_ml, prediction, finished.elapsed_s)
         self.advanced.log(parameters.summary)
         for step, seconds in prediction.timings_s.items():
             _log.info("%s: %.2f s", step, seconds)
         if prediction.warnings:
             self.say(_listed(prediction.warnings), "warning")
-        elif notes := _notes(result.outcome):
+        elif notes := _notes([result.outcome, *(other.outcome for other in result.others)]):
             self.say(notes)
         if finished.request.whole:
             self.views.showWhereEmpty(result.volumeNode)
@@ -375,9 +409,11 @@ class Panel(HubListener):
         if self.volumeId != self._volumeId:
             self._volumeId = self.volumeId
             self._onVolumeChanged()
-        elif self._organ != self._organBefore:
+        elif self._organs[0] != self._organBefore[0]:
             self._onOrganChanged()
-        self._organBefore = self._organ
+        elif self._organs != self._organBefore:
+            self._onTargetChanged()
+        self._organBefore = self._organs
         self._updateTimer.start()
 
     def _onVolumeChanged(self) -> None:
@@ -394,7 +430,7 @@ class Panel(HubListener):
             if volumeNode is not None and self.label is not None:
                 parameters.segmentation = findResult(volumeNode, self.label).segmentationNode
             self.clicks.volumeChanged()
-        self._volume_ml = None
+        self._volumes_ml = {}
 
     def _onOrganChanged(self) -> None:
         """A model of another organ: that organ's segment and clicks, or none; the segment and the
@@ -404,14 +440,32 @@ class Panel(HubListener):
             return
         self.cancel(silently=True)
         self._volumeTimer.stop()
-        self.resultNodes = nodes = findResult(volumeNode, label, parameters.segmentation)
+        self.resultNodes = nodes = self._findResult(volumeNode, label)
         if nodes.segmentId is not None:
             self._updateTarget(volumeNode, nodes)
             self._volumeTimer.start()
         elif self.hub.listenerFor(volumeNode) is self:
             self.hub.session(volumeNode).clearTarget()
         parameters.summary = ""
-        self._volume_ml = None
+        self._volumes_ml = {}
+
+    def _onTargetChanged(self) -> None:
+        """The clicks are about another segment of the same result, and those about the one before
+        stay with that."""
+        volumeNode, label = self.volumeNode, self.label
+        if volumeNode is None or label is None:
+            return
+        self.cancel(silently=True)
+        self.resultNodes = nodes = self._findResult(volumeNode, label)
+        if nodes.segmentId is not None:
+            self._updateTarget(volumeNode, nodes)
+        elif self.hub.listenerFor(volumeNode) is self:
+            self.hub.session(volumeNode).clearTarget()
+
+    def _measureVolumes(self) -> dict[str, float]:
+        """Of each target's segment, as it is in the scene, by the target's name."""
+        node = self.resultNodes.segmentationNode if self.resultNodes is not None else None
+        return {label.name: segmentVolumeMl(node, its) for label, its in self.segments if node}
 
     def _prepare(self) -> None:
         """Load what segmenting needs while the user looks at the scan."""
@@ -430,14 +484,18 @@ class Panel(HubListener):
         if node is None or segmentId is None or node.GetScene() is None:
             return
         try:
-            volume_ml = segmentVolumeMl(node, segmentId)
-            byHand = corrections(node, segmentId).any
+            volumes_ml = self._measureVolumes()
+            byHand = any(corrections(node, its).any for _label, its in self.segments)
         except AttentionUNetSegmentError as error:
             self.showError(error)
             return
-        if self._volume_ml is None or abs(volume_ml - self._volume_ml) > LEAST_CHANGE_ML:
-            self._volume_ml = volume_ml
-            parameters.summary = _volumeNow(self._organ, volume_ml, byHand)
+        before = self._volumes_ml
+        if volumes_ml.keys() != before.keys() or any(
+            abs(volume_ml - before[name]) > LEAST_CHANGE_ML
+            for name, volume_ml in volumes_ml.items()
+        ):
+            self._volumes_ml = volumes_ml
+            parameters.summary = _volumeNow(volumes_ml, byHand)
 
     def _onIdle(self) -> None:
         loaded, self._loaded = self._loaded, []
@@ -467,20 +525,29 @@ class Panel(HubListener):
         self._updateTimer.start()
 
 
-def _volumeNow(organ: str, volume_ml: float, byHand: bool) -> str:
-    text = _("{organ}: {volume:.1f} mL, with corrections by hand")
-    if not byHand:
-        text = _("{organ}: {volume:.1f} mL")
-    return text.format(organ=asTitle(organ), volume=volume_ml)
+def _volumeNow(volumes_ml: Mapping[str, float], byHand: bool) -> str:
+    text = _("{volumes}, with corrections by hand") if byHand else "{volumes}"
+    return text.format(volumes=_volumes(volumes_ml))
 
 
-def _summary(organ: str, prediction: Prediction, volume_ml: float, elapsed_s: float) -> str:
+def _volumes(volumes_ml: Mapping[str, float]) -> str:
+    """Of each target; what was not found has none."""
+    texts = [
+        _("{organ}: {volume:.1f} mL").format(organ=name, volume=volume_ml)
+        if volume_ml or len(volumes_ml) == 1
+        else _("{organ}: none found").format(organ=name)
+        for name, volume_ml in volumes_ml.items()
+    ]
+    return asTitle(", ".join(texts))
+
+
+def _summary(volumes_ml: Mapping[str, float], prediction: Prediction, elapsed_s: float) -> str:
     if not prediction.found:
         return _("No {organ} found ({seconds:.1f} s on {device})").format(
-            organ=organ, seconds=elapsed_s, device=prediction.device
+            organ=prediction.target, seconds=elapsed_s, device=prediction.device
         )
-    text = _("{organ}: {volume:.1f} mL, in {seconds:.1f} s on {device}").format(
-        organ=asTitle(organ), volume=volume_ml, seconds=elapsed_s, device=prediction.device
+    text = _("{volumes}, in {seconds:.1f} s on {device}").format(
+        volumes=_volumes(volumes_ml), seconds=elapsed_s, device=prediction.device
     )
     estimate = estimateText(prediction)
     return f"{text}\n{estimate}" if estimate else text
@@ -491,19 +558,19 @@ def _listed(sentences: Sequence[str]) -> str:
     return sentences[0] if len(sentences) == 1 else "\n".join(f"• {one}" for one in sentences)
 
 
-def _notes(outcome: WriteOutcome) -> str:
-    """What of the network's answer is not in the segment, and why."""
+def _notes(outcomes: Sequence[WriteOutcome]) -> str:
+    """What of the network's answer is not in the segments, and why."""
     notes = []
-    if outcome.kept:
+    if any(outcome.kept for outcome in outcomes):
         notes.append(
             _("What you corrected by hand was kept ({volume:.1f} mL).").format(
-                volume=outcome.kept_ml
+                volume=sum(outcome.kept_ml for outcome in outcomes)
             )
         )
-    if outcome.blocked:
+    if any(outcome.blocked for outcome in outcomes):
         notes.append(
             _("Masking or a completed segment kept {volume:.1f} mL as they were.").format(
-                volume=outcome.blocked_ml
+                volume=sum(outcome.blocked_ml for outcome in outcomes)
             )
         )
     return " ".join(notes)

@@ -83,6 +83,8 @@ class AttentionUNetSegmentParameterNode:
     inputVolume - the CT to segment.
     roi - where to look for the organ; everywhere without one.
     model - name of an installed model, or a model's folder.
+    target - name of what the clicks are about, where the model has several targets; the first of
+        them where it has none of that name.
     segmentation - where the segment goes; a new one without it.
     clicks - points: description "inside" or "outside".
     updateAfterEachClick - segment again when a point changes.
@@ -98,6 +100,7 @@ class AttentionUNetSegmentParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode
     roi: vtkMRMLMarkupsROINode
     model: str = DEFAULT_MODEL
+    target: str = ""
     segmentation: vtkMRMLSegmentationNode
     clicks: vtkMRMLMarkupsFiducialNode
     updateAfterEachClick: bool = True

@@ -14,11 +14,13 @@ from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError
 from ..scene import export
-from ..scene.statistics import SegmentStatistics, segmentStatistics
+from ..scene.segments import asTitle
+from ..scene.statistics import SegmentStatistics, segmentStatistics, segmentVolumeMl
 from ..scene.surface import setSurfaceSmoothing, surfaceSmoothing
 from .section import Section, clicked
 
 if TYPE_CHECKING:
+    from ..scene.find_result import ResultNodes
     from .panel import Panel
 
 DELAY_MS = 300
@@ -33,7 +35,6 @@ class ResultSection(Section):
         self._observed: list[tuple[Any, int]] = []
         self._shown: Any = None
         ui = self.ui
-        ui.statisticsTable.setColumnCount(2)
         ui.resultCollapsibleButton.contentsCollapsed.connect(lambda _folded: self._measureSoon())
         clicked(ui.exportSegmentationButton, self._onExportSegmentation)
         clicked(ui.exportNiftiButton, self._onExportNifti)
@@ -102,16 +103,20 @@ class ResultSection(Section):
 
     def _measure(self) -> None:
         nodes, volumeNode = self.panel.resultNodes, self.panel.volumeNode
-        statistics = None
+        measured = []
         if nodes is not None and nodes.segmentId is not None and volumeNode is not None:
             try:
-                statistics = segmentStatistics(nodes.segmentationNode, nodes.segmentId, volumeNode)
+                for label, segmentId in self.panel.segments:
+                    of = segmentStatistics(nodes.segmentationNode, segmentId, volumeNode)
+                    measured.append((label.name, of))
             except AttentionUNetSegmentError as error:
                 self.panel.showError(error)
-        self._fill(_rows(statistics) if statistics is not None else [])
+        self._fill(_table(measured))
 
-    def _fill(self, rows: list[tuple[str, str]]) -> None:
+    def _fill(self, rows: list[list[str]]) -> None:
+        """A column for the measures' names, and one for each target."""
         table = self.ui.statisticsTable
+        table.setColumnCount(max(len(rows[0]) if rows else 0, 2))
         table.setRowCount(len(rows))
         for row, cells in enumerate(rows):
             for column, text in enumerate(cells):
@@ -153,7 +158,7 @@ class ResultSection(Section):
             _("NIfTI label map (*.nii.gz)"),
             ".nii.gz",
             lambda nodes, path: export.exportLabelmap(
-                nodes.segmentationNode, nodes.segmentId, self.panel.volumeNode, path
+                nodes.segmentationNode, self._segmentIds, self.panel.volumeNode, path
             ),
         )
 
@@ -161,10 +166,31 @@ class ResultSection(Section):
         self._export(
             _("STL surface (*.stl)"),
             ".stl",
-            lambda nodes, path: export.exportSurface(nodes.segmentationNode, nodes.segmentId, path),
+            self._exportSurfaces,
         )
 
-    def _export(self, kind: str, ending: str, write: Callable[[Any, Path], None]) -> None:
+    @property
+    def _segmentIds(self) -> list[str]:
+        return [segmentId for _label, segmentId in self.panel.segments]
+
+    def _exportSurfaces(self, nodes: ResultNodes, path: Path) -> list[Path]:
+        """Of each target that has voxels, a file of its own, named after it where there are
+        several."""
+        node, ours = nodes.segmentationNode, self.panel.segments
+        assert node is not None
+        if len(self.panel.labels) == 1:
+            export.exportSurface(node, ours[0][1], path)
+            return [path]
+        written = []
+        for label, segmentId in ours:
+            if segmentVolumeMl(node, segmentId) > 0:
+                name = re.sub(r"[^\w.-]+", "-", label.name)
+                file = path.with_name(f"{path.name.removesuffix('.stl')}-{name}.stl")
+                export.exportSurface(node, segmentId, file)
+                written.append(file)
+        return written
+
+    def _export(self, kind: str, ending: str, write: Callable[[Any, Path], Any]) -> None:
         nodes = self.panel.resultNodes
         if nodes is None or nodes.segmentationNode is None or nodes.segmentId is None:
             return
@@ -178,11 +204,25 @@ class ResultSection(Section):
         if not path.name.endswith(ending):
             path = path.with_name(path.name + ending)
         try:
-            write(nodes, path)
+            written = write(nodes, path) or [path]
         except AttentionUNetSegmentError as error:
             self.panel.showError(error)
             return
-        self.panel.say(_("Written: {path}").format(path=path))
+        self.panel.say(_("Written: {path}").format(path=", ".join(map(str, written))))
+
+
+def _table(measured: list[tuple[str, SegmentStatistics]]) -> list[list[str]]:
+    """Rows of cells: names of the targets where there are several, and then a measure each."""
+    if not measured:
+        return []
+    columns = [_rows(statistics) for _name, statistics in measured]
+    rows = [
+        [title, *(column[n][1] for column in columns)] for n, (title, _) in enumerate(columns[0])
+    ]
+    heading = (
+        [["", *(asTitle(name) for name, _statistics in measured)]] if len(measured) > 1 else []
+    )
+    return [*heading, *rows]
 
 
 def _rows(statistics: SegmentStatistics) -> list[tuple[str, str]]:

@@ -49,6 +49,8 @@ class Request:
         segmentationNode, segmentId: where the mask goes; as in :class:`SegmentationTask`.
         editorNode: the Segment Editor's parameters that are obeyed.
         whole: look at the whole scan anew; else only near the clicks that changed.
+        target: name of the model's target that the segment and the clicks are about; the first
+            unless given.
         afterwards: of clicks that were answered, bring the attention volumes up to date. They take
             as long as the answer itself, for which the user is waiting.
     """
@@ -60,6 +62,7 @@ class Request:
     options: SegmentationOptions | None = None
     editorNode: slicer.vtkMRMLSegmentEditorNode | None = None
     whole: bool = False
+    target: str = ""
     afterwards: bool = False
 
     @property
@@ -270,6 +273,7 @@ class SessionHub:
             automatic=automatic,
             continuing=not request.whole,
             segmentId=segmentId,
+            target=request.target,
         )
         self._running = request
         if self._preparation is not None:
@@ -319,7 +323,8 @@ class SessionHub:
         self._tell(lambda listener: listener.segmentationFinished(finished))
         self._answerClicks()
         if not self.busy and request.wantsVolumes and not (request.whole or request.afterwards):
-            node, segmentId = result.segmentationNode, result.segmentId
+            node = result.segmentationNode
+            segmentId = result.segmentIdOf(task.label.name)
             self._try(replace(request, segmentationNode=node, segmentId=segmentId, afterwards=True))
         self._tell(lambda listener: listener.busyChanged())
 
@@ -336,7 +341,7 @@ class SessionHub:
                 self.saveStateForUndo(node)
 
         result = task.write(prediction, SegmentEditing(request.editorNode, save))
-        node, segmentId = result.segmentationNode, result.segmentId
+        node, segmentId = result.segmentationNode, result.segmentIdOf(label.name)
         if segments.findSegment(node, volumeNode, label) is None:
             # A segment that the user made: from now on ours of this volume.
             node.GetSegmentation().GetSegment(segmentId).SetTag(segments.TARGET_TAG, label.name)

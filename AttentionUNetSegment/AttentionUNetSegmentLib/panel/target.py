@@ -5,31 +5,50 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
 
 from ..errors import ModelError
-from ..models import Label, find_model, read_card
+from ..models import Label, ModelCard, find_model, read_card
 from ..models.card import CARD_FILE
+from ..scene import segments
 
 
-def targetLabel(model: str) -> Label | None:
-    """The label that a model is for; None where its card cannot be read, which is said when the
-    user wants to segment with it.
+def targetLabels(model: str) -> tuple[Label, ...]:
+    """The labels that a model is for, the first the organ that it is named after; none where its
+    card cannot be read, which is said when the user wants to segment with it.
 
     Args:
         model: name of an installed model, or a model's folder.
     """
+    card = modelCard(model)
+    return card.target_labels if card is not None else ()
+
+
+def modelCard(model: str) -> ModelCard | None:
+    """The card of a model, named or in a folder; None where it cannot be read."""
     try:
         folder = find_model(model)
-        return _label(folder, (folder / CARD_FILE).stat().st_mtime_ns)
+        return _card(folder, (folder / CARD_FILE).stat().st_mtime_ns)
     except (ModelError, OSError):
         return None
 
 
 @lru_cache(maxsize=8)
-def _label(folder: Path, _modified: int) -> Label:
+def _card(folder: Path, _modified: int) -> ModelCard:
     """Asked for at every update of the panel; read again where the file became another one."""
-    return read_card(folder).target_label
+    return read_card(folder)
+
+
+def targetOfSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None, segmentId: str | None, model: str
+) -> str:
+    """Which of a model's targets a segment shows, by its tag; empty where it is none of them."""
+    if segmentationNode is None or segmentId is None:
+        return ""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    name = segments.tag(segment, segments.TARGET_TAG) if segment is not None else None
+    return name if name in [label.name for label in targetLabels(model)] else ""
 
 
 def organName(label: Label | None) -> str:

@@ -3,7 +3,7 @@
 ::
 
     FOLDER/images/case-0001.nii.gz     the scan, in the world: with the linear transforms above it
-    FOLDER/labels/case-0001.nii.gz     0 and 1, on the same grid
+    FOLDER/labels/case-0001.nii.gz     0 and 1, on the same grid; with several targets 2 and so on
     FOLDER/manifest.json               lists the cases; what it does not list is no part of the set
 
 Nothing of the nodes goes in but voxels and their place: no names, no DICOM attributes.
@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 IMAGES, LABELS = "images", "labels"
 
 _LOCK_FILE = ".manifest.lock"
-_LOCK_WAIT_S = 30.0
+LOCK_WAIT_S = 30.0
 _NIFTI_HEADER_BYTES = 352
 _MOST_SHEAR = 1e-4  # cosine between two axes; float32 headers are exact to 1e-6
 _SFORM_CODES, _SFORM = 252, 280  # bytes of a header, by nifti1.h
@@ -77,21 +77,24 @@ def addToDataSet(
     folder: str | Path,
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     segmentationNode: slicer.vtkMRMLSegmentationNode,
-    segmentId: str,
-    label: Label = segments.PANCREAS,
+    segmentId: str | Sequence[str],
+    label: Label | Sequence[Label] | None = None,
     model: str = "",
+    partOf: Mapping[str, str] | None = None,
 ) -> CollectedCase:
-    """Write a scan and the corrected mask as a training case that ``finetune`` and ``train`` read.
+    """Write a scan and the corrected masks as a training case that ``finetune`` and ``train`` read.
 
     The same scan again, known by its voxels, replaces its case. Whatever fails, and whenever the
     process ends, the data set stays readable. Another Slicer may add to the same folder.
 
     Args:
         folder: of the data set; made if need be.
-        segmentId: the segment; it may lie on any grid, and under any linear transform or the
-            scan's own.
-        label: what the segment shows. A data set is about one organ.
+        segmentId: the segment, or those of several targets, a whole before its parts; they may lie
+            on any grid, and under any linear transform or the scan's own.
+        label: what each segment shows; what our tags say unless given. A data set is about the same
+            ones throughout.
         model: name and version of the model whose answer was corrected, for the record.
+        partOf: names of targets that are parts of others, and of these.
 
     Raises:
         InputError: the scan is no CT; the segment is missing or empty, or lies under another
@@ -99,10 +102,16 @@ def addToDataSet(
         OutputError: the folder cannot be written to, or the disk is full.
     """
     folder = in_home(folder).absolute()
-    _readManifest(folder, label)  # somebody else's folder is left without a trace
+    segmentIds = [segmentId] if isinstance(segmentId, str) else list(segmentId)
+    if label is None:
+        labels = [_labelOf(segmentationNode, one) for one in segmentIds]
+    else:
+        labels = [label] if isinstance(label, Label) else list(label)
+    names = [one.name for one in labels]
+    _readManifest(folder, names, partOf)  # somebody else's folder is left without a trace
     scan = volumeFromNode(volumeNode)
     check_ct(scan)
-    mask = maskOnVolume(volumeNode, segmentationNode, segmentId)
+    mask = labelsOnVolume(volumeNode, segmentationNode, segmentIds)
     voxels = int(np.count_nonzero(mask))
     if voxels == 0:
         raise InputError(
@@ -112,7 +121,7 @@ def addToDataSet(
     checksum = _checksum(scan.array)
 
     with _writable(folder) as staging:
-        manifest = _readManifest(folder, label)
+        manifest = _readManifest(folder, names, partOf)
         cases: list[dict[str, Any]] = manifest["cases"]
         before = next((case for case in cases if case["sha256"] == checksum), None)
         name = before["name"] if before else _newName(folder, cases)
@@ -146,6 +155,28 @@ def addToDataSet(
     return CollectedCase(
         name, image, labels, before is not None, len(cases), voxels * scan.voxel_volume_ml
     )
+
+
+def labelsOnVolume(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentIds: Sequence[str],
+) -> np.ndarray:
+    """Segments on the volume's grid, uint8 (k, j, i): 1, 2 and so on in their order, the later
+    ones over the earlier ones; as :func:`maskOnVolume`."""
+    first, *others = segmentIds
+    labels = maskOnVolume(volumeNode, segmentationNode, first)
+    for value, segmentId in enumerate(others, start=2):
+        labels[maskOnVolume(volumeNode, segmentationNode, segmentId) != 0] = value
+    return labels
+
+
+def _labelOf(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Label:
+    """What a segment shows by our tag, or else by its name."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    if segment is None:
+        raise InputError("The segment was deleted; segment the volume again.")
+    return Label(1, segments.tag(segment, segments.TARGET_TAG) or segment.GetName())
 
 
 def maskOnVolume(
@@ -262,14 +293,16 @@ def _newName(folder: Path, cases: list[dict[str, Any]]) -> str:
     return f"case-{max(numbers, default=0) + 1:04d}"
 
 
-def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
+def _readManifest(
+    folder: Path, names: Sequence[str], partOf: Mapping[str, str] | None
+) -> dict[str, Any]:
     """The data set's manifest; that of a new one where there is none.
 
     Raises:
         InputError: the folder holds images of somebody else, a manifest of another kind, or cases
             of another organ.
     """
-    labels = {0: "background", 1: label.name}
+    labels = dict(enumerate(("background", *names)))
     path = folder / MANIFEST_FILE
     if not path.exists():
         if any((folder / part).exists() for part in (IMAGES, LABELS)):
@@ -277,7 +310,8 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
                 f"'{folder}' has '{IMAGES}' or '{LABELS}' in it but no {MANIFEST_FILE}: it is no "
                 "data set that was begun here; choose another folder."
             )
-        return {"format": MANIFEST_FORMAT, "labels": labels, "cases": []}
+        begun = {"format": MANIFEST_FORMAT, "labels": labels, "cases": []}
+        return begun | ({"part_of": dict(partOf)} if partOf else {})
     foreign = InputError(
         f"'{path}' is damaged or no list of cases that was begun here; choose another folder."
     )
@@ -293,7 +327,7 @@ def _readManifest(folder: Path, label: Label) -> dict[str, Any]:
     if manifest["labels"] != labels:
         organs = ", ".join(name for value, name in manifest["labels"].items() if value != 0)
         raise InputError(
-            f"'{folder}' is a data set of {organs}; choose another folder for {label.name}."
+            f"'{folder}' is a data set of {organs}; choose another folder for {', '.join(names)}."
         )
     return manifest
 
@@ -311,7 +345,7 @@ def _writable(folder: Path) -> Iterator[Path]:
         InputError: another process keeps it.
     """
     try:
-        with made_folder(folder), locked_folder(folder, _LOCK_FILE, _LOCK_WAIT_S):
+        with made_folder(folder), locked_folder(folder, _LOCK_FILE, LOCK_WAIT_S):
             try:
                 with staging_folder(folder) as staging:
                     yield staging

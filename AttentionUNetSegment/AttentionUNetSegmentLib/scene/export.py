@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
 from ..files import replaced_file
-from .collection import maskOnVolume, writeNifti
+from .collection import labelsOnVolume, writeNifti
 from .files import isComplete
 from .volumes import ijkToRas, imageFromArray
 
@@ -31,11 +31,12 @@ def exportSegmentation(segmentationNode: slicer.vtkMRMLSegmentationNode, path: P
 
 def exportLabelmap(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
-    segmentId: str,
+    segmentId: str | Sequence[str],
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     path: Path,
 ) -> None:
-    """Write a segment as a label map on the volume's own grid (``.nii.gz``): 0 and 1.
+    """Write a segment as a label map on the volume's own grid (``.nii.gz``): 0 and 1; of several
+    segments 1, 2 and so on in their order, the later ones over the earlier ones.
 
     Like the volume's own file, it is without the transforms above it; a sheared grid is kept.
 
@@ -44,7 +45,8 @@ def exportLabelmap(
             them not linear.
         OutputError: the file could not be written.
     """
-    mask = maskOnVolume(volumeNode, segmentationNode, segmentId)
+    several = [segmentId] if isinstance(segmentId, str) else segmentId
+    mask = labelsOnVolume(volumeNode, segmentationNode, several)
     with _failureExplained(path), replaced_file(path) as beside:
         writeNifti(imageFromArray(mask), ijkToRas(volumeNode), beside)
 

@@ -53,11 +53,11 @@ def volumeTitles(levels: int) -> dict[str, tuple[str, str]]:
 def saveResult(
     result: SceneResult, directory: str | Path, only: Collection[str] | None = None
 ) -> tuple[Path, ...]:
-    """Write our segment, the probability and the attention maps as compressed NRRD files.
+    """Write our segments, the probability and the attention maps as compressed NRRD files.
 
     The files lie in the input volume's own coordinates, as its own file does: a parent transform
-    is not applied. The segmentation has the input's grid and our segment only, as it is in the
-    scene. A volume that has no node is computed, written and dropped before the next one.
+    is not applied. The segmentation has the input's grid and our segments only, as they are in
+    the scene. A volume that has no node is computed, written and dropped before the next one.
 
     The scene is not changed. All files or none appear in the directory, which is made if need be;
     files of these names are replaced.
@@ -119,7 +119,8 @@ def saveUncertainty(result: SceneResult, path: Path) -> None:
 
 
 def saveSegment(result: SceneResult, path: Path) -> None:
-    """Write our segment alone (``.seg.nrrd``), on the input's grid and in its coordinates.
+    """Write our segments alone (``.seg.nrrd``), on the input's grid and in its coordinates; one
+    for each target.
 
     Raises:
         OutputError: the segment is gone, or the file could not be written completely.
@@ -128,11 +129,37 @@ def saveSegment(result: SceneResult, path: Path) -> None:
     import slicer
 
     source = result.segmentationNode
-    segment = source.GetSegmentation().GetSegment(result.segmentId)
+    copies = [
+        _segmentCopy(result, segmentId, value)
+        for value, segmentId in enumerate(result.segmentIds, start=1)
+    ]
+
+    scene = slicer.vtkMRMLScene()
+    # A node without the input's transform, which would become part of the grid.
+    grid = _addVolume(scene, result.volumeNode, result.volumeNode.GetImageData())
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", source.GetName())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(grid)
+    for segmentId, copy in zip(result.segmentIds, copies, strict=True):
+        node.GetSegmentation().AddSegment(copy, segmentId)
+    storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetCropToMinimumExtent(False)
+    _write(storage, node, path)
+
+
+def _segmentCopy(result: SceneResult, segmentId: str, value: int) -> slicer.vtkSegment:
+    """One of our segments in the input's own coordinates.
+
+    Raises:
+        OutputError: it is gone.
+    """
+    import slicer
+
+    source = result.segmentationNode
+    segment = source.GetSegmentation().GetSegment(segmentId)
     if segment is None:
         raise OutputError("The segment was deleted; segment the volume again before saving.")
     labelmap = slicer.vtkOrientedImageData()
-    source.GetBinaryLabelmapRepresentation(result.segmentId, labelmap)
+    source.GetBinaryLabelmapRepresentation(segmentId, labelmap)
     if source.GetTransformNodeID() != result.volumeNode.GetTransformNodeID():
         _multiply(labelmap, np.linalg.inv(nodeToWorld(result.volumeNode)) @ nodeToWorld(source))
     if labelmap.IsEmpty():
@@ -140,18 +167,9 @@ def saveSegment(result: SceneResult, path: Path) -> None:
         labelmap = segments.emptyLabelmap(ijkToRas(result.volumeNode))
     copy = slicer.vtkSegment()
     copy.DeepCopyMetadata(segment)
-    copy.SetLabelValue(1)
+    copy.SetLabelValue(value)
     copy.AddRepresentation(segments.LABELMAP, labelmap)
-
-    scene = slicer.vtkMRMLScene()
-    # A node without the input's transform, which would become part of the grid.
-    grid = _addVolume(scene, result.volumeNode, result.volumeNode.GetImageData())
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", source.GetName())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(grid)
-    node.GetSegmentation().AddSegment(copy, result.segmentId)
-    storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
-    storage.SetCropToMinimumExtent(False)
-    _write(storage, node, path)
+    return copy
 
 
 def _writeImage(

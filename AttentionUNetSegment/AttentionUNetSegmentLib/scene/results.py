@@ -38,7 +38,7 @@ INPUT_ROLE = "AttentionUNetSegment.Input"
 """Node reference role, from a result node to the volume that it was computed from."""
 
 RESULT_ATTRIBUTE = "AttentionUNetSegment.Result"
-"""Node attribute that says which result the node holds, for example ``pancreas/attention-1``."""
+"""Node attribute that says which result the node holds, for example ``liver/attention-1``."""
 
 REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
 """Node attribute: the k, j, i ranges of a result volume outside of which it is zero."""
@@ -51,6 +51,8 @@ IN_ORGAN_ROW, AROUND_ROW = "Attention in the organ", "Attention around it"
 """Rows of the table, each with its level."""
 PLACE_ROW, AT_STAKE_ROW = "Doubtful place", "At stake at place"
 """Rows of the table, each with a number: R, A, S in mm in the volume's own coordinates, and mL."""
+UNNAMED = Label(1, "organ")
+"""Of a prediction that nobody gave a label: one that was made by hand."""
 LEAST_SHOWN = {PROBABILITY_COLORS: 0.1, ATTENTION_COLORS: 0.4}
 """Lower values are shown transparent, so that the CT below stays readable. A coarse gate lets a
 quarter or so through everywhere in the region that was looked at, whose edges would be seen."""
@@ -64,11 +66,12 @@ class SceneResult:
         prediction: what was written.
         volumeNode: the input.
         segmentationNode: holds the segment, perhaps among others.
-        segmentId: our segment's ID in it.
+        segmentId: our segment's ID in it: of the first target, or of the one that was written.
         tableNode: volume in mL, focus ratios, model and device.
         probabilityNode: 0 to 1, on the input's grid; None where volumes were not asked for.
         attentionNodes: likewise, level 1 (shallow) first; empty where not asked for.
         outcome: what of the mask was written, and what not.
+        others: the segments of the other targets that were written.
         uncertaintyNode: as the probability node.
     """
 
@@ -80,7 +83,27 @@ class SceneResult:
     probabilityNode: slicer.vtkMRMLScalarVolumeNode | None
     attentionNodes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
     outcome: WriteOutcome
+    others: tuple[WrittenSegment, ...] = ()
     uncertaintyNode: slicer.vtkMRMLScalarVolumeNode | None = None
+
+    def segmentIdOf(self, target: str) -> str:
+        """ID of a target's segment; of ours where it is not a further one."""
+        its = (other.segmentId for other in self.others if other.label.name == target)
+        return next(its, self.segmentId)
+
+    @property
+    def segmentIds(self) -> tuple[str, ...]:
+        """Of all targets that were written."""
+        return (self.segmentId, *(other.segmentId for other in self.others))
+
+
+@dataclass(frozen=True)
+class WrittenSegment:
+    """A further target's segment, and what of its mask was written."""
+
+    label: Label
+    segmentId: str
+    outcome: WriteOutcome
 
 
 def segmentVolumeNode(
@@ -120,10 +143,12 @@ def writePrediction(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     *,
-    label: Label = segments.PANCREAS,
+    label: Label | None = None,
     withVolumes: bool = True,
     segmentId: str | None = None,
     editing: SegmentEditing | None = None,
+    only: str = "",
+    standardTerminology: bool = True,
 ) -> SceneResult:
     """Write a prediction into the volume's scene, into the nodes of the last one on this volume.
 
@@ -137,18 +162,30 @@ def writePrediction(
             hierarchy.
         segmentationNode: where the segment goes; the last one used for this volume, or a new one,
             unless given.
-        label: name, colour and terminology of a new segment.
+        label: name, colour and terminology of a new segment of the first target; what the
+            prediction says unless given.
         withVolumes: make or update the probability, uncertainty and attention volumes too (float32
             each, on the input's grid); of those that are there only the part that the network
             looked at.
         segmentId: any segment of the segmentation; ours for this volume, or a new one, unless
-            given.
+            given. Of the first target, or of the one that is named by ``only``.
         editing: how the segment is written; without it nothing is masked, no other segment
             changes, and there is no undo.
+        only: name of the one target whose segment is written; those of all unless given.
+        standardTerminology: whether new segments of further targets get their codes.
 
     Raises:
         InputError: the volume, the segmentation or the segment cannot take the prediction.
     """
+    first = label or prediction.label or UNNAMED
+    wanted = [
+        (one, first if one is prediction else _labelOf(one, standardTerminology))
+        for one in prediction.targets
+    ]
+    if only:
+        wanted = [(one, its) for one, its in wanted if its.name == only]
+        if not wanted:
+            raise ValueError(f"the prediction has no target '{only}'")
     scene = volumeNode.GetScene()
     image = volumeNode.GetImageData()
     shape = tuple(reversed(image.GetDimensions())) if scene is not None and image else None
@@ -157,19 +194,22 @@ def writePrediction(
             f"The volume '{volumeNode.GetName()}' was removed or changed while it was being "
             "segmented; segment it again."
         )
-    segmentationNode = segmentationNode or segments.findSegmentation(volumeNode, label)
+    segmentationNode = segmentationNode or segments.findSegmentation(volumeNode, first)
     if segmentationNode is not None:
         segments.requireLabelmaps(segmentationNode)
         segments.ijkToSegmentation(volumeNode, segmentationNode)
-        target = segmentId or segments.findSegment(segmentationNode, volumeNode, label)
-        if target is not None:
-            requireWritable(segmentationNode, target)
+        for number, (_, its) in enumerate(wanted):
+            target = (None if number else segmentId) or segments.findSegment(
+                segmentationNode, volumeNode, its
+            )
+            if target is not None:
+                requireWritable(segmentationNode, target)
     table = _table(prediction)
     parts = list(_parts(prediction)) if withVolumes else []
     uncertainty = prediction.uncertainty_in_region() if withVolumes else None
 
     with _viewsPaused(), ExitStack() as undo:
-        writer = _Writer(volumeNode, label, undo)
+        writer = _Writer(volumeNode, first, undo)
         volumeNodes = [
             writer.writeVolume(
                 f"attention-{level}" if level else "probability",
@@ -186,9 +226,14 @@ def writePrediction(
                 "uncertainty", "uncertainty", UNCERTAINTY_COLORS, uncertainty, prediction.region
             )
         tableNode = writer.writeTable(table)
-        segmentationNode, segmentId, outcome = writer.writeSegment(
-            segmentationNode, segmentId, prediction, editing or SegmentEditing(saveState=_noUndo)
-        )
+        editing = editing or SegmentEditing(saveState=_noUndo)
+        written = []
+        for number, (one, its) in enumerate(wanted):
+            segmentationNode, writtenId, outcome = writer.writeSegment(
+                segmentationNode, None if number else segmentId, one, its, editing
+            )
+            written.append(WrittenSegment(its, writtenId, outcome))
+        assert segmentationNode is not None
         undo.pop_all()
     writer.updateVolumes()
     if withVolumes:
@@ -197,13 +242,19 @@ def writePrediction(
         prediction=prediction,
         volumeNode=volumeNode,
         segmentationNode=segmentationNode,
-        segmentId=segmentId,
+        segmentId=written[0].segmentId,
         tableNode=tableNode,
         probabilityNode=volumeNodes[0] if volumeNodes else None,
         attentionNodes=tuple(volumeNodes[1:]),
-        outcome=outcome,
+        outcome=written[0].outcome,
+        others=tuple(written[1:]),
         uncertaintyNode=uncertaintyNode,
     )
+
+
+def _labelOf(prediction: Prediction, standardTerminology: bool) -> Label:
+    label = prediction.label or UNNAMED
+    return label if standardTerminology else dataclasses.replace(label, terminology=None)
 
 
 class _Writer:
@@ -269,18 +320,19 @@ class _Writer:
         node: slicer.vtkMRMLSegmentationNode | None,
         chosen: str | None,
         prediction: Prediction,
+        label: Label,
         editing: SegmentEditing,
     ) -> tuple[slicer.vtkMRMLSegmentationNode, str, WriteOutcome]:
         segmentId = chosen
         if node is None:
             node = self._add("vtkMRMLSegmentationNode", "segmentation")
         elif segmentId is None:
-            segmentId = segments.findSegment(node, self.volumeNode, self.label)
+            segmentId = segments.findSegment(node, self.volumeNode, label)
         with _modifying(node):
             self._adoptGeometry(node, segmentId)
             if segmentId is None:
                 grid = segments.ijkToSegmentation(self.volumeNode, node)
-                segmentId = segments.addSegment(node, self.label, grid)
+                segmentId = segments.addSegment(node, label, grid)
                 self.undo.callback(node.GetSegmentation().RemoveSegment, segmentId)
             outcome = editing.write(
                 node, segmentId, self.volumeNode, prediction.mask, prediction.clicks
@@ -438,6 +490,9 @@ def _table(prediction: Prediction) -> vtk.vtkTable:
 
     volume = f"{prediction.volume_ml:.2f}" if prediction.found else NO_VOLUME
     rows = [(VOLUME_ROW, volume, "mL")]
+    for other in prediction.others:
+        shown = f"{other.volume_ml:.2f}" if other.found else NO_VOLUME
+        rows.append((f"{VOLUME_ROW}, {other.target}", shown, "mL"))
     rows += [
         (f"Focus ratio, level {level}", f"{ratio:.4f}", "")
         for level, ratio in enumerate(prediction.focus_ratios, start=1)

@@ -24,6 +24,7 @@ from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
+from .corrections import readClicks
 from .removal import removeNode
 from .results import SceneResult, writePrediction
 from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
@@ -91,6 +92,12 @@ class SegmentationTask:
         continuing: the clicks changed since an earlier task on this volume: only what they change
             is computed.
         segmentId: any segment of the segmentation; ours for this volume unless given.
+        target: name of the model's target that the segment and the clicks are about; the first
+            unless given. The clicks about the others are those that their segments were made from.
+
+    Attributes:
+        labels: of all targets of the model.
+        label: of the one that the clicks are about.
 
     Raises:
         InputError: the scan, the ROI or a click cannot be used.
@@ -108,6 +115,7 @@ class SegmentationTask:
         automatic: bool = True,
         continuing: bool = False,
         segmentId: str | None = None,
+        target: str = "",
     ) -> None:
         self.options = options or SegmentationOptions()
         self.volumeNode = volumeNode
@@ -116,15 +124,20 @@ class SegmentationTask:
         self.clicks = tuple(clicks)
         self._predictorOptions = self.options.predictorOptions()
         self._card = read_card(self._predictorOptions.model_folder)
-        self.label = self._card.target_label
+        self.labels = self._card.target_labels
+        self.label = next((one for one in self.labels if one.name == target), self.labels[0])
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
-        self._placedClicks = clicksInPlace(volumeNode, self.clicks)
+        about = list(self.clicks)
+        if len(self.labels) > 1:
+            about = [dataclasses.replace(click, target=self.label.name) for click in about]
+        self._worldClicks = (*about, *self._otherClicks())
+        self._placedClicks = clicksInPlace(volumeNode, self._worldClicks)
         self._region = None
         if roiNode is not None:
             corners = pointsInPlace(volumeNode, roiCorners(roiNode))
-            self._region = region_of_interest.region_of_box(self._scan, corners)
+            self._region = region_of_interest.region_of_box(self._scan, corners, self._card.search)
             region_of_interest.check_clicks_in_region(self._scan, self._region, self._placedClicks)
         self._key = _identity(volumeNode, self._scan, self._region)
 
@@ -158,9 +171,8 @@ class SegmentationTask:
                 cancel,
                 automatic=self._automatic,
             )
-            prediction = dataclasses.replace(
-                prediction, clicks=self.clicks, warnings=(*warnings, *prediction.warnings)
-            )
+            prediction = self._withWorldClicks(prediction)
+            prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
             if not self._withVolumes:
                 return prediction
             return prepare_volumes(
@@ -187,7 +199,7 @@ class SegmentationTask:
             raise InputError(
                 "The output segmentation was removed meanwhile; nothing was changed. Segment again."
             )
-        label = self.label
+        label = self.labels[0]
         if not self.options.standardTerminology:
             label = dataclasses.replace(label, terminology=None)
         result = writePrediction(
@@ -196,16 +208,59 @@ class SegmentationTask:
             self.segmentationNode,
             label=label,
             withVolumes=self._withVolumes,
-            segmentId=self.segmentId,
+            segmentId=self.segmentId if self._writesOne or self._aboutFirst else None,
             editing=editing,
+            only=self.label.name if self._writesOne else "",
+            standardTerminology=self.options.standardTerminology,
         )
-        segment = result.segmentationNode.GetSegmentation().GetSegment(result.segmentId)
+        for segmentId in result.segmentIds:
+            self._tagAutomatic(result.segmentationNode, segmentId)
+        return self._withoutUnwanted(result)
+
+    @property
+    def _writesOne(self) -> bool:
+        """A click on a segment that is there changes that segment alone."""
+        return len(self.labels) > 1 and self._continuing and self.segmentId is not None
+
+    @property
+    def _aboutFirst(self) -> bool:
+        return self.label is self.labels[0]
+
+    def _otherClicks(self) -> list[Click]:
+        """Of the segments of the other targets, about these."""
+        node = self.segmentationNode
+        if node is None:
+            node = segments.findSegmentation(self.volumeNode, self.labels[0])
+        clicks: list[Click] = []
+        for label in self.labels:
+            if node is None or label is self.label:
+                continue
+            segmentId = segments.findSegment(node, self.volumeNode, label)
+            if segmentId is not None:
+                its = readClicks(node, segmentId)
+                clicks += [dataclasses.replace(click, target=label.name) for click in its]
+        return clicks
+
+    def _withWorldClicks(self, prediction: Prediction) -> Prediction:
+        """The clicks as they are in the scene, which may lie under a transform."""
+        its = {self.label.name: self.clicks}
+        for click in self._worldClicks:
+            if click.target != self.label.name:
+                its[click.target] = (*its.get(click.target, ()), click)
+
+        def put(one: Prediction) -> Prediction:
+            return dataclasses.replace(one, clicks=its.get(one.target, ()))
+
+        others = tuple(put(other) for other in prediction.others)
+        return dataclasses.replace(put(prediction), others=others)
+
+    def _tagAutomatic(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        segment = node.GetSegmentation().GetSegment(segmentId)
         if (segments.tag(segment, AUTOMATIC_TAG) is not None) != self._automatic:
             if self._automatic:
                 segment.SetTag(AUTOMATIC_TAG, "1")
             else:
                 segment.RemoveTag(AUTOMATIC_TAG)
-        return self._withoutUnwanted(result)
 
     @property
     def _withVolumes(self) -> bool:

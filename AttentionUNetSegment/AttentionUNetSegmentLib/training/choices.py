@@ -36,15 +36,19 @@ class Choices:
         others: as the field of the same name of the stage's or the augmentation's options.
     """
 
-    network: str | None = option("FCN, UNet, ResUNet or AttentionUNet.", NETWORK)
-    gate: str | None = option("standard, stable, dual, multi-scale or multi-head.", NETWORK)
-    gated_levels: str | None = option("all or deepest.", NETWORK)
-    heads: int | None = option("Of the multi-head gate.", NETWORK, 1)
-    channels: tuple[int, ...] | None = option(
-        "Of the refiner, shallow to deep; fewer take less memory.", NETWORK, metavar="N,N,..."
+    network: str | None = option("Which network: FCN, UNet, ResUNet or AttentionUNet.", NETWORK)
+    gate: str | None = option(
+        "Which gate: standard, stable, dual, multi-scale or multi-head.", NETWORK
     )
-    norm: str | None = option("batch, instance or group.", NETWORK)
-    upsampling: str | None = option("transposed or interpolated.", NETWORK)
+    gated_levels: str | None = option("Levels with a gate: all or deepest.", NETWORK)
+    heads: int | None = option("Number of heads of the multi-head gate.", NETWORK, 1)
+    channels: tuple[int, ...] | None = option(
+        "Channels of the refiner, shallow to deep; fewer take less memory.",
+        NETWORK,
+        metavar="N,N,...",
+    )
+    norm: str | None = option("Normalisation: batch, instance or group.", NETWORK)
+    upsampling: str | None = option("Upsampling: transposed or interpolated.", NETWORK)
     patch: tuple[int, int, int] | None = option(
         "Voxels of the refiner's patches; K is 1 in 2D.", NETWORK, metavar="I,J,K"
     )
@@ -59,7 +63,7 @@ class Choices:
     gate_supervision: float | None = option(
         "Weight with which gates are taught to look at the target; 0.1.", LOSS, 0
     )
-    optimizer: str | None = option("adam or adamw.", OPTIMISATION)
+    optimizer: str | None = option("Optimiser: adam or adamw.", OPTIMISATION)
     batch_size: int | None = option("Patches a step.", OPTIMISATION, 1)
     learning_rate: float | None = option("Peak of the learning rate; 1e-3.", OPTIMISATION, 1e-12)
     final_learning_rate: float | None = option(
@@ -72,9 +76,11 @@ class Choices:
     weight_decay: float | None = option(
         "Pull of the weights to zero; 1e-5, 0 in 2D.", OPTIMISATION, 0
     )
-    clip_norm: float | None = option("Longest gradient; 5.", OPTIMISATION, 1e-6, flag="--clip")
+    clip_norm: float | None = option(
+        "Largest norm of the gradient; 5.", OPTIMISATION, 1e-6, flag="--clip"
+    )
     average_decay: float | None = option(
-        "Of the averaged weights; 0.998, 0 for none.", OPTIMISATION, 0, 0.99999
+        "Decay of the averaged weights; 0.998, 0 for none.", OPTIMISATION, 0, 0.99999
     )
     gates_open: float | None = option(
         "Share of the budget with gates frozen and open; 0.5 in 2D, else 0.", OPTIMISATION, 0, 1

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..evaluation.simulated_user import click_at, depth_mm, largest_error
-from ..geometry.grid import Grid
+from ..geometry.grid import Grid, bounding_region
 from ..inference.click_maps import click_channels
 from ..inference.clicks import Click
 from .losses import IGNORE
@@ -66,10 +66,13 @@ def pick_deep_voxel(
 
     A user aims at the middle of what is wrong and does not always hit it.
     """
-    depth = depth_mm(region, spacing_mm)
-    deep = np.argwhere(region & (depth >= rng.random() * depth.max()))
-    k, j, i = deep[int(rng.integers(len(deep)))]
-    return int(k), int(j), int(i)
+    box = bounding_region(region)
+    assert box is not None, "there is no region"
+    depth = depth_mm(region[box], spacing_mm)
+    deep = np.argwhere(region[box] & (depth >= rng.random() * depth.max()))
+    at = deep[int(rng.integers(len(deep)))]
+    k, j, i = (int(offset) + part.start for offset, part in zip(at, box, strict=True))
+    return k, j, i
 
 
 @dataclass(frozen=True, eq=False)

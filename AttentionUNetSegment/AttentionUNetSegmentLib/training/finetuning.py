@@ -30,9 +30,11 @@ from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..markdown import markdown_table
 from ..models import (
+    EDITOR,
     LARGEST_BYTES,
     Model,
     ModelCard,
+    Stage,
     find_model,
     installed_models,
     load_model,
@@ -41,9 +43,10 @@ from ..models import (
 )
 from ..networks.precision import uses_bfloat16
 from ..wording import counted
+from .editor import EditorTrainer
 from .finetuning_options import HELD_OUT, FinetuningOptions
 from .pipeline import run_telling
-from .recipes import count_trainings, locator_options, refiner_options
+from .recipes import count_trainings, editor_options, locator_options, refiner_options
 from .schedule import LearningRate
 from .stage_options import StageOptions
 from .trainer import StageTrainer
@@ -57,6 +60,8 @@ AVERAGE_DECAY = 0.99
 LOOK_EVERY_STEPS = 25
 PATIENCE = 8
 """Looks at the held-out cases that find them no better before training ends."""
+EDITOR_CLICKS = 3
+"""Clicks after which an editor is judged."""
 MODEL_SUFFIX = "-finetuned"
 TITLE_SUFFIX = ", finetuned"
 RUN_FILE = "run.json"
@@ -76,6 +81,7 @@ class Outcome:
             better and none was written.
         before, after: the model and the finetuned one on the cases held out of the corrected ones.
         original_before, original_after: the same on those of the original data, where it was given.
+        clicks: of the simulated user, after which the two are compared.
     """
 
     folder: Path | None
@@ -83,31 +89,33 @@ class Outcome:
     after: Evaluation
     original_before: Evaluation | None = None
     original_after: Evaluation | None = None
+    clicks: int = 0
 
     @property
     def better(self) -> bool:
-        return self.after.mean_dice() > self.before.mean_dice()
+        return self.after.mean_dice(self.clicks) > self.before.mean_dice(self.clicks)
 
     def to_markdown(self) -> str:
         """Tables of before and after, and what follows from them."""
-        held_out = len(self.after.with_clicks(0))
+        held_out = len(self.after.with_clicks(self.clicks))
+        clicks = f" after {counted(self.clicks, 'click')}" if self.clicks else ""
+        old, new = self.before.mean_dice(self.clicks), self.after.mean_dice(self.clicks)
         verdict = "better" if self.better else "**not better**"
         lines = [
             f"Finetuned from {self.before.model} {self.before.version}, {self.after.machine}.",
             "",
             f"On {_count_cases(held_out)} held out of the corrected ones the finetuned model is "
-            f"{verdict}: mean Dice {self.before.mean_dice():.3f} before, "
-            f"{self.after.mean_dice():.3f} after. The same cases decided when to stop, so the "
-            "figure after is a little too good.",
+            f"{verdict}: mean Dice{clicks} {old:.3f} before, {new:.3f} after. The same cases "
+            "decided when to stop, so the figure after is a little too good.",
             "",
-            *comparison_table(self.before, self.after),
+            *comparison_table(self.before, self.after, self.clicks),
         ]
         if self.original_before is not None and self.original_after is not None:
             lines += [
                 "",
                 "On the held-out cases of the original data, which show what was forgotten:",
                 "",
-                *comparison_table(self.original_before, self.original_after),
+                *comparison_table(self.original_before, self.original_after, self.clicks),
             ]
         return "\n".join(lines) + "\n"
 
@@ -123,11 +131,11 @@ class Outcome:
         } | {"better": self.better, "model": None if self.folder is None else str(self.folder)}
 
 
-def comparison_table(before: Evaluation, after: Evaluation) -> list[str]:
-    """Rows of a table: Dice without a click of each case, before and after, and their means."""
-    pairs = zip(before.with_clicks(0), after.with_clicks(0), strict=True)
+def comparison_table(before: Evaluation, after: Evaluation, clicks: int = 0) -> list[str]:
+    """Rows of a table: Dice of each case after some clicks, before and after, and their means."""
+    pairs = zip(before.with_clicks(clicks), after.with_clicks(clicks), strict=True)
     rows = [(old.case, old.scores.dice, new.scores.dice) for old, new in pairs]
-    means = ("**mean**", before.mean_dice(), after.mean_dice())
+    means = ("**mean**", before.mean_dice(clicks), after.mean_dice(clicks))
     return markdown_table(
         ("case", "Dice before", "Dice after", "change"),
         [
@@ -195,11 +203,13 @@ def finetune_model(
     held_out = [loaded[case.name] for case in judged]
     original_held_out = load_cases(others_judged)
 
+    clicks = EDITOR_CLICKS if options.stage == EDITOR else 0
+
     def measure(model: Model, fraction: float) -> tuple[Evaluation, Evaluation | None]:
         report(fraction, f"Measuring {model.card.name} on the held-out cases")
         return (
-            evaluate_cases(model, held_out, "held out", options.device),
-            evaluate_cases(model, original_held_out, "original, held out", options.device)
+            evaluate_cases(model, held_out, "held out", options.device, clicks),
+            evaluate_cases(model, original_held_out, "original, held out", options.device, clicks)
             if original_held_out
             else None,
         )
@@ -211,7 +221,7 @@ def finetune_model(
         candidate = Path(temporary) / "model"
         save_model(candidate, rename_card(base.card, options.name), networks, LARGEST_BYTES)
         after, original_after = measure(load_model(candidate), TRAINING_ENDS)
-    outcome = Outcome(None, before, after, original_before, original_after)
+    outcome = Outcome(None, before, after, original_before, original_after, clicks)
     if outcome.better or options.even_if_worse:
         card = finetuned_card(base, options, outcome, split, cases)
         folders = [output / "model"]
@@ -225,8 +235,8 @@ def finetune_model(
     if outcome.folder is None:
         raise NotBetter(
             f"The finetuned model is not better than {base.card.name} on the held-out cases (mean "
-            f"Dice {before.mean_dice():.3f} before, {after.mean_dice():.3f} after), so no model "
-            "was written; collect more cases, or ask for it even if it is worse."
+            f"Dice {before.mean_dice(clicks):.3f} before, {after.mean_dice(clicks):.3f} after), so "
+            "no model was written; collect more cases, or ask for it even if it is worse."
         )
     report(1.0, "Done")
     return outcome
@@ -236,6 +246,8 @@ def _check_model(card: ModelCard, options: FinetuningOptions) -> None:
     """Refuse before the long work what cannot be finetuned, or could not be installed."""
     if any(stage.network["dimensions"] != 3 for stage in card.stages.values()):
         raise ModelError(f"{card.name} sees slices one by one; only 3D models are finetuned.")
+    if options.stage == EDITOR and card.editor is None:
+        raise ModelError(f"{card.name} has no editor to finetune; train one with --stage editor.")
     if not _stages(card, options):
         raise ModelError(f"{card.name} has no {options.stage} to finetune.")
     name = rename_card(card, options.name).name
@@ -342,11 +354,15 @@ def _keep_run(output: Path, card: ModelCard, cases: dict[str, Sequence[str]]) ->
 
 
 def evaluate_cases(
-    model: Model, cases: Sequence[LabelledCase], split: str, device: str = "auto"
+    model: Model,
+    cases: Sequence[LabelledCase],
+    split: str,
+    device: str = "auto",
+    clicks: int = 0,
 ) -> Evaluation:
-    """A model on cases in memory, without a click."""
+    """A model on cases in memory, without a click and with a number of them."""
     predictor = Predictor(model, device)
-    results = [result for case in cases for result in evaluate_case(predictor, case, clicks=0)]
+    results = [result for case in cases for result in evaluate_case(predictor, case, clicks)]
     weights = model.card.weights
     return Evaluation(
         model.card.name,
@@ -380,7 +396,7 @@ def _train(
         ) -> None:
             report(start + span * fraction, f"Finetuning the {name}: {text}")
 
-        trainer = StageTrainer(
+        common = (
             finetuning_stage_options(name, base.card, options),
             cases,
             held_out,
@@ -390,13 +406,25 @@ def _train(
             stage_progress,
             base.networks[name].state_dict(),
         )
+        trainer = (
+            EditorTrainer(*common, refiner=base.networks["refiner"])
+            if name == EDITOR
+            else StageTrainer(*common)
+        )
         networks[name] = run_telling(trainer, tell)
         start += span
+    if EDITOR in networks and options.stage not in (EDITOR, "locator"):
+        tell(
+            "The editor, which answers clicks, is the one that was trained beside the refiner "
+            "before; finetune --stage editor adapts it to this one."
+        )
     return networks
 
 
 def _stages(card: ModelCard, options: FinetuningOptions) -> list[str]:
-    """The stages that learn."""
+    """The stages that learn, or the editor."""
+    if options.stage == EDITOR:
+        return [EDITOR]
     return [name for name in card.stages if options.stage in ("all", name)]
 
 
@@ -411,9 +439,14 @@ def finetuning_stage_options(
     name: str, card: ModelCard, options: FinetuningOptions
 ) -> StageOptions:
     """The shipped recipe, gentler, for a stage of a model."""
-    stage = card.stages[name]
-    recipe = {"locator": locator_options, "refiner": refiner_options}[name]
-    made = recipe(options.budget(_budget_share(name, card, options)), options.seed)
+    budget = options.budget(_budget_share(name, card, options))
+    if name == EDITOR:
+        stage = Stage(card.networks[EDITOR], card.stages["refiner"].spacing_mm)
+        made = editor_options(budget, card.stages["refiner"], options.seed)
+    else:
+        stage = card.stages[name]
+        recipe = {"locator": locator_options, "refiner": refiner_options}[name]
+        made = recipe(budget, options.seed)
     original = {kind: made.kind_weights.get(kind, 0.0) for kind in ("scan", "region")}
     total = sum(original.values())
     return dataclasses.replace(

@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..networks.precision import PRECISIONS, parse_precision
 from .option_fields import option
 from .schedule import Budget
-from .training_options import DEVICES, STAGES
+from .training_options import DEVICES, EDITOR, STAGES
 
 LEARNING_RATE = 2e-4
 """A fifth of the recipe's: the network is to be moved, not taught anew."""
@@ -29,7 +29,7 @@ class FinetuningOptions:
         learning_rate: its peak.
         held_out: share of the cases (patients, where they are told apart) to hold out, at least
             one; or names of cases with commas between.
-        stage: "refiner", "locator", or "all".
+        stage: "refiner", "locator", "all" (both), or "editor", which answers clicks.
         name: of the new model; the old one's with "-finetuned" unless given.
         even_if_worse: write the new model also where it is not better on the held-out cases.
         install: add the new model to the user's own, which the panel offers.
@@ -44,17 +44,20 @@ class FinetuningOptions:
         metavar="DATA",
         flag="--with-original",
     )
-    minutes: float | None = option("Budget of time, at most; 30.")
-    steps: int | None = option("Budget of steps instead.")
-    learning_rate: float = option("Its peak.", default=LEARNING_RATE)
+    minutes: float | None = option("Longest time in minutes; 30.")
+    steps: int | None = option("Budget in steps instead.")
+    learning_rate: float = option("Peak of the learning rate.", default=LEARNING_RATE)
     held_out: str = option(
-        "What is not learnt from but judged by: a share of the cases, or names with commas "
-        "between.",
+        "Cases that are held out to judge the model: a share of all, or names with commas between.",
         default=HELD_OUT,
         metavar="SHARE|NAMES",
     )
-    stage: str = option("What learns further.", default="refiner", choices=STAGES)
-    name: str | None = option("Of the new model; the old one's with '-finetuned'.")
+    stage: str = option(
+        "Which network is trained further.", default="refiner", choices=(*STAGES, EDITOR)
+    )
+    name: str | None = option(
+        "Name of the new model; the old one's with '-finetuned' unless given."
+    )
     install: bool = option(
         "Add the new model to those that the panel offers.", default=False, flag="--install"
     )
@@ -63,20 +66,21 @@ class FinetuningOptions:
         default=False,
         flag="--even-if-worse",
     )
-    seed: int = option("Decides all that is drawn at random.", None, 0, default=0)
+    seed: int = option("Seed of all random numbers.", None, 0, default=0)
     device: str = option(
-        "What computes; auto takes a GPU if there is one.", default="auto", choices=DEVICES
+        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
     )
     precision: str = option(
-        "Numbers to compute in; auto takes bfloat16 where it is fast.",
+        "Number format to compute in; auto takes bfloat16 where it is fast.",
         default="auto",
         choices=PRECISIONS,
         old_spellings={"--precision bf16": "--precision=bfloat16"},
     )
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
+        known = (*STAGES, EDITOR)
+        if self.stage not in known:
+            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(known)}.")
         object.__setattr__(self, "precision", parse_precision(self.precision))
         minutes, steps = self.minutes, self.steps
         if minutes is not None and steps is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..datasets.cases import DataSet, LabelledCase
-from ..models import Label, ModelCard, Stage, Usual
+from ..models import Editor, Label, ModelCard, Stage, Usual
 from ..models.terminology import PANCREAS, make_label
 from ..networks.precision import BFLOAT16, FLOAT32
 from .naming import FIRST_VERSION, NO_LICENCE
@@ -81,6 +81,19 @@ def card_labels(data: DataSet) -> tuple[Label, ...]:
         else label
         for label in labels
     )
+
+
+def with_editor(card: ModelCard, options: StageOptions, training: dict[str, Any]) -> ModelCard:
+    """A model's card with an editor that was trained beside it; figures of clicks, which another
+    network answered, are left out."""
+    figures = {
+        split: {**of_split, "clicks": {"0": of_split["clicks"]["0"]}}
+        if isinstance(of_split, dict) and "0" in of_split.get("clicks", {})
+        else of_split
+        for split, of_split in card.figures.items()
+    }
+    editor = Editor(options.network, training)
+    return dataclasses.replace(card, editor=editor, figures=figures, weights=None)
 
 
 def training_record(

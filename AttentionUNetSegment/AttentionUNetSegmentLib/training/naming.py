@@ -39,15 +39,17 @@ class Naming:
             it started from.
     """
 
-    name: str | None = option("Short name of the model; that of DIR.", MODEL)
+    name: str | None = option("Short name of the model; that of DIR unless given.", MODEL)
     title: str | None = option("A line that says what it segments.", MODEL)
     version: str | None = option(
-        "Of the model; 0.1.0, and one more each time that it is trained on.", MODEL
+        "Version of the model; 0.1.0, and one more each time that it is trained on.", MODEL
     )
-    licence: str | None = option("Of the weights; what the data's files say.", MODEL)
+    licence: str | None = option(
+        "Licence of the weights; what the data's files say unless given.", MODEL
+    )
     author: str | None = option("Who answers for the model.", MODEL)
     cite: tuple[str, ...] = option(
-        "To cite. May be given several times.", MODEL, default=(), metavar="WORK"
+        "A work to cite. May be given several times.", MODEL, default=(), metavar="WORK"
     )
 
     def check(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..datasets.cases import CaseFiles, DataSet, LabelledCase
@@ -19,17 +20,19 @@ from ..errors import InputError, TrainingError
 from ..files import replace_text
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback, ignore_progress
-from ..models import Model, ModelCard, Stage, find_model, load_model, read_card, save_model
+from ..models import EDITOR, Model, ModelCard, Stage, find_model, load_model, read_card, save_model
 from ..models.card import CARD_FILE, LARGEST_BYTES
 from ..models.card import STAGES as STAGE_NAMES
 from ..networks.precision import uses_bfloat16
 from .choices import Choices
 from .distributed import Processes
-from .model_card import fresh_card, training_record
+from .editor import EditorTrainer
+from .model_card import fresh_card, training_record, with_editor
 from .naming import Naming, complete_card, read_data_terms
 from .recipes import (
     SLICE_PIXELS,
     count_trainings,
+    editor_options,
     intensity_window,
     locator_options,
     refiner_options,
@@ -46,10 +49,15 @@ STAGE_SPANS = {
     "all": {"locator": (0.0, LOCATOR_SHARE), "refiner": (LOCATOR_SHARE, 1.0)},
     "locator": {"locator": (0.0, 1.0), "refiner": (1.0, 1.0)},
     "refiner": {"locator": (0.0, 0.0), "refiner": (0.0, 1.0)},
+    EDITOR: {EDITOR: (0.0, 1.0)},
 }
 """Parts of the progress bar. A stage that is not trained takes no time, or the time left would be
 far off."""
 START_FILE = "start.json"
+_EDITOR_LEFT_OUT = (
+    "The editor of {} was trained beside another refiner, so the new model has none; train one "
+    "with --stage editor --from this model."
+)
 
 
 def train_model(
@@ -65,7 +73,7 @@ def train_model(
     processes: Processes | None = None,
     **settings: Any,
 ) -> Path:
-    """Train the locator and the refiner, or a 2D network, and write a model folder.
+    """Train the locator and the refiner, a 2D network or an editor, and write a model folder.
 
     A run that was stopped goes on where it was when the same command is given again. Each stage
     keeps its options, its log and its last state in a folder of its own below ``output``;
@@ -103,31 +111,34 @@ def train_model(
     together = processes or Processes()
     device = together.device or choose_device(options.device)
     bfloat16 = uses_bfloat16(options.precision, device)
-    found = _with_target(find_data_set(data), options.target)
+    found = find_data_set(data).with_target(options.target)
     flat = _dimensions(found, options.dimensions, options.stage) == 2
     synthetic = _synthetic_count(found, options.synthetic, flat)
+    start = None if options.start_from is None else load_model(find_model(options.start_from))
     splits = _splits(found, options)
     split = splits[options.fold]
+    stages: dict[str, StageOptions] = {}
+    if start is not None and options.stage == EDITOR:
+        stages[EDITOR] = _editor_options(start.card, found, options, choices)
     train, held_out, warnings = _load(found, split, synthetic, choices.regions, report)
     for warning in warnings:
         note(warning.text)
 
-    stages = _stage_options(found, options, choices, train, flat)
+    if not stages:
+        stages = _stage_options(found, options, choices, train, flat)
+        if start is not None:
+            _check_start(start.card, found, stages)
+            before = count_trainings(start.card)
+            stages = {name: replace(one, trainings_before=before) for name, one in stages.items()}
     for one in stages.values():
         together.share(one.batch_size)  # or refuse it, before anything is written
-    start = None if options.start_from is None else load_model(find_model(options.start_from))
-    if start is not None:
-        _check_start(start.card, found, stages)
-        before = count_trainings(start.card)
-        stages = {name: replace(one, trainings_before=before) for name, one in stages.items()}
     if together.is_first:
         _keep_splits(output / SPLITS_FILE, splits, options.fold, options.seed)
         _keep_start(output, start)
-
     networks: dict[str, nn.Module] = {}
     done: dict[str, dict[str, float]] = {}
     for name, one in stages.items():
-        trainer = StageTrainer(
+        trainer = _trainer(
             one,
             train,
             held_out,
@@ -135,8 +146,8 @@ def train_model(
             device,
             bfloat16,
             _part_of(report, *STAGE_SPANS[options.stage][name], f"Training the {name}: "),
-            None if start is None else start.networks[name].state_dict(),
-            processes=together,
+            start,
+            together,
         )
         is_trained = options.stage in ("all", name)
         networks[name] = run_telling(trainer, tell) if is_trained else trainer.state.average
@@ -147,10 +158,17 @@ def train_model(
     if together.is_first:
         record = training_record(stages, train, held_out, device, bfloat16)
         record |= {"processes": together.size, "done": done}
-        if start is not None:
-            record["started_from"] = _start_record(start.card)
+        if start is not None and EDITOR in stages:
+            networks = {**start.networks, **networks}
+            card = with_editor(start.card, stages[EDITOR], record)
+        else:
+            if start is not None:
+                record["started_from"] = _start_record(start.card)
+                if start.card.editor is not None:
+                    note(_EDITOR_LEFT_OUT.format(start.card.name))
+            card = fresh_card(found, stages, train, record)
         card = complete_card(
-            fresh_card(found, stages, train, record),
+            card,
             naming,
             read_data_terms(data),
             output,
@@ -160,6 +178,31 @@ def train_model(
         save_model(output / "model", card, networks, most_bytes=LARGEST_BYTES)
     report(1.0, "Done")
     return output / "model"
+
+
+def _trainer(
+    options: StageOptions,
+    train: list[LabelledCase],
+    held_out: list[LabelledCase],
+    folder: Path,
+    device: torch.device,
+    bfloat16: bool,
+    report: Callable[[float, str], None],
+    start: Model | None,
+    processes: Processes,
+) -> StageTrainer:
+    """What trains a stage, or the editor beside the model that a run starts from."""
+    common = (options, train, held_out, folder, device, bfloat16, report)
+    if start is not None and options.stage == EDITOR:
+        return EditorTrainer(
+            *common,
+            _editor_weights(start, options),
+            processes=processes,
+            refiner=start.networks["refiner"],
+            refiner_cases=_cases_learnt(start.card),
+        )
+    weights = None if start is None else start.networks[options.stage].state_dict()
+    return StageTrainer(*common, weights, processes=processes)
 
 
 def _part_of(
@@ -209,17 +252,6 @@ def _synthetic_count(found: DataSet, wanted: int | None, flat: bool) -> int:
     if wanted is None:
         return 8 if found.layout == "btcv" and not flat else 0
     return wanted
-
-
-def _with_target(found: DataSet, target: str | None) -> DataSet:
-    if target is None:
-        return found
-    names = {name.casefold(): name for name in found.labels[1:]}
-    if target.casefold() not in names:
-        raise InputError(
-            f"The data set has no label '{target}'; choose one of {', '.join(found.labels[1:])}."
-        )
-    return replace(found, target=names[target.casefold()])
 
 
 def _with_regions(train: list[CaseFiles], share: float | None) -> list[CaseFiles]:
@@ -294,6 +326,46 @@ def _stage_options(
             "refiner": refiner_options(_budget(options, 1 - LOCATOR_SHARE), options.seed),
         }
     return {name: choices.applied_to(_for_data(one, found)) for name, one in recipes.items()}
+
+
+def _editor_options(
+    card: ModelCard, found: DataSet, options: TrainingOptions, choices: Choices
+) -> StageOptions:
+    """The recipe of an editor beside a model's refiner.
+
+    Raises:
+        InputError: the data set has another target, or the refiner is one that has no editor.
+    """
+    refiner = card.stages["refiner"]
+    if found.dimensions != 3 or refiner.network["dimensions"] != 3:
+        raise InputError("An editor is trained on volumes, beside a refiner of 3 dimensions.")
+    if card.target != found.target:
+        raise InputError(
+            f"{card.name} segments the {card.target}, but the data set's target is "
+            f"{found.target}; choose another --target or another model."
+        )
+    made = editor_options(Budget(options.steps, options.minutes), refiner, options.seed)
+    made = replace(
+        made,
+        target_label=found.labels.index(found.target),
+        window_hu=card.intensity_window_hu,
+        trainings_before=0 if card.editor is None else 1,
+    )
+    return choices.applied_to(made)
+
+
+def _editor_weights(start: Model, options: StageOptions) -> dict[str, torch.Tensor] | None:
+    """Of a model's editor, where it is of the kind that is to be trained."""
+    editor = start.card.editor
+    if editor is None or dict(editor.network) != options.network:
+        return None
+    return dict(start.networks[EDITOR].state_dict())
+
+
+def _cases_learnt(card: ModelCard) -> list[str]:
+    """Names of the cases that a model's weights learnt from, as far as its card tells."""
+    cases = card.training.get("cases", {})
+    return [name for names in cases.values() if isinstance(names, list) for name in names]
 
 
 def _budget(options: TrainingOptions, share: float) -> Budget:

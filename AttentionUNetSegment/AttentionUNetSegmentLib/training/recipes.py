@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..datasets.cases import DataSet
 from ..datasets.loading import BTCV_LABELS, PANCREAS
-from ..models import ModelCard
+from ..models import ModelCard, Stage
+from ..models.card import EDITOR_CHANNELS
 from .choices import Choices as Choices  # what to change in a recipe, imported from here
+from .losses import LossWeights
 from .patches import AugmentationOptions, PatchOptions
 from .schedule import Budget, LearningRate
 from .stage_options import StageOptions
@@ -99,6 +102,37 @@ def refiner_options(budget: Budget, seed: int = 0, learning_rate: float = 1e-3) 
         seed=seed,
         learning_rate=LearningRate(peak=learning_rate),
         augmentation=AugmentationOptions(clipped_probability=CLIPPED),
+    )
+
+
+def editor_options(
+    budget: Budget, refiner: Stage, seed: int = 0, learning_rate: float = 2e-3
+) -> StageOptions:
+    """Clicks: a small network beside the refiner, which sees what the refiner makes of the scan.
+
+    Small, because the three networks together are 12 MB at most; what the refiner has learnt of
+    anatomy comes with its features. A patch is a scene, in which the editor sees windows around
+    clicks.
+
+    Args:
+        refiner: whose features it is shown.
+    """
+    recipe = refiner_options(budget, seed, learning_rate)
+    features = int(refiner.network["channels"][0])
+    network = attention_unet((10, 16, 20, 24), EDITOR_CHANNELS + features, out_channels=2)
+    return replace(
+        recipe,
+        stage="editor",
+        network={**network, "deep_supervision": False},
+        patch=replace(recipe.patch, spacing_mm=refiner.spacing_mm, anywhere_probability=0.05),
+        augmentation=replace(recipe.augmentation, hidden_organ_probability=0.0),
+        # Half of the question is how far a mistake goes, so the answer has to be calibrated: Dice
+        # and focal loss alone say too much (3 mL to add become 15).
+        loss_weights=LossWeights(dice=0.1, cross_entropy=0.9, focal=0.0),
+        kind_weights={"scan": 0.4, "region": 0.55, "synthetic": 0.05},
+        all_organs=0.0,
+        gate_supervision=0.0,
+        click_probability=0.0,
     )
 
 

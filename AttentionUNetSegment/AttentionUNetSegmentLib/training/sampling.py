@@ -74,14 +74,22 @@ class BatchSampler:
 
     def patch(self, step: int, number: int) -> tuple[Sample, np.random.Generator]:
         """A patch of a step's batch, and its generator as the drawing left it."""
-        options = self.options
-        rng = np.random.default_rng([options.seed, step, number, options.trainings_before])
+        options, rng = self.options, self.generator(step, number)
         kinds = list(self.sources)
         weights = np.array([options.kind_weights[kind] for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
-        sources = self.sources[kind]
-        source = sources[int(rng.integers(len(sources)))]
+        source = self.choose_source(kind, rng)
         return source.sample(options.patch, options.augmentation, rng, self.intensity), rng
+
+    def generator(self, step: int, number: int) -> np.random.Generator:
+        """What is random for a patch of a step's batch."""
+        options = self.options
+        return np.random.default_rng([options.seed, step, number, options.trainings_before])
+
+    def choose_source(self, kind: str, rng: np.random.Generator) -> PatchSource:
+        """The case of a kind that a patch is drawn from: each as often as the others."""
+        sources = self.sources[kind]
+        return sources[int(rng.integers(len(sources)))]
 
     @contextmanager
     def batches(self, step: int) -> Iterator[Iterator[Batch]]:

@@ -41,7 +41,8 @@ class StageTrainer:
     >>> network = trainer.run()
 
     To train otherwise, override a step: :meth:`build_network`, :meth:`train_step`,
-    :meth:`network_inputs`, :meth:`update_ema`, :meth:`validate` or :meth:`predict_patch`.
+    :meth:`network_inputs`, :meth:`note_output`, :meth:`make_sampler`, :meth:`update_ema`,
+    :meth:`validate` or :meth:`predict_patch`.
 
     Args:
         options: all that decides what is learnt.
@@ -90,7 +91,7 @@ class StageTrainer:
         if self.device.type == "cuda" and not self.is_flat:
             self.layout = torch.channels_last_3d
         share = self.processes.share(options.batch_size)
-        self.sampler = BatchSampler(options, train, share, self.device)
+        self.sampler = self.make_sampler(train, share)
         self.validation_cases = [
             ValidationCase(source.case, source.validation_patches(options.patch))
             for source in patch_sources(options, validation, self.device)
@@ -168,7 +169,7 @@ class StageTrainer:
                 if self._is_validation_due(since_validation) and self.fraction_done < 1:
                     self._validate()
                     last_validation = time.monotonic()
-                if now - last_save > self.options.checkpoint_every_s:
+                if now - last_save > self.options.checkpoint_every_s and self.can_pause:
                     self.save_checkpoint()
                     last_save = time.monotonic()
         if self._losses:
@@ -185,6 +186,14 @@ class StageTrainer:
         network = build_network(self.options.network).to(self.device)
         # PyTorch's type stubs do not know this form, its documentation does.
         return network.to(memory_format=self.layout)  # type: ignore[call-overload]
+
+    def make_sampler(self, train: Sequence[LabelledCase], share: range) -> BatchSampler:
+        """What draws the batches.
+
+        Args:
+            share: numbers of the patches of a batch that this process makes.
+        """
+        return BatchSampler(self.options, train, share, self.device)
 
     def train_step(self, batch: Batch) -> dict[str, Any]:
         """Learn from a batch.
@@ -206,6 +215,7 @@ class StageTrainer:
             output = state.network(inputs, return_attention=True, return_deep=True)
         loss = self.loss((output.logits, *output.deep), labels, batch.patches.organs_known)
         self._require_finite(loss.item(), "loss", rate)
+        self.note_output(output)
         state.optimizer.zero_grad(set_to_none=True)
         (loss + self.gate_supervision_loss(output, labels)).backward()
         self.processes.add_gradients(state.network.parameters())
@@ -234,6 +244,9 @@ class StageTrainer:
             labels = torch.stack([wanted for _, wanted in clicked])
         image = self.to_network_shape(image).contiguous(memory_format=self.layout)
         return image, self.to_network_shape(labels.to(self.device))
+
+    def note_output(self, output: NetworkOutput) -> None:
+        """Told what the network answered with in a step, before it learns from it."""
 
     def gate_supervision_loss(
         self, output: NetworkOutput, labels: torch.Tensor
@@ -373,6 +386,11 @@ class StageTrainer:
     def gates_are_frozen(self) -> bool:
         """Whether the gates are open and do not learn yet (progressive training, phase 1)."""
         return self.fraction_done < self.options.gates_open_fraction
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether a checkpoint at this step holds all that the next steps depend on."""
+        return True
 
     @property
     def stopped_early(self) -> bool:

@@ -10,6 +10,7 @@ from ..networks.precision import PRECISIONS, parse_precision
 from .option_fields import GROUPS, option
 
 STAGES = ("all", "locator", "refiner")
+EDITOR = "editor"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BUDGET, _, DATA, NETWORK = GROUPS[:4]
 
@@ -20,7 +21,8 @@ class TrainingOptions:
 
     Args:
         minutes, steps: the budget of both stages together; one of them.
-        stage: "all", or one stage to train; the model is written with both.
+        stage: "all", or one stage to train; the model is written with both. "editor" trains the
+            network that answers clicks, beside a model's refiner that stays as it is.
         start_from: an installed model's name or a folder, with whose weights both stages start;
             one that is not trained keeps them.
         precision: "auto" takes bfloat16 where the device computes in it.
@@ -36,9 +38,14 @@ class TrainingOptions:
         InputError: one is wrong.
     """
 
-    minutes: float | None = option("Budget of time, for both stages together.", BUDGET)
-    steps: int | None = option("Budget of steps, for both stages together.", BUDGET)
-    stage: str = option("What to train.", BUDGET, default="all", choices=STAGES)
+    minutes: float | None = option("Budget in minutes, for both stages together.", BUDGET)
+    steps: int | None = option("Budget in steps, for both stages together.", BUDGET)
+    stage: str = option(
+        "What to train; editor: what answers clicks, beside the model of --from.",
+        BUDGET,
+        default="all",
+        choices=(*STAGES, EDITOR),
+    )
     start_from: str | None = option(
         "Start with a model's weights; a stage that is not trained keeps them.",
         BUDGET,
@@ -46,21 +53,23 @@ class TrainingOptions:
         flag="--from",
     )
     device: str = option(
-        "What computes; auto takes a GPU if there is one.", default="auto", choices=DEVICES
+        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
     )
     precision: str = option(
-        "Numbers to compute in; auto takes bfloat16 where it is fast.",
+        "Number format to compute in; auto takes bfloat16 where it is fast.",
         default="auto",
         choices=PRECISIONS,
         old_spellings={"--precision bf16": "--precision=bfloat16"},
     )
-    seed: int = option("Decides all that is drawn at random.", None, 0, default=0)
-    target: str | None = option("The label that counts; the data set's.", DATA)
+    seed: int = option("Seed of all random numbers.", None, 0, default=0)
+    target: str | None = option("Label to train for; the data set's unless given.", DATA)
     splits: Path | None = option(  # noqa: RUF009
-        "Splits to use, of --fold.", DATA, metavar="FILE"
+        "File of splits, of which --fold is used.", DATA, metavar="FILE"
     )
-    folds: int | None = option("Draw so many splits by patient; --fold is used.", DATA, 2)
-    fold: int = option("Which split.", DATA, 0, default=0)
+    folds: int | None = option(
+        "Draw this many splits by patient, of which --fold is used.", DATA, 2
+    )
+    fold: int = option("Number of the split to use, from 0.", DATA, 0, default=0)
     synthetic: int | None = option(
         "Synthetic abdomens mixed in; 8 for BTCV in 3D, else 0.", DATA, 0
     )
@@ -69,8 +78,13 @@ class TrainingOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(STAGES)}.")
+        known = (*STAGES, EDITOR)
+        if self.stage not in known:
+            raise InputError(f"'{self.stage}' is no stage; choose one of {', '.join(known)}.")
+        if self.stage == EDITOR and self.start_from is None:
+            raise InputError(
+                "An editor is trained beside the refiner of a model; name it with --from."
+            )
         object.__setattr__(self, "precision", parse_precision(self.precision))
         minutes, steps = self.minutes, self.steps
         if (minutes is None) == (steps is None):

@@ -44,7 +44,7 @@ def pip_ensure(
     skip_in_testing: bool = True,
     show_progress: bool = True,
 ) -> list[str] | None:
-    missing = [str(one) for one in _list(requirements) if not _isInstalled(one)]
+    missing = [str(one) for one in _list(requirements) if not pip_check(one)]
     if not missing or (skip_in_testing and slicer.app.testingEnabled()):
         return None
     if prompt_install and not slicer.util.confirmOkCancelDisplay(

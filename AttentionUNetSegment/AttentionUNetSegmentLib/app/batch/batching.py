@@ -93,13 +93,14 @@ def run_batch(plan: Plan, options: BatchOptions, progress: ProgressCallback) -> 
         tally = _Tally(len(plan.studies), progress)
         answers = stack.enter_context(closing(_answers(plan.studies, options, directory, tally)))
         for answer in answers:
-            results.add(answer.row)
+            for row in (answer.row, *answer.further):
+                results.add(row)
             tally.add(answer)
         rows = [tally.rows[study.name] for study in plan.studies]
         _sweep(studies_folder)
         tally.tell("Writing the summary")
         write_summary(directory, rows, _usual_ml(plan.studies))
-        results.finish(rows)
+        results.finish([one for row in rows for one in (row, *tally.further[row.study])])
     return BatchOutcome(rows, tally.kept)
 
 
@@ -134,6 +135,7 @@ class _Tally:
         self.count = count
         self.progress = progress
         self.rows: dict[str, StudyRow] = {}
+        self.further: dict[str, tuple[StudyRow, ...]] = {}
         self.kept = self.failed = 0
         self.began = time.monotonic()
         progress(0.0, self.text)
@@ -150,6 +152,7 @@ class _Tally:
 
     def add(self, answer: Answer) -> None:
         self.rows[answer.row.study] = answer.row
+        self.further[answer.row.study] = answer.further
         self.kept += answer.kept
         self.failed += answer.row.status == "failed"
         self.tell_part(0.0, "")

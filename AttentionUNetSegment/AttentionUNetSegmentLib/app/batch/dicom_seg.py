@@ -1,4 +1,4 @@
-"""The segment as a DICOM Segmentation that refers to the slices it was drawn on."""
+"""The segments as a DICOM Segmentation that refers to the slices they were drawn on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "
 def write_dicom_seg(
     prediction: Prediction, label: Label, dicom_files: Sequence[str], path: Path
 ) -> None:
-    """Write a binary DICOM Segmentation.
+    """Write a binary DICOM Segmentation, with a segment for each target.
 
     Patient, study and frame of reference are those of the source, as the standard has it: the file
     is as identifying as the source is. Its UIDs follow from the source, the model and the mask, so
@@ -37,7 +37,7 @@ def write_dicom_seg(
 
     Args:
         prediction: on the series.
-        label: what was segmented, with its codes.
+        label: what was segmented, with its codes; the first of the targets.
         dicom_files: of the series, in the order of the prediction's slices.
         path: file to write.
 
@@ -52,9 +52,12 @@ def write_dicom_seg(
         from pydicom.sr.coding import Code
 
     sources = [_source(pydicom.dcmread(file, stop_before_pixels=True)) for file in dicom_files]
-    mask = np.ascontiguousarray(prediction.mask != 0, dtype=np.uint8)
+    labels = [label, *(one.label for one in prediction.others if one.label is not None)]
+    masks = [np.ascontiguousarray(one.mask != 0, dtype=np.uint8) for one in prediction.targets]
     if "NumberOfFrames" in sources[0]:
-        mask = _in_order_of_frames(mask, sources[0], prediction.volume.grid)
+        grid = prediction.volume.grid
+        masks = [_in_order_of_frames(mask, sources[0], grid) for mask in masks]
+    mask = masks[0] if len(masks) == 1 else np.stack(masks, axis=-1)
 
     def uid(kind: str) -> str:
         made_of = [kind, sources[0].SOPInstanceUID, prediction.model_name, prediction.model_version]
@@ -64,29 +67,33 @@ def write_dicom_seg(
         scheme, value, meaning = parts
         return Code(value, scheme, meaning)
 
-    if label.terminology is None:
-        raise InputError(
-            f"The model's card has no codes for '{label.name}', which a DICOM Segmentation needs."
-        )
     algorithm = hd.AlgorithmIdentificationSequence(
         name=prediction.model_name,
         family=Code("123110", "DCM", "Artificial Intelligence"),
         version=prediction.model_version,
         parameters=algorithm_notes(prediction) or None,
     )
-    segment = hd.seg.SegmentDescription(
-        segment_number=1,
-        segment_label=label.name[:1].upper() + label.name[1:],  # as Slicer's own file has it
-        segmented_property_category=code(label.terminology.category),
-        segmented_property_type=code(label.terminology.type),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm,
-        tracking_uid=uid("tracking"),
-        tracking_id=label.name,
-        display_color=None if label.color is None else CIELabColor.from_rgb(*label.color),
-    )
-    if prediction.warnings:
-        segment.SegmentDescription = " ".join(prediction.warnings)[:_LONGEST_DESCRIPTION]
+    segments = []
+    for number, one in enumerate(labels, start=1):
+        if one.terminology is None:
+            raise InputError(
+                f"The model's card has no codes for '{one.name}', which a DICOM Segmentation needs."
+            )
+        segment = hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=one.name[:1].upper() + one.name[1:],  # as Slicer's own file has it
+            segmented_property_category=code(one.terminology.category),
+            segmented_property_type=code(one.terminology.type),
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            tracking_uid=uid("tracking" if number == 1 else f"tracking {number}"),
+            tracking_id=one.name,
+            display_color=None if one.color is None else CIELabColor.from_rgb(*one.color),
+        )
+        if prediction.warnings:
+            segment.SegmentDescription = " ".join(prediction.warnings)[:_LONGEST_DESCRIPTION]
+        segments.append(segment)
+    names = ", ".join(one.name for one in labels)
     slices_mm = _between_slices(prediction.volume.ijk_to_ras)
     for source in sources:
         for measures in _pixel_measures(source):
@@ -98,7 +105,7 @@ def write_dicom_seg(
             source_images=sources,
             pixel_array=mask,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[segment],
+            segment_descriptions=segments,
             series_instance_uid=uid("series"),
             series_number=900,
             sop_instance_uid=uid("instance"),
@@ -108,8 +115,8 @@ def write_dicom_seg(
             software_versions=__version__,
             device_serial_number="none",
             content_label="SEGMENTATION",
-            content_description=f"{label.name}; research use only",
-            series_description=f"{label.name} by {_MAKER}"[:64],
+            content_description=f"{names}; research use only"[:64],
+            series_description=f"{names} by {_MAKER}"[:64],
             omit_empty_frames=prediction.found,
         )
     except (AttributeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""``results.csv``: a row for each study."""
+"""``results.csv``: a row for each study, and one more for each further target of its model."""
 
 from __future__ import annotations
 
@@ -71,11 +71,13 @@ class Answer:
 
     Args:
         row: for the table.
+        further: rows of the further targets.
         kept: the study was finished before.
         elsewhere: it failed for what may be the worker's own machine: its disk, memory or device.
     """
 
     row: StudyRow
+    further: tuple[StudyRow, ...] = ()
     kept: bool = False
     elsewhere: bool = False
 
@@ -109,6 +111,27 @@ def done_row(study: str, report: dict[str, Any]) -> StudyRow:
         target=report["model"]["target"],
         input_sha256=report[ENTRY]["input_sha256"],
     )
+
+
+def further_rows(study: str, report: dict[str, Any]) -> tuple[StudyRow, ...]:
+    """The rows of the further targets of a study, with what is about a target alone."""
+    first = done_row(study, report)
+    rows = []
+    for target in report.get("targets", ())[1:]:
+        statistics = dict(target["statistics"])
+        extent = statistics.pop("extent_mm") or (None, None, None)
+        row = StudyRow(
+            study,
+            "done",
+            "yes" if target["found"] else "no",
+            **statistics,
+            **dict(zip(("extent_r_mm", "extent_a_mm", "extent_s_mm"), extent, strict=True)),
+            model=first.model,
+            target=target["name"],
+            input_sha256=first.input_sha256,
+        )
+        rows.append(row)
+    return tuple(rows)
 
 
 class ResultsFile:

@@ -23,7 +23,7 @@ from ...models import find_model, read_card
 from ..further_files import FurtherFiles
 from ..segmenting import Scan, SegmentationJob, read_scan, segment_into
 from .finished import ENTRY, checksum, entry, finished_report, sizes
-from .rows import Answer, StudyRow, done_row
+from .rows import Answer, StudyRow, done_row, further_rows
 from .sources import Study, stem_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class BatchWorker:
         checksum_s = round(time.perf_counter() - began, 3)
         report = finished_report(folder, wanted)
         if report is not None:
-            return Answer(done_row(study.name, report), kept=True)
+            return Answer(done_row(study.name, report), further_rows(study.name, report), kept=True)
 
         def made_of(staging: Path) -> Mapping[str, Any]:
             return {ENTRY: {**wanted, "checksum_s": checksum_s, "files": sizes(staging)}}
@@ -96,7 +96,8 @@ class BatchWorker:
                 also=also,
                 more_for_report=made_of,
             )
-        return Answer(done_row(study.name, outcome.report))
+        report = outcome.report
+        return Answer(done_row(study.name, report), further_rows(study.name, report))
 
 
 def reader(study: Study) -> Callable[[], Scan]:

@@ -27,7 +27,7 @@ def batch(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Gets the results.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
     ],
     ray: Annotated[
         str | None,

@@ -22,10 +22,11 @@ def benchmark(
         ),
     ],
     repetitions: Annotated[
-        int, typer.Option(help="Of quick work; slow work is repeated less often.", min=1)
+        int, typer.Option(help="How often quick work is repeated; slow work less often.", min=1)
     ] = 10,
     threads: Annotated[
-        int | None, typer.Option(help="Of the CPU; those that PyTorch takes unless given.", min=1)
+        int | None,
+        typer.Option(help="Number of CPU threads; as many as PyTorch takes unless given.", min=1),
     ] = None,
     only: Annotated[
         list[str] | None,

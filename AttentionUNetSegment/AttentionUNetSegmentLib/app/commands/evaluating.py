@@ -20,6 +20,13 @@ class SplitPart(str, Enum):
     ALL = "all"
 
 
+class SimulatedUser(str, Enum):
+    """Who clicks."""
+
+    IDEAL = "ideal"
+    HUMAN = "human"
+
+
 def evaluate(
     data: Annotated[
         Path,
@@ -35,15 +42,22 @@ def evaluate(
         ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    split: Annotated[SplitPart, typer.Option(help="Which of the scans.")] = SplitPart.VALIDATION,
+    split: Annotated[SplitPart, typer.Option(help="Which scans to take.")] = SplitPart.VALIDATION,
     splits: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A run's splits.json, for what that run held out."),
     ] = None,
-    fold: Annotated[int, typer.Option(help="Which split of that file.", min=0)] = 0,
+    fold: Annotated[int, typer.Option(help="Number of the split in that file, from 0.", min=0)] = 0,
     clicks: Annotated[
         int, typer.Option(help="How many clicks a simulated user adds, one by one.", min=0)
     ] = 1,
+    user: Annotated[
+        SimulatedUser,
+        typer.Option(
+            help="ideal: in the middle of the largest mistake; human: 3 mm beside it, or at the "
+            "second-largest.",
+        ),
+    ] = SimulatedUser.IDEAL,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = Precision.AUTO,
     robustness: Annotated[
@@ -79,6 +93,7 @@ def evaluate(
             splits=splits,
             fold=fold,
             clicks=clicks,
+            user=user.value,
             device=device.value,
             precision=precision.value,
             robustness=robustness,

@@ -24,7 +24,7 @@ def evidence(
         ),
     ],
     model: ModelOption = DEFAULT_MODEL,
-    split: Annotated[SplitPart, typer.Option(help="Which of the scans.")] = SplitPart.VALIDATION,
+    split: Annotated[SplitPart, typer.Option(help="Which scans to take.")] = SplitPart.VALIDATION,
     case: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this one of them; may be given several times."),

@@ -26,7 +26,9 @@ def finetune(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Of the run; the model is DIR/model."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder of the run; the model is DIR/model."
+        ),
     ],
     options: FinetuningOptions,
     model: ModelOption = DEFAULT_MODEL,

@@ -54,7 +54,8 @@ def import_model(
     summary: Annotated[str | None, typer.Option(help="A sentence or two; the title.")] = None,
     intended_use: Annotated[str | None, typer.Option(help=f"[{_RESEARCH}]")] = None,
     cite: Annotated[
-        list[str] | None, typer.Option(metavar="WORK", help="To cite. May be given several times.")
+        list[str] | None,
+        typer.Option(metavar="WORK", help="A work to cite. May be given several times."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a model that is there already.")

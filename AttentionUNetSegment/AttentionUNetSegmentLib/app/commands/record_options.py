@@ -91,6 +91,7 @@ class _OptionField:
             annotation, default = list[str] | None, None
         elif self._numbers is not None:
             annotation = str | None
+            default = default and ",".join(map(str, default))
         option = typer.Option(
             *([shown.flag] if shown.flag else []),
             metavar=shown.metavar,

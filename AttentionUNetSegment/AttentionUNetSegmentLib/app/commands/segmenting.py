@@ -44,7 +44,8 @@ ClickOption = Annotated[
     typer.Option(
         metavar="R,A,S,+",
         help="A point inside (+) or outside (-) the organ, in mm to the patient's right, front "
-        "and head. May be given several times.",
+        "and head; with ,NAME after it about another target of the model. May be given several "
+        "times.",
     ),
 ]
 
@@ -119,6 +120,14 @@ def segment(
             "less memory. 136 unless given.",
         ),
     ] = None,
+    separate: Annotated[
+        bool,
+        typer.Option(
+            "--separate",
+            help="With a model of several targets: a label map for each of them, named after it, "
+            "in the place of one of all.",
+        ),
+    ] = False,
     radiomics: Annotated[
         bool, typer.Option("--radiomics", help="Add the features of pyradiomics to the report.")
     ] = False,
@@ -188,6 +197,7 @@ def segment(
             tile_voxels=None if tile is None else tile**3,
             box=box,
             start=None if start is None else lambda volume: read_mask(start, volume, start_label),
+            separate=separate,
             radiomics=radiomics,
             source=scan,
             progress=progress,
@@ -215,7 +225,7 @@ def demo(
         typer.Option("--input", metavar="FILE", help="A real scan instead of the synthetic one."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Gets the results.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
     ] = Path("demo-output"),
     seed: Annotated[
         int | None,
@@ -357,8 +367,12 @@ def _show_outcome(outcome: SegmentationOutcome) -> None:
     """The result in a few lines on stdout."""
     report = outcome.report
     model = report["model"]
-    organ = model["target"][:1].upper() + model["target"][1:]
-    lines = {organ: f"{report['volume_ml']:.1f} mL" if report["found"] else "none found"}
+    lines = {
+        target["name"][:1].upper() + target["name"][1:]: f"{target['volume_ml']:.1f} mL"
+        if target["found"]
+        else "none found"
+        for target in report["targets"]
+    }
     synthetic = report.get("synthetic")
     if synthetic:
         lines["Input"] = f"synthetic abdomen, seed {synthetic['seed']}; not a patient"

@@ -42,10 +42,11 @@ PRECISION_BEFORE = {
     f"--precision {alias}": f"--precision={name}" for alias, name in PRECISION_ALIASES.items()
 }
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="Numbers to compute in; auto takes bfloat16 where it is fast.")
+    Precision,
+    typer.Option(help="Number format to compute in; auto takes bfloat16 where it is fast."),
 ]
 DeviceOption = Annotated[
-    Device, typer.Option(help="What computes; auto takes a GPU if there is one.")
+    Device, typer.Option(help="Device to compute on; auto takes a GPU if there is one.")
 ]
 
 
@@ -61,7 +62,7 @@ NamedDeviceOption = Annotated[
     typer.Option(
         metavar="auto|cpu|cuda[:N]|mps",
         callback=_device_name,
-        help="What computes; auto takes a GPU if there is one, cuda:1 the second one.",
+        help="Device to compute on; auto takes a GPU if there is one, cuda:1 the second one.",
     ),
 ]
 ModelOption = Annotated[

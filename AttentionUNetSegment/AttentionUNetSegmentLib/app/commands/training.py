@@ -23,7 +23,9 @@ def train(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Of the run; the model is DIR/model."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder of the run; the model is DIR/model."
+        ),
     ],
     options: TrainingOptions,
     naming: Naming,

@@ -1,0 +1,153 @@
+"""What the editor is shown of a click, and what its answer changes.
+
+The editor is a small network that is asked one question: which voxels belong to the mistake that
+the newest click points at? It sees the scan, what the refiner knows of it (the features that its
+head makes the answer of), the mask as it is now, and all clicks. A click inside can only add what
+it answers with, a click outside only take it away, and only the connected piece that the click
+lies in. The question is the same for both, so the inputs are turned to the newest click's side:
+"agreeing" clicks are of its kind, and voxels "in question" are those that it could change.
+
+Used in training and for the answer, so that both show the network the very same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from ..geometry.grid import Grid, Region
+from .click_maps import click_channels
+from .click_update import pull_to_clicks
+from .clicks import Click
+from .prediction import THRESHOLD
+from .regions import connected_components
+
+WINDOW = (32, 48, 48)
+"""Voxels (k, j, i) around a click that the editor is run on: 96 mm at 2 x 2 x 3 mm."""
+WIDE_MM = 15.0
+"""Width of the Gaussian that tells how far the newest click is where its own mark has faded."""
+
+
+def editor_window(click: Click, grid: Grid) -> Region:
+    """The indices (k, j, i) around a click; may lie beyond the grid."""
+    centre = grid.index_of(click.position_ras)[::-1]
+    k, j, i = (
+        slice(start := round(float(at)) - size // 2, start + size)
+        for at, size in zip(centre, WINDOW, strict=True)
+    )
+    return k, j, i
+
+
+def cut_window(values: torch.Tensor, window: Region) -> torch.Tensor:
+    """A window of maps (..., k, j, i); zero beyond them."""
+    inner, padding = [], []
+    for part, size in zip(window, values.shape[-3:], strict=True):
+        start, stop = min(max(part.start, 0), size), min(max(part.stop, 0), size)
+        inner.append(slice(start, stop))
+        before = min(max(-part.start, 0), part.stop - part.start)
+        padding.insert(0, (before, part.stop - part.start - before - (stop - start)))
+    cut = values[(..., *inner)]
+    return F.pad(cut, [n for pair in padding for n in pair]) if any(map(any, padding)) else cut
+
+
+def paste_window(values: torch.Tensor, window: Region, new: torch.Tensor) -> torch.Tensor:
+    """Maps (..., k, j, i) with a window of them replaced; what lies beyond them is dropped."""
+    outer, inner = [], []
+    for part, size in zip(window, values.shape[-3:], strict=True):
+        start, stop = min(max(part.start, 0), size), min(max(part.stop, 0), size)
+        outer.append(slice(start, stop))
+        inner.append(slice(start - part.start, stop - part.start))
+    result = values.clone()
+    result[(..., *outer)] = new[(..., *inner)]
+    return result
+
+
+def in_question(mask: torch.Tensor, click: Click) -> torch.Tensor:
+    """What a click could change, boolean: what is outside of the mask, or what is in it."""
+    return ~mask if click.inside else mask
+
+
+def editor_inputs(
+    scan: torch.Tensor,
+    features: torch.Tensor,
+    probability: torch.Tensor,
+    mask: torch.Tensor,
+    clicks: Sequence[Click],
+    grid: Grid,
+) -> torch.Tensor:
+    """The channels that the editor is given for the last of some clicks.
+
+    Args:
+        scan: (1, 1, k, j, i) of the window, windowed to [0, 1].
+        features: (1, F, k, j, i), the refiner's.
+        probability: (1, 1, k, j, i) that a voxel is of the organ, as known before this click.
+        mask: boolean (1, 1, k, j, i), the mask before this click.
+        clicks: in their order.
+        grid: of the window, along R, A, S.
+
+    Returns:
+        (1, 8 + F, k, j, i): scan; leaning of each voxel to the click's side, -1 to 1; in
+        question; agreeing clicks; opposite clicks; newest click, narrow and wide, and its kind.
+    """
+    click, device = clicks[-1], scan.device
+    sign = 1.0 if click.inside else -1.0
+    leaning = (sign * torch.logit(probability, eps=1e-3) / 4).tanh()
+    marks = click_channels(clicks, grid, device)
+    agreeing, opposite = marks.split(1, dim=1) if click.inside else marks.flip(1).split(1, dim=1)
+    newest = click_channels([click], grid, device).sum(dim=1, keepdim=True)
+    wide = click_channels([click], grid, device, WIDE_MM).sum(dim=1, keepdim=True)
+    question = in_question(mask, click).to(scan.dtype)
+    own = (scan, leaning, question, agreeing, opposite, newest, wide, sign * newest)
+    return torch.cat((*own, features.to(scan.dtype)), dim=1)
+
+
+def apply_edit(
+    probability: torch.Tensor,
+    mask: torch.Tensor,
+    answer: torch.Tensor,
+    click: Click,
+    grid: Grid,
+) -> torch.Tensor:
+    """The probability after a click.
+
+    Args:
+        probability, mask: as of :func:`editor_inputs`.
+        answer: (1, 1, k, j, i), the editor's probability that a voxel belongs to the mistake.
+        click: the newest.
+        grid: of the window.
+
+    Returns:
+        (1, 1, k, j, i): the same numbers but in the connected piece that the click lies in, and in
+        the voxels next to it, where a click inside only raises them and a click outside only
+        lowers them.
+    """
+    question = in_question(mask, click)
+    wrong = ((answer > THRESHOLD) & question)[0, 0]
+    voxel = grid.voxel_of(click.position_ras)
+    if voxel is None or not wrong[voxel]:
+        return probability
+    labels, _ = connected_components(wrong.cpu().numpy())
+    piece = torch.from_numpy(labels == labels[voxel])[None, None].to(probability.device)
+    # A voxel wider, so that the outline between voxels is the editor's too.
+    around = (F.max_pool3d(piece.float(), 3, 1, 1) > 0) & question
+    if click.inside:
+        return torch.where(around, torch.maximum(probability, answer), probability)
+    return torch.where(around, torch.minimum(probability, 1 - answer), probability)
+
+
+def obey(probability: torch.Tensor, scan: torch.Tensor, click: Click, grid: Grid) -> torch.Tensor:
+    """The probability, pulled to the click's side around it where the click is not followed yet.
+
+    Args:
+        probability, scan: (1, 1, k, j, i) of the window.
+        click: the newest.
+        grid: of the window.
+    """
+    voxel = grid.voxel_of(click.position_ras)
+    if voxel is None or bool(probability[(0, 0, *voxel)] > THRESHOLD) == click.inside:
+        return probability
+    pulled = pull_to_clicks(probability, scan, grid, [click])
+    furthest = torch.maximum if click.inside else torch.minimum
+    return furthest(probability, pulled)
