@@ -22,6 +22,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.evaluation.metrics import dice
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
@@ -113,7 +114,7 @@ def test_a_file_name_gets_a_label_map_on_the_scans_grid_and_nothing_else(
     assert mask.GetDirection() == pytest.approx(DIRECTION, abs=1e-5)
     inside, truth = sitk.GetArrayFromImage(mask), hounsfield() == BRIGHT_HU
     assert set(np.unique(inside)) == {0, 1}
-    assert segmenting.dice(inside == 1, truth) > 0.9
+    assert dice(inside == 1, truth) > 0.9
 
 
 def test_a_segmentation_file_is_the_one_of_a_folder(

@@ -282,7 +282,7 @@ EVERY_POINT = bool(os.environ.get("FAULTS_EVERY_POINT"))
     [
         (SegmentAgain, "kill:6 full:10 memory:16 gone:19 limit", 12),
         (SegmentAnew, "kill:8 full:8", 5),
-        (ReplaceModel, "kill:2 full:5 memory:5 limit", 8),
+        (ReplaceModel, "kill:3 full:5 memory:6 limit", 12),
         (Collect, "kill:3 full:3 limit", 18),
         (Export, "kill:3 full:3 limit", 14),
     ],

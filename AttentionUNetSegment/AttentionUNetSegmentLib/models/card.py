@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -503,11 +504,16 @@ def read_card(folder: str | Path) -> ModelCard:
     if len(content) > MOST_CARD_BYTES:
         raise ModelError(f"The card '{path}' is larger than {MOST_CARD_BYTES // 1000} kB.")
     try:
-        return ModelCard.from_json(content.decode("utf-8"))
+        return _card_of(content)
     except UnicodeDecodeError as error:
         raise ModelError(f"The card '{path}' is not a UTF-8 text file.") from error
     except ModelError as error:
         raise ModelError(f"The card '{path}' cannot be used: {error}") from error
+
+
+@lru_cache(maxsize=32)  # the panel asks again and again
+def _card_of(content: bytes) -> ModelCard:
+    return ModelCard.from_json(content.decode("utf-8"))
 
 
 def _label(value: object) -> Label:
