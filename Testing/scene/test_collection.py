@@ -468,9 +468,7 @@ def test_several_targets_become_several_labels(
     k, j, i = np.argwhere(mask)[0]
     one = np.zeros_like(mask)
     one[k, j, i] = 1
-    segments.fillSegment(
-        segmentation, part, segments.orientedImage(segments.cropMask(one), grid)
-    )
+    segments.fillSegment(segmentation, part, segments.orientedImage(segments.cropMask(one), grid))
     both = ["block", part]
     addToDataSet(tmp_path, ct, segmentation, both, partOf={"tumour": "pancreas"})
     found = find_data_set(tmp_path)

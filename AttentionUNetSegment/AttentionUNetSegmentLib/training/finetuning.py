@@ -256,12 +256,12 @@ def match_labels(card: ModelCard, folder: Path, kind: CaseKind | None = None) ->
     if found.dimensions != 3:
         raise TrainingError(f"'{folder}' holds single pictures; finetuning needs whole scans.")
     named = {name.casefold() for name in (*found.labels[1:], *found.part_of.values())}
-    if card.target.casefold() not in named:
+    if found.named and card.target.casefold() not in named:
         raise TrainingError(
             f"'{folder}' has the labels {', '.join(found.labels[1:])}, but {card.name} segments "
             f"{card.target}; choose cases or a model to match."
         )
-    data = found.relabelled([label.name for label in card.labels])
+    data = found.relabelled([label.name for label in card.labels], card.target)
     if kind is None:
         return data
     cases = tuple(dataclasses.replace(case, kind=kind) for case in data.cases)

@@ -103,7 +103,7 @@ def train_model(
     together = processes or Processes()
     device = together.device or choose_device(options.device)
     bfloat16 = uses_bfloat16(options.precision, device)
-    found = find_data_set(data).with_target(options.target)
+    found = _choose_labels(find_data_set(data), options)
     flat = _dimensions(found, options.dimensions, options.stage) == 2
     synthetic = _synthetic_count(found, options.synthetic, flat)
     splits = _splits(found, options)
@@ -209,6 +209,12 @@ def _synthetic_count(found: DataSet, wanted: int | None, flat: bool) -> int:
     if wanted is None:
         return 8 if found.layout == "btcv" and not flat else 0
     return wanted
+
+
+def _choose_labels(found: DataSet, options: TrainingOptions) -> DataSet:
+    if options.labels is not None:
+        found = found.with_labels([name.strip() for name in options.labels.split(",")])
+    return found.with_target(options.target)
 
 
 def _with_regions(train: list[CaseFiles], share: float | None) -> list[CaseFiles]:

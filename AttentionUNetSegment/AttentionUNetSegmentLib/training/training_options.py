@@ -25,6 +25,8 @@ class TrainingOptions:
             one that is not trained keeps them.
         precision: "auto" takes bfloat16 where the device computes in it.
         target: the label that counts; the data set's, unless given.
+        labels: those that the networks learn, names with commas, the target among them; the data
+            set's, unless given.
         splits: a file of splits of which the ``fold``-th is used.
         folds: draw so many splits by patient, and use the ``fold``-th.
         synthetic: how many made-up abdomens are mixed in; 8 into 3D training of BTCV's organs,
@@ -56,6 +58,12 @@ class TrainingOptions:
     )
     seed: int = option("Decides all that is drawn at random.", None, 0, default=0)
     target: str | None = option("The label that counts; the data set's.", DATA)
+    labels: str | None = option(
+        "Labels to learn, of those of the data set; the others count as the organ that they are "
+        "part of, or as background.",
+        DATA,
+        metavar="NAME,...",
+    )
     splits: Path | None = option(  # noqa: RUF009
         "Splits to use, of --fold.", DATA, metavar="FILE"
     )
