@@ -13,7 +13,7 @@ import torch
 from ..datasets.cases import DataSet, LabelledCase
 from ..inference.statistics import extent_mm
 from ..models import Label, ModelCard, Search, Stage, Target, Usual
-from ..models.terminology import PANCREAS, make_label
+from ..models.terminology import TARGET_COLOR, make_label
 from ..networks.precision import BFLOAT16, FLOAT32
 from .naming import FIRST_VERSION, NO_LICENCE
 from .recipes import intensity_window
@@ -115,7 +115,7 @@ def card_labels(data: DataSet) -> tuple[Label, ...]:
     """The labels, with the terminology and colors of those that are known; the target has one."""
     labels = [make_label(value, name) for value, name in enumerate(data.labels)]
     return tuple(
-        dataclasses.replace(label, color=label.color or PANCREAS.color)
+        dataclasses.replace(label, color=label.color or TARGET_COLOR)
         if label.name == data.target
         else label
         for label in labels

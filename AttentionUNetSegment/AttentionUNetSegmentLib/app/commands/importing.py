@@ -41,8 +41,8 @@ def import_model(
     target: Annotated[
         str | None,
         typer.Option(
-            help="The label that is segmented; the first after background. With commas several, and "
-            "a part of another one as tumour:liver."
+            help="The label that is segmented; the first after background. With commas several, "
+            "and a part of another one as tumour:liver."
         ),
     ] = None,
     spacing_mm: Annotated[
