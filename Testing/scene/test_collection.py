@@ -132,7 +132,8 @@ def test_the_manifest_says_what_is_needed_and_nothing_of_the_patient(
 
 def test_training_reads_what_was_collected(scene: Any, tmp_path: Path) -> None:
     for start, scan in enumerate([add_ct(seed=seed) for seed in range(2)], 3):
-        addToDataSet(tmp_path, scan, with_block(scene, scan, start=start), "block")
+        block = with_block(scene, scan, start=start)
+        addToDataSet(tmp_path, scan, block, "block", segments.PANCREAS)
     (tmp_path / "images" / "case-0009.nii.gz").write_bytes(b"what a killed process left")
     data = find_data_set(tmp_path)
     assert (data.layout, data.labels, data.target) == (

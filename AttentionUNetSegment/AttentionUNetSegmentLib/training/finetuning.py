@@ -169,6 +169,8 @@ def finetune_model(
     base = load_model(find_model(model))
     _check_model(base.card, options)
     corrected = match_labels(base.card, data, kind="corrected")
+    for note in corrected.notes:
+        tell(note)
     split = choose_held_out(corrected, options.held_out, options.seed)
     learnt, judged = find_cases(corrected, split)
     others: list[CaseFiles] = []
