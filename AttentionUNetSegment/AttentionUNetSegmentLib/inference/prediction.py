@@ -13,6 +13,7 @@ from .clicks import Click
 
 if TYPE_CHECKING:
     from ..models import Label
+    from .all_labels import AllLabels
 
 FeatureMap = GridImage
 """Its former name."""
@@ -46,6 +47,7 @@ class Prediction:
         part_of: name of the target that this one is a part of; empty where it is none.
         others: of a model with several targets, the predictions of the others, from the same look
             at the scan: each with its own mask, probability and clicks, and the same attention.
+        all_labels: what else the networks know, where it was asked for.
     """
 
     volume: Volume
@@ -68,6 +70,7 @@ class Prediction:
     label: Label | None = None
     part_of: str = ""
     others: tuple[Prediction, ...] = ()
+    all_labels: tuple[AllLabels, ...] = ()
 
     @property
     def targets(self) -> tuple[Prediction, ...]:

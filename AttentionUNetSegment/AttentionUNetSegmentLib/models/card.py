@@ -400,6 +400,11 @@ class ModelCard:
         by_name = {label.name: label for label in self.labels}
         return tuple(by_name[one.name] for one in self.targets) or (self.target_label,)
 
+    @property
+    def knows_more(self) -> bool:
+        """Whether the networks know labels beside the targets and the background."""
+        return len(self.labels) - 1 > len(self.target_labels)
+
     def channels_of(self, label: Label) -> tuple[int, ...]:
         """The networks' output channels that make up a target: its own, and those of its parts."""
         parts = {one.name for one in self.targets if one.part_of == label.name}
