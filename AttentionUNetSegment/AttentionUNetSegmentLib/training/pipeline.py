@@ -352,8 +352,8 @@ def _editor_options(
         )
     if len(card.channels_of(card.target_label)) > 1:
         raise InputError(
-            f"The {card.target} of {card.name} has parts that are targets too; an editor is trained "
-            "for an organ without parts only."
+            f"The {card.target} of {card.name} has parts that are targets too; an editor is "
+            "trained for an organ without parts only."
         )
     made = editor_options(Budget(options.steps, options.minutes), refiner, options.seed)
     made = replace(
