@@ -306,7 +306,7 @@ NO_MEMORY = RuntimeError(
     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 )
 STEPS = (
-    (coarse_to_fine, "locate_organ"),
+    (coarse_to_fine, "find_candidates"),
     (coarse_to_fine, "refine_region"),
     (Predictor, "sample"),
     (Predictor, "run_refiner"),
@@ -348,7 +348,7 @@ def test_a_gpu_that_fails_gives_way_to_the_cpu_and_it_is_said(
     if clicked:
         session.predict()
         answer = expected.add_click(CLICK, inside=True).prediction
-        if name in ("locate_organ", "refine_region"):
+        if name in ("find_candidates", "refine_region"):
             return  # are no steps of an answer
     else:
         answer = expected.predict()
@@ -376,7 +376,7 @@ def test_exhausted_memory_changes_nothing_and_the_next_answer_is_right(
             session.predict()
     assert session.clicks == ()
     assert (session.predict().mask == expected.predict().mask).all()
-    if name in ("locate_organ", "refine_region"):
+    if name in ("find_candidates", "refine_region"):
         return
     with monkeypatch.context() as patch:
         failing_once(patch, place, name, error)

@@ -19,6 +19,9 @@ SMALLEST_ORGAN_ML = 12.0
 """Less evidence than this (probability times volume) is no organ. On the scans at hand the locator
 sees 44 mL and more where the pancreas is in view, and mostly below 12 mL where a scan ends 15 mm
 short of it."""
+SECOND_THRESHOLD, SECOND_ORGAN_ML = 0.1, 6.0
+"""The same where that gives nothing: the place is then a second candidate, and the refiner's answer
+decides. With all that the locator is unsure of, whole scans have 9 mL and more."""
 COMPANION_SHARE = 0.2
 """Another component with at least this share of the largest one's evidence belongs to it too."""
 MARGIN_MM = (24.0, 22.0, 24.0)
@@ -44,25 +47,36 @@ def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, int(labels.max(initial=0))
 
 
-def find_organ_box(probability: np.ndarray, grid: Grid) -> Box | None:
+def find_organ_box(
+    probability: np.ndarray,
+    grid: Grid,
+    threshold: float = LOCATOR_THRESHOLD,
+    smallest_ml: float = SMALLEST_ORGAN_ML,
+) -> Box | None:
     """Where the organ is, or None where there is none.
 
     Args:
         probability: (k, j, i), the locator's, on a grid along R, A, S.
+        threshold: from which on its voxels count.
+        smallest_ml: less evidence is no organ.
     """
-    labels, count = connected_components(probability > LOCATOR_THRESHOLD)
+    labels, count = connected_components(probability > threshold)
     if count == 0:
         return None
     evidence = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=count + 1)[1:]
     best = int(evidence.argmax())
     voxel_ml = float(np.prod(grid.spacing_mm)) / 1000
-    if evidence[best] * voxel_ml < SMALLEST_ORGAN_ML:
+    if evidence[best] * voxel_ml < smallest_ml:
         return None
     keep = np.flatnonzero(evidence >= COMPANION_SHARE * evidence[best]) + 1
-    box = box_of_voxels(np.isin(labels, keep), grid)
+    box = surroundings_of(np.isin(labels, keep), grid)
     weights = probability * (labels == best + 1)
-    middle = centre_of_mass(weights, grid)
-    return box.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).at_most(LARGEST_BOX_MM, around=middle)
+    return box.at_most(LARGEST_BOX_MM, around=centre_of_mass(weights, grid))
+
+
+def surroundings_of(region: np.ndarray, grid: Grid) -> Box:
+    """The box of an organ's voxels, with room for what was missed and for the refiner's context."""
+    return box_of_voxels(region, grid).grown(MARGIN_MM).at_least(SMALLEST_BOX_MM)
 
 
 def box_of_voxels(region: np.ndarray, grid: Grid) -> Box:

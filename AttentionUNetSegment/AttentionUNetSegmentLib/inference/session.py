@@ -290,6 +290,7 @@ class Session:
             clicks=clicks,
             pieces=state.components,
             mean_probability=state.mean_probability,
+            place=state.place if volume_ml > 0 else None,
         )
         quality = check_result_quality(prediction, predictor.card, self._interest)
         return dataclasses.replace(
