@@ -351,6 +351,7 @@ def test_the_report_goes_to_stdout_and_nothing_to_the_disk(
     assert run("segment", scan, "-o", "-", "--model", bright) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["found"] is True
+    assert report["place"] == "located"
     assert list(tmp_path.iterdir()) == []
     assert run("segment", scan, "-o", "m.mha", "--json", "--model", bright) == 0
     assert json.loads(capsys.readouterr().out)["volume_ml"] == report["volume_ml"]

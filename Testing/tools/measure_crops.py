@@ -4,9 +4,9 @@
 
 Each scan of DATA's BTCV folder whole, cut to the box of its true pancreas with margins of 0 to 40
 mm, and whole with a region of interest of those margins; the regions of PANORAMA as they are; and
-parts of the BTCV scans without any pancreas, as large as such crops are. What the model's card names
-as learnt from has lines of its own. The Dice of a crop is over the crop; beside the table stands how
-often the networks were run.
+parts of the BTCV scans without any pancreas, as large as such crops are. What the model's card
+names as learnt from has lines of its own. The Dice of a crop is over the crop; below the table
+stands how often the networks were run.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _parts_without(truth: np.ndarray, ct: Volume, rng: np.random.Generator) -> I
     given = 0
     for _ in range(TRIES):
         size = np.minimum(rng.uniform(*OTHER_MM) / ct.spacing_mm, ct.shape_ijk).astype(int)[::-1]
-        start = [int(rng.integers(0, most - one + 1)) for most, one in zip(truth.shape, size)]
+        start = [int(at) for at in rng.integers(0, truth.shape - size + 1)]
         k, j, i = (slice(at, at + int(one)) for at, one in zip(start, size, strict=True))
         if truth[k, j, i].any() or (ct.array[k, j, i] > -100).mean() < LEAST_BODY:
             continue
