@@ -423,6 +423,7 @@ def test_a_region_is_looked_in_and_nowhere_else(
     assert 0.2 * whole.sum() < part.sum() < 0.95 * whole.sum()
     report = json.loads((tmp_path / "box" / "report.json").read_text())
     assert report["region_ras"][0] == pytest.approx([r, a - 60, s - 60], abs=1e-3)
+    assert report["place"] in ("located", "region of interest")
     assert json.loads((tmp_path / "all" / "report.json").read_text())["region_ras"] is None
 
 

@@ -580,6 +580,20 @@ def test_a_run_is_not_continued_with_other_options(tmp_path: Path) -> None:
     assert longer.state.step == 1
 
 
+def test_a_run_goes_on_that_was_begun_before_there_was_an_augmentation(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=1).run()
+    file = tmp_path / "options.json"
+    options = json.loads(file.read_text())
+    del options["augmentation"]["cut_out_probability"]
+    file.write_text(json.dumps(options))
+    assert trainer(tmp_path, steps=2).state.step == 1
+    cut = dataclasses.replace(tiny_options(2).augmentation, cut_out_probability=0.5)
+    with pytest.raises(TrainingError, match="augmentation"):
+        StageTrainer(
+            dataclasses.replace(tiny_options(2), augmentation=cut), [small_case()], [], tmp_path
+        )
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     run = trainer(tmp_path, steps=1)
     run.run()
