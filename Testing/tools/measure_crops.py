@@ -28,6 +28,7 @@ from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 
+PARTS = ("crops", "boxes", "others")
 MARGINS_MM = (0, 5, 10, 20, 40)
 HELD_OUT = {"case0010", "case0027", "case0031"}
 PANCREAS = 8
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--cases", nargs="*", default=())
     parser.add_argument("--every", type=int, default=1, help="of PANORAMA's regions; 0 for none")
-    parser.add_argument("--parts", choices=("crops", "others"), nargs="*", default=("crops",))
+    parser.add_argument("--parts", choices=PARTS, nargs="*", default=PARTS)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -57,7 +58,7 @@ def main() -> None:
         if not options.cases or files.name in options.cases
     ]
     if "crops" in options.parts:
-        _crops(predictor, map(load_case, cases), learnt)
+        _crops(predictor, map(load_case, cases), learnt, "boxes" in options.parts)
     if "others" in options.parts:
         _others(predictor, map(load_case, cases))
     if options.every:
@@ -65,9 +66,12 @@ def main() -> None:
         _regions(predictor, map(load_case, regions), learnt)
 
 
-def _crops(predictor: Predictor, cases: Iterable[LabelledCase], learnt: set[str]) -> None:
+def _crops(
+    predictor: Predictor, cases: Iterable[LabelledCase], learnt: set[str], drawn: bool
+) -> None:
+    """Crops of whole scans, and with ``drawn`` the same boxes as regions of interest."""
     names = [f"crop {margin} mm" for margin in MARGINS_MM]
-    names += [f"region {margin} mm" for margin in MARGINS_MM]
+    names += [f"region {margin} mm" for margin in MARGINS_MM if drawn]
     print("| scan | whole | " + " | ".join(names) + " |")
     print("|---|" + "---|" * (1 + len(names)))
     rows: dict[str, list[float]] = {}
@@ -77,7 +81,7 @@ def _crops(predictor: Predictor, cases: Iterable[LabelledCase], learnt: set[str]
         boxes = [_box(truth, case.ct, margin) for margin in MARGINS_MM]
         parts: list[tuple[Volume, Region | None, np.ndarray]] = [(case.ct, None, truth)]
         parts += [(_part(case.ct, box), None, truth[box]) for box in boxes]
-        parts += [(case.ct, box, truth) for box in boxes]
+        parts += [(case.ct, box, truth) for box in boxes if drawn]
         rows[case.name] = []
         for name, (ct, interest, expected) in zip(passes, parts, strict=True):
             with _counted_passes(predictor) as counted:

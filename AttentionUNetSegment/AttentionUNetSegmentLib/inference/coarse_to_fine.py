@@ -39,7 +39,7 @@ MOST_GROWTHS = 2
 BORDER_PROBABILITY = 0.2
 """From this on, in the two outermost planes of the region, the organ may go on beyond. In the scans
 at hand, where it ends well within, it is 0.12 at most."""
-NARROWER = 0.7
+NARROWER = 0.6
 """What was looked at directly is looked at again where the organ with its surroundings takes up
 less than this share of it: the refiner knows regions, and errs more in larger ones."""
 LESS_SURE: dict[Place, float] = {"whole scan": 0.05, "second candidate": 0.02}

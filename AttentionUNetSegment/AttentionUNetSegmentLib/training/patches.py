@@ -416,7 +416,8 @@ def cut_to_organ(
         low, high = int(organ[:, axis].min()) - before, int(organ[:, axis].max()) + 1 + after
         whole = slab and axis > 0
         box.append(slice(None) if whole else slice(max(low, 0), max(high, 0)))
-    shown[(..., *box)] = True
+    k, j, i = box
+    shown[:, :, k, j, i] = True
     hidden = ~shown & (labels != IGNORE)
     return image * shown, labels.masked_fill(hidden, 0)
 
