@@ -202,7 +202,7 @@ class ScanSegmenter:
         warnings: list[str],
         steps: StepTimer,
     ) -> coarse_to_fine.RefinedRegion:
-        direct = self.engine.has_locator and candidate.place in ("region of interest", "whole scan")
+        direct = self.engine.has_locator and candidate.place == "whole scan"
         return coarse_to_fine.refine_region(
             self.engine, self.volume, candidate.box, clicks, warnings, steps, self.interest, direct
         )
