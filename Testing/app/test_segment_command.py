@@ -353,6 +353,7 @@ def test_the_report_goes_to_stdout_and_nothing_to_the_disk(
     assert run("segment", scan, "-o", "-", "--model", bright) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["found"] is True
+    assert report["place"] == "located"
     assert list(tmp_path.iterdir()) == []
     assert run("segment", scan, "-o", "m.mha", "--json", "--model", bright) == 0
     assert json.loads(capsys.readouterr().out)["volume_ml"] == report["volume_ml"]
@@ -424,6 +425,7 @@ def test_a_region_is_looked_in_and_nowhere_else(
     assert 0.2 * whole.sum() < part.sum() < 0.95 * whole.sum()
     report = json.loads((tmp_path / "box" / "report.json").read_text())
     assert report["region_ras"][0] == pytest.approx([r, a - 60, s - 60], abs=1e-3)
+    assert report["place"] in ("located", "region of interest")
     assert json.loads((tmp_path / "all" / "report.json").read_text())["region_ras"] is None
 
 

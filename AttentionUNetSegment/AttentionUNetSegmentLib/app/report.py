@@ -84,6 +84,7 @@ def make_report(
             for click in one.clicks
         ],
         "began_from_mask": began_from_mask,
+        "place": prediction.place,
         "region_ras": None
         if box is None
         else [[round(float(at), 3) for at in end] for end in (box.min(axis=0), box.max(axis=0))],

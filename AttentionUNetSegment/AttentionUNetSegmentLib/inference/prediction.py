@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,11 @@ FeatureMap = GridImage
 """Its former name."""
 THRESHOLD = 0.5
 """Probability from which on a voxel belongs to the organ."""
+
+Place = Literal["located", "second candidate", "region of interest", "whole scan", "clicks", "mask"]
+"""How it came that the refiner looked where it did: the locator found the organ there, or thought
+it possible; the user drew a box; the scan is so small that all of it was looked at; clicks without
+an automatic result; a mask to begin from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,7 @@ class Prediction:
         device: what computed, for people.
         warnings: sentences for the user.
         model_name, model_version, model_sha256: of the card, the last of its weights.
+        place: how it came that the refiner looked at :attr:`region`; None where nothing was found.
         clicks: those that led to it, in their order.
         pieces: how many separate ones the mask has.
         mean_probability: over the mask, on the network's grid; None where nothing was found.
@@ -67,6 +73,7 @@ class Prediction:
     pieces: int = 0
     mean_probability: float | None = None
     model_sha256: str = ""
+    place: Place | None = None
     label: Label | None = None
     part_of: str = ""
     others: tuple[Prediction, ...] = ()

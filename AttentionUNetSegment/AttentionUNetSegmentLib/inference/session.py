@@ -375,6 +375,7 @@ class Session:
             mean_probability=state.mean_probability,
             label=label,
             part_of=predictor.card.part_of(label),
+            place=state.place if volume_ml > 0 else None,
         )
 
 
