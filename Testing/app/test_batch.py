@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.app.batch import batching, worker
-from AttentionUNetSegmentLib.app.batch.rows import StudyRow
+from AttentionUNetSegmentLib.app.batch.rows import StudyRow, done_row
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, list_warnings
 from AttentionUNetSegmentLib.errors import InputError
@@ -527,6 +527,34 @@ def test_doubtful_studies_come_first() -> None:
     assert list_warnings(rows[1]) == ["The pancreas measures 5.0 mL."]
 
 
+def test_among_the_doubtful_and_among_the_rest_the_worse_by_the_estimate_come_first() -> None:
+    rows = [
+        row("good", dice_estimate=0.85),
+        row("unknown"),
+        row("fair", dice_estimate=0.75),
+        row("warned", dice_estimate=0.8, warnings="It has pieces."),
+        row("poor", dice_estimate=0.4, warnings="It is probably not good."),
+    ]
+    ordered = [one.study for one in doubtful_first(rows)]
+    assert ordered == ["poor", "warned", "fair", "good", "unknown"]
+
+
+def test_a_row_has_the_estimate_of_its_report() -> None:
+    report = {
+        "found": True,
+        "statistics": {"volume_ml": 1.0, "extent_mm": None},
+        "timings_s": dict.fromkeys(("reading", "network", "writing", "total"), 1.0),
+        "warnings": [],
+        "device": "CPU",
+        "model": {"name": "m", "version": "1", "target": "pancreas"},
+        "batch": {"input_sha256": ""},
+    }
+    assert done_row("old", report).dice_estimate is None  # of an earlier version
+    report["dice_estimate"] = {"value": 0.76, "low": 0.6, "high": 0.85, "coverage": 0.9}
+    one = done_row("new", report)
+    assert (one.dice_estimate, one.dice_low, one.dice_high) == (0.76, 0.6, 0.85)
+
+
 def test_the_page_needs_nothing_else(tmp_path: Path, model: Path) -> None:
     scans = write_scans(tmp_path / "scans", 2)
     (scans / "<b>&.nrrd").write_bytes(b"bad")
@@ -541,7 +569,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path, model: Path) -> None:
     assert "url(" not in page
     assert "@import" not in page
     assert page.count("<script>") == 1
-    assert page.count("<th scope='col'>") == 8
+    assert page.count("<th scope='col'>") == 9
     assert "<b>" not in page
     assert "<svg" in page
     assert "Research use only" in page

@@ -12,7 +12,10 @@ from AttentionUNetSegmentLib.app.batch.dicom_seg import write_dicom_seg
 from AttentionUNetSegmentLib.app.batch.rows import StudyRow
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
+from AttentionUNetSegmentLib.inference.doubts import DoubtfulPlace
+from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.io.reading import read_volume
+from AttentionUNetSegmentLib.models import DiceEstimate
 from AttentionUNetSegmentLib.scene import PANCREAS
 from batch_cases import hounsfield, save_model, write_scan
 from odd_inputs import FRAMES_WHOLE, OddSeries, write_frames
@@ -187,3 +190,34 @@ def test_a_scan_that_was_no_dicom_has_none(tmp_path: Path, model: Path) -> None:
     assert row.status == "done"
     assert not (folder / "segmentation.dcm").exists()
     assert (folder / "segmentation.nii.gz").exists()
+
+
+def test_it_says_how_good_the_result_is_and_what_was_warned_of(tmp_path: Path) -> None:
+    files = find_studies([series(tmp_path / "in")]).studies[0].files
+    volume = read_volume(tmp_path / "in")
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[1:3, 4:8, 4:8] = 1
+    prediction = Prediction(
+        volume=volume,
+        mask=mask,
+        region=(slice(0, 1),) * 3,
+        found=True,
+        volume_ml=1.0,
+        focus_ratios=(),
+        timings_s={},
+        device="CPU",
+        warnings=("It has 2 pieces; check them, all of them.", "It is unsure."),
+        model_name="m",
+        model_version="1",
+        dice_estimate=DiceEstimate(0.764, 0.6, 0.85, 0.9),
+        doubtful_places=(DoubtfulPlace((1.0, -2.0, 3.5), 1.0),),
+    )
+    write_dicom_seg(prediction, PANCREAS, files, tmp_path / "seg.dcm")
+    dataset = highdicom.seg.segread(tmp_path / "seg.dcm")
+    (segment,) = dataset.SegmentSequence
+    assert segment.SegmentDescription == " ".join(prediction.warnings)
+    (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+    assert dict(one.split("=") for one in algorithm.AlgorithmParameters.split(",")) == {
+        "Estimated Dice": "0.76 (0.60 to 0.85)",
+        "Most doubtful place": "1.0 -2.0 3.5 mm in RAS",
+    }

@@ -20,6 +20,8 @@ from AttentionUNetSegmentLib.geometry.reslice import (
     interpolate,
 )
 from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
+from AttentionUNetSegmentLib.inference.doubts import DoubtfulPlace
+from AttentionUNetSegmentLib.models import DiceEstimate
 from geometry import placed, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,6 +58,9 @@ class HandMade(SimpleNamespace):
         self.asked.append(level)
         return (self.mask[self.region] * np.float32(0.9)).astype(np.float32)
 
+    def uncertainty_in_region(self) -> np.ndarray:
+        return (self.mask[self.region] * np.float32(0.6)).astype(np.float32)
+
 
 def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) -> Any:
     if mask is None:
@@ -73,7 +78,11 @@ def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) ->
         "found": True,
         "levels": levels,
         "volume_ml": float(mask.sum()) * volume.voxel_volume_ml,
-        "focus_ratios": (0.453, 0.25, 0.08, 0.031, 0.01)[:levels],
+        "attention_in_organ": (0.89, 0.9, 0.94, 0.95, 0.96)[:levels],
+        "attention_around_organ": (0.43, 0.34, 0.27, 0.18, 0.1)[:levels],
+        "dice_estimate": None,
+        "doubtful_places": (),
+        "warnings": (),
         "model_name": "pancreas-ct",
         "model_version": "1.2.3",
         "model_sha256": "0123456789abcdef",
@@ -89,7 +98,8 @@ def nothing_found(volume: Volume) -> Any:
         region=(slice(0, 0),) * 3,
         found=False,
         volume_ml=0.0,
-        focus_ratios=(0.0,) * 4,
+        attention_in_organ=(0.0,) * 4,
+        attention_around_organ=(0.0,) * 4,
     )
 
 
@@ -244,7 +254,8 @@ def test_attention_is_drawn_in_colour(page: np.ndarray) -> None:
     lower = page[page.shape[0] * 6 // 10 :]
     orange = (lower[..., 0] - lower[..., 2] > 90) & (lower[..., 0] > 150)
     columns = np.flatnonzero(orange.any(axis=0))
-    assert 4 <= (np.diff(columns) > 40).sum() + 1 <= 5  # four maps, and the colour scale
+    # Four maps, their colour scale, and the yellow end of that of the uncertainty.
+    assert 4 <= (np.diff(columns) > 40).sum() + 1 <= 6
 
 
 def test_what_is_written_on_it() -> None:
@@ -254,11 +265,30 @@ def test_what_is_written_on_it() -> None:
     assert "abdomen.nii.gz" in written
     assert "Model pancreas-ct 1.2.3 (01234567)" in written
     assert "Research use only" in written
-    for level, focus in enumerate(("45 %", "25 %", "8.0 %", "3.1 %"), start=1):
+    for level, around in enumerate(("0.43", "0.34", "0.27", "0.18"), start=1):
         assert f"Level {level}" in written
-        assert f"focus {focus}" in written
+        assert any(text.endswith(f"inside, {around} around") for text in written)
+    assert "Uncertainty" in written
+    assert not any("Estimated Dice" in text for text in written)
     assert written.count("50 mm") == 2
     assert {"R", "L", "A", "P", "S", "I"} <= set(written)
+
+
+def test_the_estimate_and_the_warnings_are_written_on_it() -> None:
+    told = ("The outline is probably not good.", "The segmentation consists of 2 pieces.")
+    estimate = DiceEstimate(0.764, 0.61, 0.85, 0.9)
+    written = texts(hand_made(body(), dice_estimate=estimate, warnings=told))
+    assert "Estimated Dice 0.76  (0.61 to 0.85 in 90 % of such results)" in written
+    assert set(told) <= set(written)
+
+
+def test_the_uncertainty_is_shown_where_the_most_doubtful_place_is(tmp_path: Path) -> None:
+    position = MIDDLE_RAS + ORGAN_OFFSET_RAS + (0, 0, 9)
+    prediction = hand_made(body(), doubtful_places=(DoubtfulPlace(tuple(position), 1.0),))
+    assert f"S {position[2]:.1f} mm" in texts(prediction)
+    with_ring, without = rendered(prediction, tmp_path), rendered(hand_made(body()), tmp_path)
+    lower = slice(with_ring.shape[0] * 6 // 10, None)
+    assert len(outline_pixels(with_ring[lower])) > len(outline_pixels(without[lower])) + 50
 
 
 def test_a_note_stands_beside_the_intended_use() -> None:

@@ -296,6 +296,10 @@ def test_the_scan_itself_is_not_written_over(
                 "scene.mrml",
             },
         ),
+        (
+            ["--only", "mask", "--also", "uncertainty"],
+            {"segmentation.seg.nrrd", "uncertainty.nrrd"},
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -34,7 +34,7 @@ def test_pressing_the_button_segments_the_volume(driver, ct):
     assert "mL" in driver.ui.resultLabel.text
     assert driver.ui.segmentButton.text == "&Segment pancreas"
     assert driver.parameters.segmentation is driver.panel.resultNodes.segmentationNode
-    assert sorted(driver.panel.attention.eyes) == [1, 2, 3, 4]
+    assert sorted(driver.panel.attention.eyes) == [-1, 1, 2, 3, 4]
     assert driver.panel.resultNodes.probabilityNode is None
 
 
@@ -222,7 +222,7 @@ def test_a_saved_and_loaded_scene_shows_the_same_panel(driver, ct, tmp_path):
     assert driver.ui.inputVolumeSelector.currentNode().GetName() == "CT"
     assert driver.panel.hasSegment
     assert driver.panel.attention.eyes[2].checked
-    assert sorted(driver.panel.attention.eyes) == [1, 2, 3, 4]
+    assert sorted(driver.panel.attention.eyes) == [-1, 1, 2, 3, 4]
 
 
 def test_entering_and_leaving_twice_leaks_no_observer(driver, ct):

@@ -29,7 +29,7 @@ def test_a_liver_model_segments_a_liver(driver, ct, liver_folder):
     assert driver.ui.resultLabel.text.startswith("Liver: ")
     assert driver.panel.hasSegment
     assert segments_of(driver) == ["Liver"]
-    assert sorted(driver.panel.attention.eyes) == [1, 2, 3, 4]
+    assert sorted(driver.panel.attention.eyes) == [-1, 1, 2, 3, 4]
     for button in ("exportNiftiButton", "showInThreeDButton", "exportStlButton"):
         if hasattr(driver.ui, button):
             assert getattr(driver.ui, button).enabled

@@ -19,10 +19,12 @@ import vtk
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.models import Label
+from AttentionUNetSegmentLib.inference.doubts import DoubtfulPlace
+from AttentionUNetSegmentLib.models import DiceEstimate, Label
 from AttentionUNetSegmentLib.scene import collection, results, segments, volumes
 from AttentionUNetSegmentLib.scene.corrections import corrections, readClicks
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
+from AttentionUNetSegmentLib.scene.find_result import findResult
 from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
 from scene_helpers import (
     PLACES,
@@ -319,6 +321,52 @@ def test_table_has_volume_and_focus_ratios(ct: Any) -> None:
     ]
 
 
+def test_table_tells_how_good_it_is_and_where_to_doubt_it(ct: Any) -> None:
+    places = (DoubtfulPlace((1.5, -2.0, 30.25), 1.234), DoubtfulPlace((4.0, 5.0, 6.0), 0.5))
+    prediction = prediction_on(
+        ct,
+        levels=2,
+        attention_in_organ=(0.9, 0.8),
+        attention_around_organ=(0.4, 0.25),
+        dice_estimate=DiceEstimate(0.764, 0.6, 0.85, 0.9),
+        doubtful_places=places,
+    )
+    result = scene_package.writePrediction(prediction, ct)
+    assert table_rows(result.tableNode)[3:-2] == [
+        ["Attention in the organ, level 1", "0.9000", ""],
+        ["Attention in the organ, level 2", "0.8000", ""],
+        ["Attention around it, level 1", "0.4000", ""],
+        ["Attention around it, level 2", "0.2500", ""],
+        ["Dice, estimated", "0.76 (0.60 to 0.85)", ""],
+        ["Doubtful place 1", "1.5 -2.0 30.2", "mm"],
+        ["At stake at place 1", "1.23", "mL"],
+        ["Doubtful place 2", "4.0 5.0 6.0", "mm"],
+        ["At stake at place 2", "0.50", "mL"],
+    ]
+    found = findResult(ct, scene_package.PANCREAS)
+    assert found.attentionInOrgan == {1: 0.9, 2: 0.8}
+    assert found.attentionAround == {1: 0.4, 2: 0.25}
+    assert [place.volume_ml for place in found.doubtfulPlaces] == [1.23, 0.5]
+    assert found.doubtfulPlaces[0].position_ras == (1.5, -2.0, 30.2)
+    assert found.uncertaintyNode is result.uncertaintyNode
+
+
+def test_uncertainty_is_a_volume_of_its_own(ct: Any) -> None:
+    result = scene_package.writePrediction(prediction_on(ct), ct)
+    values = voxels(result.uncertaintyNode)
+    np.testing.assert_allclose(values[3, 4, 5], 0.2, atol=1e-6)  # of a probability of 0.9
+    assert values[0, 0, 0] == 0
+    assert values.dtype == np.float32
+
+
+def test_an_edited_table_gives_no_places(ct: Any) -> None:
+    places = (DoubtfulPlace((1.0, 2.0, 3.0), 1.0), DoubtfulPlace((4.0, 5.0, 6.0), 0.5))
+    result = scene_package.writePrediction(prediction_on(ct, doubtful_places=places), ct)
+    titles = [row[0] for row in table_rows(result.tableNode)]
+    result.tableNode.SetCellText(titles.index("Doubtful place 2"), 1, "over there")
+    assert len(findResult(ct, scene_package.PANCREAS).doubtfulPlaces) == 1
+
+
 def test_results_lie_beside_the_input_in_the_hierarchy(scene: Any, ct: Any) -> None:
     hierarchy = scene.GetSubjectHierarchyNode()
     folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Patient")
@@ -456,8 +504,9 @@ def test_model_with_fewer_levels_leaves_no_stale_attention(scene: Any, ct: Any) 
     scene_package.writePrediction(prediction_on(ct), ct)
     result = scene_package.writePrediction(prediction_on(ct, levels=2), ct)
     assert len(result.attentionNodes) == 2
-    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 4  # CT, probability, two
-    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeDisplayNode") == 4
+    # CT, probability, uncertainty, and two levels
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 5
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeDisplayNode") == 5
 
 
 def test_results_follow_the_input_under_a_new_transform(scene: Any, ct: Any) -> None:

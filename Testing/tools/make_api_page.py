@@ -22,6 +22,7 @@ from AttentionUNetSegmentLib import inference, models, networks
 from AttentionUNetSegmentLib.datasets import checker
 from AttentionUNetSegmentLib.datasets import loading as datasets
 from AttentionUNetSegmentLib.evaluation import evaluate as evaluation
+from AttentionUNetSegmentLib.evaluation import trust
 from AttentionUNetSegmentLib.inference import session
 from AttentionUNetSegmentLib.training import (
     finetuning,
@@ -74,7 +75,13 @@ PARTS: list[tuple[str, ModuleType, dict[str, tuple[str, ...] | None]]] = [
     (
         "The steps below it",
         inference,
-        {"Volume": None, "read_volume": (), "Predictor": ("predict",), "Prediction": None},
+        {
+            "Volume": None,
+            "read_volume": (),
+            "Predictor": ("predict",),
+            "Prediction": None,
+            "DoubtfulPlace": None,
+        },
     ),
     (
         "Clicks, one after the other",
@@ -113,6 +120,8 @@ PARTS: list[tuple[str, ModuleType, dict[str, tuple[str, ...] | None]]] = [
             "install_model": (),
             "remove_model": (),
             "ModelCard": (),
+            "DiceEstimator": ("estimate",),
+            "DiceEstimate": (),
             "Model": (),
         },
     ),
@@ -128,6 +137,7 @@ PARTS: list[tuple[str, ModuleType, dict[str, tuple[str, ...] | None]]] = [
         {"finetune_model": (), "FinetuningOptions": (), "Outcome": ()},
     ),
     ("Evaluation", evaluation, {"evaluate_model": (), "Evaluation": ()}),
+    ("How far a result's word can be trusted", trust, {"measure_trust": ()}),
 ]
 
 

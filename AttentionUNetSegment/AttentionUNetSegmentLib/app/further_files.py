@@ -1,4 +1,4 @@
-"""The segment in other programs' formats, beside the files of the contract."""
+"""The segment in other programs' formats, and the uncertainty, beside the files of the contract."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ class FurtherFiles:
             from ..scene.scene_file import saveSceneFile
 
             saveSceneFile(segmented.scene_result, path.parent, path)
+            return [path]
+        if name == "uncertainty":
+            from ..scene.files import saveUncertainty
+
+            saveUncertainty(segmented.scene_result, path)
             return [path]
         suffix = single_file_suffix(path)
         assert suffix is not None, name

@@ -41,11 +41,14 @@ _OUTLINE, _OUTLINE_ON_MAP = "#ffc247", "#ffffff"
 _FURTHER_OUTLINES = ("#4fd8c4", "#ff7ab8", "#9db8ff")
 """Of a model's other targets, in turn."""
 _SMALL_PX = 14.5
+_LINE_PX, _LONGEST_LINE = 24, 190
+_SCALE_BAR_PX = 70
 _FONT = "DejaVu Sans"  # comes with Matplotlib, so it is there on every machine
 
 
 def draw_overlay(prediction: Prediction, title: str, note: str = "", *, organ: str = "") -> Figure:
-    """Draw the organ in three planes and, below, the attention of each level on the axial slice.
+    """Draw the organ in three planes and, below, the attention of each level on the axial slice,
+    and the uncertainty on that through the most doubtful place.
 
     Slices are taken through the middle of the organ (of the scan where none was found) along the
     patient's axes, whatever the directions of the scan's own, all at one scale.
@@ -101,10 +104,12 @@ class _Drawing:
     def draw(self, title: str, note: str) -> Figure:
         from matplotlib.figure import Figure
 
-        slices = self._slice_boxes(top=122)
+        told = self._told()
+        slices = self._slice_boxes(top=122 + _LINE_PX * len(told))
         bottom = max(y + height for _, _, y, _, height in slices) + _LETTER_PX + 20
         maps = self._map_boxes(top=bottom + 70)
         end = max((y + height for _, _, y, _, height in maps), default=bottom) + 18
+        doubt = maps.pop() if maps else None
         height_px = round(end + 56)
 
         self.figure = Figure(
@@ -112,6 +117,8 @@ class _Drawing:
         )
         self.height_px = height_px
         self._header(title, note)
+        for line, (text, colour) in enumerate(told):
+            self._text(_MARGIN_PX, 106 + _LINE_PX * line, text, 15.5, color=colour)
         for frame, *box in slices:
             self._slice(frame, *box)
         self.organ_boxes = self._boxes_of_organ(slices)
@@ -120,15 +127,18 @@ class _Drawing:
             self._text(
                 _WIDTH_PX - _MARGIN_PX,
                 bottom + 6,
-                "Attention, 0 to 1, on the same axial slice.  Dashed: the region examined "
-                "closely.  Focus: share of it above 0.5.",
+                "Attention, 0 to 1, on the same axial slice: what each level let through, around "
+                "the network's own answer, right or wrong.",
                 _SMALL_PX,
                 color=_QUIET,
                 ha="right",
             )
             for level, (frame, *box) in enumerate(maps, start=1):
-                self._map(level, frame, *box)
-            self._colour_scale(*maps[-1][1:])
+                self._level(level, frame, *box)
+            self._colour_scale("inferno", *maps[-1][1:])
+        if doubt is not None:
+            self._doubt(*doubt)
+            self._colour_scale("viridis", *doubt[1:])
         self._footer(end)
         return self.figure
 
@@ -150,25 +160,47 @@ class _Drawing:
             x += scale * width + _GAP_PX + 2 * _LETTER_PX
         return boxes
 
+    def _told(self) -> list[tuple[str, str]]:
+        """What is to be known of the result beside its volume, and in which colour."""
+        prediction, told = self.prediction, []
+        if (estimate := prediction.dice_estimate) is not None:
+            share = f"{100 * estimate.coverage:.0f} % of such results"
+            told.append(
+                (
+                    f"Estimated Dice {estimate.value:.2f}  "
+                    f"({estimate.low:.2f} to {estimate.high:.2f} in {share})",
+                    _TEXT,
+                )
+            )
+        told += [(_shortened(warning, _LONGEST_LINE), _NOTICE) for warning in prediction.warnings]
+        return told
+
     def _map_boxes(self, top: float) -> list[tuple[SliceRectangle, float, float, float, float]]:
+        """Of each level, and last of the uncertainty; empty where the network did not look."""
         levels = self.prediction.levels
-        if not levels or any(part.stop <= part.start for part in self.prediction.region):
+        if any(part.stop <= part.start for part in self.prediction.region):
             return []
         grid = self.volume.grid
         region = grid.subgrid(self.prediction.region).bounds
         shown = region.grown(_MAP_MARGIN_MM).within(grid.bounds)
         frame = SliceRectangle(AXIAL, float(self.centre[2]), shown)
+        places = self.prediction.doubtful_places
+        doubtful = places[0].position_ras[2] if places else float(self.centre[2])
         width, height = frame.size_mm
-        scale_bar = 70
-        most = max(levels, 3)  # one or two maps need not fill the page
-        room = (_WIDTH_PX - 2 * _MARGIN_PX - scale_bar - (most - 1) * _GAP_PX) / most
+        bars = _SCALE_BAR_PX * (2 if levels else 1)
+        count = levels + 1
+        most = max(count, 3)  # one or two maps need not fill the page
+        room = (_WIDTH_PX - 2 * _MARGIN_PX - bars - (most - 1) * _GAP_PX) / most
         scale = min(room / width, _MOST_MAP_PX / height)
-        used = levels * scale * width + (levels - 1) * _GAP_PX + scale_bar
+        used = count * scale * width + levels * _GAP_PX + bars
         x = (_WIDTH_PX - used) / 2
-        return [
-            (frame, x + number * (scale * width + _GAP_PX), top, scale * width, scale * height)
-            for number in range(levels)
-        ]
+        boxes = []
+        for number in range(count):
+            last = number == levels
+            left = x + number * (scale * width + _GAP_PX) + (_SCALE_BAR_PX if last * levels else 0)
+            of = SliceRectangle(AXIAL, doubtful, shown) if last else frame
+            boxes.append((of, left, top, scale * width, scale * height))
+        return boxes
 
     def _boxes_of_organ(
         self, slices: list[tuple[SliceRectangle, float, float, float, float]]
@@ -187,11 +219,9 @@ class _Drawing:
                 (frame.orientation.down_axis, frame.orientation.down, y, height),
             ):
                 scale = size / shown.extent_mm[axis]
-                low, high = organ.low_ras[axis], organ.high_ras[axis]
-                if direction[axis] > 0:
-                    near, far = low - shown.low_ras[axis], high - shown.low_ras[axis]
-                else:
-                    near, far = shown.high_ras[axis] - high, shown.high_ras[axis] - low
+                near, far = sorted(
+                    _along(end, shown, axis, direction) for end in (organ.low_ras, organ.high_ras)
+                )
                 ends.append((round(start + scale * near), round(start + scale * far)))
             (left, right), (top, bottom) = ends
             boxes.append((left, top, right, bottom))
@@ -247,22 +277,71 @@ class _Drawing:
         if frame.orientation is AXIAL:
             self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
 
-    def _map(
+    def _level(
         self, level: int, frame: SliceRectangle, x: float, y: float, width: float, height: float
     ) -> None:
+        prediction = self.prediction
+        values = prediction.attention_in_region(level)
+        self._map("inferno", values, frame, x, y, width, height)
+        self._text(x, y - 27, f"Level {level}", 17, weight="bold")
+        if prediction.found and prediction.attention_in_organ:
+            inside = prediction.attention_in_organ[level - 1]
+            around = prediction.attention_around_organ[level - 1]
+            means = f"{inside:.2f} inside, {around:.2f} around"
+            self._text(x + width, y - 25, means, _SMALL_PX, color=_TEXT, ha="right")
+        if level == 1:
+            self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
+
+    def _doubt(
+        self, frame: SliceRectangle, x: float, y: float, width: float, height: float
+    ) -> None:
+        values = self.prediction.uncertainty_in_region()
+        axes = self._map("viridis", values, frame, x, y, width, height)
+        self._text(x, y - 27, "Uncertainty", 17, weight="bold")
+        self._text(x + width, y - 25, _place(frame), _SMALL_PX, color=_TEXT, ha="right")
+        if not self.prediction.doubtful_places:
+            return
+        position = np.array(self.prediction.doubtful_places[0].position_ras)
+        across = [
+            _along(position, frame.box, axis, direction)
+            for axis, direction in (
+                (frame.orientation.right_axis, frame.orientation.right),
+                (frame.orientation.down_axis, frame.orientation.down),
+            )
+        ]
+        for colour, line_px in (("#000000a0", 4.0), (_OUTLINE, 2.0)):
+            axes.plot(
+                *across,
+                marker="o",
+                markersize=_points(30),
+                fillstyle="none",
+                color=colour,
+                markeredgewidth=_points(line_px),
+                zorder=5,
+            )
+
+    def _map(
+        self,
+        colours: str,
+        part: np.ndarray,
+        frame: SliceRectangle,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+    ) -> Axes:
+        """A map from 0 to 1 of the region that was looked at, over the CT."""
         from matplotlib import colormaps
 
         axes = self._panel(frame, x, y, width, height)
         pixel_mm = frame.size_mm[0] / width
         self._show_ct(axes, frame, pixel_mm)
         values, inside = frame.sample(
-            self.prediction.attention_in_region(level),
-            self.volume.grid.subgrid(self.prediction.region).ras_to_ijk,
-            pixel_mm,
+            part, self.volume.grid.subgrid(self.prediction.region).ras_to_ijk, pixel_mm
         )
-        colours = colormaps["inferno"](values.clip(0, 1))
-        colours[..., 3] = np.where(inside, _opacity(values), 0.0)
-        axes.imshow(colours, extent=_extent(frame), interpolation="bilinear", zorder=2)
+        painted = colormaps[colours](values.clip(0, 1))
+        painted[..., 3] = np.where(inside, _opacity(values), 0.0)
+        axes.imshow(painted, extent=_extent(frame), interpolation="bilinear", zorder=2)
         if not inside.all():
             axes.contour(
                 inside.astype(np.float32),
@@ -275,18 +354,14 @@ class _Drawing:
                 zorder=3,
             )
         self._show_outline(axes, frame, pixel_mm, _OUTLINE_ON_MAP, 1.2)
-        ratio = self.prediction.focus_ratios[level - 1]
-        self._text(x, y - 27, f"Level {level}", 17, weight="bold")
-        self._text(x + width, y - 25, f"focus {_percent(ratio)}", 15, color=_TEXT, ha="right")
-        if level == 1:
-            self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
+        return axes
 
-    def _colour_scale(self, x: float, y: float, width: float, height: float) -> None:
+    def _colour_scale(self, name: str, x: float, y: float, width: float, height: float) -> None:
         from matplotlib import colormaps
 
         axes = self._axes(x + width + 18, y, 15, height)
         values = np.linspace(1, 0, 256)[:, None]
-        colours = colormaps["inferno"](values)
+        colours = colormaps[name](values)
         # As it looks over tissue in the middle of the grey scale.
         opacity = _opacity(values)[..., None]
         colours[..., :3] = opacity * colours[..., :3] + (1 - opacity) * 0.42
@@ -302,6 +377,8 @@ class _Drawing:
         low, high = WINDOW_HU
         directions = "R, L: patient's right, left; A, P: front, back; S, I: head, feet"
         shown = f"CT window {high - low:.0f}, level {(high + low) / 2:.0f} HU"
+        if self.prediction.doubtful_places:
+            directions += ".  Ring: the most doubtful place"
         self._text(_MARGIN_PX, end + 12, f"{shown}.  {directions}.", _SMALL_PX, color=_QUIET)
         self._text(
             _WIDTH_PX - _MARGIN_PX,
@@ -459,8 +536,13 @@ def _opacity(values: np.ndarray) -> np.ndarray:
     return 0.74 * ramp**2 * (3 - 2 * ramp)
 
 
-def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.0f} %" if ratio >= 0.0995 or ratio == 0 else f"{100 * ratio:.1f} %"
+def _along(
+    position_ras: np.ndarray, shown: Box, axis: int, direction: np.ndarray | tuple[float, ...]
+) -> float:
+    """How far a point lies from the left or upper edge of a slice, in mm."""
+    if direction[axis] > 0:
+        return float(position_ras[axis] - shown.low_ras[axis])
+    return float(shown.high_ras[axis] - position_ras[axis])
 
 
 def _extent(frame: SliceRectangle) -> tuple[float, float, float, float]:

@@ -62,6 +62,20 @@ def make_report(
                 zip(prediction.targets, statistics, strict=True), start=1
             )
         ],
+        "dice_estimate": _estimate(prediction),
+        "doubtful_places": [
+            {
+                "position_ras": [round(at, 1) for at in place.position_ras],
+                "volume_ml": round(place.volume_ml, 2),
+            }
+            for place in prediction.doubtful_places
+        ],
+        "attention": [
+            {"in_organ": round(inside, 4), "around_organ": round(around, 4)}
+            for inside, around in zip(
+                prediction.attention_in_organ, prediction.attention_around_organ, strict=True
+            )
+        ],
         "focus_ratios": [round(ratio, 4) for ratio in prediction.focus_ratios],
         "threshold": THRESHOLD,
         "timings_s": {stage: round(seconds, 3) for stage, seconds in timings_s.items()},
@@ -70,6 +84,9 @@ def make_report(
             "name": card.name,
             "version": card.version,
             "sha256": card.weights.sha256 if card.weights else None,
+            "editor_sha256": card.editor.weights.sha256
+            if card.editor and card.editor.weights
+            else None,
             "target": card.target,
         },
         "input": {
@@ -91,6 +108,14 @@ def make_report(
         "warnings": list(warnings),
         "software": {"name": "attention-unet-segment", "version": __version__},
     }
+
+
+def _estimate(prediction: Prediction) -> dict[str, float] | None:
+    """The Dice that the result probably has; None where that is not told."""
+    estimate = prediction.dice_estimate
+    if estimate is None:
+        return None
+    return {name: round(value, 3) for name, value in vars(estimate).items()}
 
 
 def _statistics(measured: MaskStatistics, prediction: Prediction) -> dict[str, Any]:

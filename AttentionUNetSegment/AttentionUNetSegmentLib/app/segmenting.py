@@ -53,9 +53,10 @@ ALSO_FILES = {
     "nifti": "segmentation.nii.gz",
     "stl": "segmentation.stl",
     "dicom-seg": "segmentation.dcm",
+    "uncertainty": "uncertainty.nrrd",
     "scene": "scene.mrml",
 }
-"""What is written beside the rest where it is asked for."""
+"""What is written beside the rest where it is asked for; the scene last, which shows the others."""
 
 LABELMAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")

@@ -20,6 +20,7 @@ from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.validation import check_clicks
 from AttentionUNetSegmentLib.panel import installation
 from AttentionUNetSegmentLib.panel.error_text import inOneSentence
+from AttentionUNetSegmentLib.panel.estimate_text import estimateText
 from AttentionUNetSegmentLib.panel.parameter_node import parametersInScene
 from AttentionUNetSegmentLib.panel.session_hub import (
     FinishedSegmentation,
@@ -56,6 +57,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self._observed: tuple[Any, int] | None = None
         self._pressed: tuple[int, int] | None = None
         self._problem = ""
+        self._estimate = ""
         self._stage = ""
         self._keys = ShortcutKeys(
             {"Backspace": self.takeBack, "Shift+Backspace": self.bringBack},
@@ -112,7 +114,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def activate(self) -> None:
         self._active = True
-        self._problem, self._pressed = _problemBefore(), None
+        self._problem, self._estimate, self._pressed = _problemBefore(), "", None
         editorNode = self.scriptedEffect.parameterSetNode()
         tag = editorNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onEditorModified)
         self._observed = (editorNode, tag)
@@ -175,7 +177,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def click(self, position_ras: tuple[float, float, float], inside: bool) -> None:
         """The user points at a place of the world; what cannot be done is said in the options."""
-        self._problem = ""
+        self._problem = self._estimate = ""
         try:
             volumeNode = self.clickedVolume()
             if volumeNode is None:
@@ -258,12 +260,14 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     def segmentationFinished(self, finished: FinishedSegmentation) -> None:
         if finished.request.afterwards:
             return
-        self._problem = "\n".join(finished.result.prediction.warnings)
+        prediction = finished.result.prediction
+        self._problem = "\n".join(prediction.warnings)
+        self._estimate = estimateText(prediction)
         if finished.result.segmentationNode is self.segmentationNode() and not self._segmentId:
             self.scriptedEffect.parameterSetNode().SetSelectedSegmentID(finished.result.segmentId)
 
     def segmentationFailed(self, error: BaseException) -> None:
-        self._problem = inOneSentence(error)
+        self._problem, self._estimate = inOneSentence(error), ""
         self._update()
 
     def clicksChanged(self, _volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -319,7 +323,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             )
         else:
             text = _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
-        self.stateLabel.text = text
+        self.stateLabel.text = "\n".join(part for part in (text, self._estimate) if part)
         self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
 
 

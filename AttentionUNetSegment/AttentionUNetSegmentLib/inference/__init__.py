@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..geometry.volume import Volume
 from .clicks import Click
+from .doubts import DoubtfulPlace
 from .progress import CancelToken, ProgressCallback
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _LAZY = {
 __all__ = [
     "CancelToken",
     "Click",
+    "DoubtfulPlace",
     "Prediction",
     "Predictor",
     "ProgressCallback",

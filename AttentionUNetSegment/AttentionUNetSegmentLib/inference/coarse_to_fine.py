@@ -14,6 +14,7 @@ from ..models import Label, Search
 from .click_update import pull_to_clicks
 from .clicks import Click
 from .engine import MULTIPLE, Engine
+from .mirrored import check_orientation
 from .prediction import THRESHOLD, Place
 from .progress import StepTimer
 from .quality import usual_ranges
@@ -89,7 +90,8 @@ def find_candidates(
     locator: its network sees the whole scan.
 
     Args:
-        warnings: a sentence is added where memory did not suffice, or where not all was looked at.
+        warnings: a sentence is added where memory did not suffice, where not all was looked at, and
+            where the scan seems to be mirrored.
         interest: k, j, i box of the scan to look in.
     """
     scan, search = volume.grid.bounds, engine.card.search
@@ -107,9 +109,20 @@ def find_candidates(
     if small and scan.extent_mm.min() >= search.least_side_mm:
         yield Candidate(scan, given)
     with steps.step("locate", 0.05, f"Looking for the {engine.card.target}"):
-        grid = aligned_grid(around, engine.card.stages["locator"].spacing_mm, MULTIPLE)
-        found = engine.run_locator(engine.sample(volume, grid), warnings, steps.cancel)
-        probability = found[0, 0].cpu().numpy()
+        sampled, grid = locator_view(engine, volume, around)
+
+        def locate(image: torch.Tensor) -> np.ndarray:
+            """The probability of each label, (labels, k, j, i)."""
+            # A GPU with too little memory may just have been given up.
+            image = image.to(engine.device)
+            return engine.run_locator(image, warnings, steps.cancel)[0].cpu().numpy()
+
+        probabilities = locate(sampled)
+        most_disorder = engine.card.usual.organ_disorder
+        turned = check_orientation(sampled, probabilities, locate, around, most_disorder)
+        if turned is not None:
+            warnings.append(turned)
+        probability = probabilities[engine.all_target_channels].sum(axis=0)
         if interest is not None:
             probability = np.where(_inside(drawn, grid), probability, 0)
         located = find_organ_box(probability, grid, search, warnings)
@@ -137,6 +150,12 @@ def holds_organ(refined: RefinedRegion, place: Place, engine: Engine) -> bool:
         return False
     least = usual_ranges(engine.card).least_probability
     return least is None or bool(inside.mean() >= least - LESS_SURE[place])
+
+
+def locator_view(engine: Engine, volume: Volume, place: Box) -> tuple[torch.Tensor, Grid]:
+    """A part of the scan as the locator sees it: (1, 1, k, j, i), and where that lies."""
+    grid = aligned_grid(place, engine.card.stages["locator"].spacing_mm, MULTIPLE)
+    return engine.sample(volume, grid), grid
 
 
 def locate_clicks(engine: Engine, volume: Volume, clicks: Sequence[Click]) -> Box | None:

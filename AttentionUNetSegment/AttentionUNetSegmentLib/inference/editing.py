@@ -42,25 +42,27 @@ def editor_window(click: Click, grid: Grid) -> Region:
 
 def cut_window(values: torch.Tensor, window: Region) -> torch.Tensor:
     """A window of maps (..., k, j, i); zero beyond them."""
-    inner, padding = [], []
+    inner: list[slice] = []
+    padding: list[tuple[int, int]] = []
     for part, size in zip(window, values.shape[-3:], strict=True):
         start, stop = min(max(part.start, 0), size), min(max(part.stop, 0), size)
         inner.append(slice(start, stop))
         before = min(max(-part.start, 0), part.stop - part.start)
         padding.insert(0, (before, part.stop - part.start - before - (stop - start)))
-    cut = values[(..., *inner)]
+    cut = values[(Ellipsis, *inner)]
     return F.pad(cut, [n for pair in padding for n in pair]) if any(map(any, padding)) else cut
 
 
 def paste_window(values: torch.Tensor, window: Region, new: torch.Tensor) -> torch.Tensor:
     """Maps (..., k, j, i) with a window of them replaced; what lies beyond them is dropped."""
-    outer, inner = [], []
+    outer: list[slice] = []
+    inner: list[slice] = []
     for part, size in zip(window, values.shape[-3:], strict=True):
         start, stop = min(max(part.start, 0), size), min(max(part.stop, 0), size)
         outer.append(slice(start, stop))
         inner.append(slice(start - part.start, stop - part.start))
     result = values.clone()
-    result[(..., *outer)] = new[(..., *inner)]
+    result[(Ellipsis, *outer)] = new[(Ellipsis, *inner)]
     return result
 
 

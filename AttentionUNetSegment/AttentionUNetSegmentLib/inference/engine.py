@@ -72,6 +72,11 @@ class Engine:
         return uses_bfloat16(self.precision, self.device)
 
     @property
+    def all_target_channels(self) -> list[int]:
+        """The networks' output channels that are of any target."""
+        return sorted({one for several in self.target_channels.values() for one in several})
+
+    @property
     def has_locator(self) -> bool:
         """Whether the model has a network that finds the organ in a whole scan."""
         return "locator" in self.card.stages
@@ -152,9 +157,8 @@ class Engine:
             warnings: a sentence is added where memory did not suffice.
 
         Returns:
-            The probability that a voxel is of one of the targets, (1, 1, k, j, i).
+            The probability of each label, (1, labels, k, j, i).
         """
-        channels = sorted({one for several in self.target_channels.values() for one in several})
         blank_channels = int(self.card.stages["locator"].network["in_channels"]) - 1
 
         def locator(tile: torch.Tensor) -> list[torch.Tensor]:
@@ -163,10 +167,10 @@ class Engine:
                 tile = torch.cat((tile, blank), dim=1)
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
                 logits = self.networks["locator"](tile)
-            return [_probability(logits.float().softmax(dim=1), channels)]
+            return [logits.float().softmax(dim=1)]
 
-        (probability,) = self._run("locator", locator, scan, warnings, cancel)
-        return probability
+        (probabilities,) = self._run("locator", locator, scan, warnings, cancel)
+        return probabilities
 
     def run_refiner(
         self,

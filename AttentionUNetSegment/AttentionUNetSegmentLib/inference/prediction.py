@@ -9,7 +9,9 @@ import numpy as np
 
 from ..geometry.grid import GridImage, Region
 from ..geometry.volume import Volume
+from ..models import DiceEstimate
 from .clicks import Click
+from .doubts import DoubtfulPlace, uncertainty_of
 
 if TYPE_CHECKING:
     from ..models import Label
@@ -40,7 +42,7 @@ class Prediction:
         found: False where the scan shows no such organ.
         volume_ml: of the mask.
         focus_ratios: share of a level's voxels with attention above 0.5, shallow to deep; within
-            the region, at the level's own resolution.
+            the region that was looked at first, at the level's own resolution.
         timings_s: seconds by step.
         device: what computed, for people.
         warnings: sentences for the user.
@@ -54,6 +56,11 @@ class Prediction:
         others: of a model with several targets, the predictions of the others, from the same look
             at the scan: each with its own mask, probability and clicks, and the same attention.
         all_labels: what else the networks know, where it was asked for.
+        attention_in_organ, attention_around_organ: mean of each level in the mask, and in the rest
+            of the region that was looked at first.
+        dice_estimate: how good it probably is; None where nothing was found, where the mask is
+            somebody else's, and where the model's card does not tell how to estimate it.
+        doubtful_places: those most worth a look and a click, by the volume at stake around each.
     """
 
     volume: Volume
@@ -78,6 +85,10 @@ class Prediction:
     part_of: str = ""
     others: tuple[Prediction, ...] = ()
     all_labels: tuple[AllLabels, ...] = ()
+    attention_in_organ: tuple[float, ...] = ()
+    attention_around_organ: tuple[float, ...] = ()
+    dice_estimate: DiceEstimate | None = None
+    doubtful_places: tuple[DoubtfulPlace, ...] = ()
 
     @property
     def targets(self) -> tuple[Prediction, ...]:
@@ -116,6 +127,15 @@ class Prediction:
             IndexError: there is no such level.
         """
         return self._on_scan(self.attention_in_region(level))
+
+    def uncertainty(self) -> np.ndarray:
+        """How undecided the network is: float32 (k, j, i) in [0, 1], 0 where its probability is 0
+        or 1 and 1 where it is 0.5; zero outside the region."""
+        return self._on_scan(self.uncertainty_in_region())
+
+    def uncertainty_in_region(self) -> np.ndarray:
+        """The uncertainty in :attr:`region` only."""
+        return uncertainty_of(self.probability_in_region())
 
     def probability_in_region(self) -> np.ndarray:
         """The probability in :attr:`region` only."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from .doubts import uncertainty_of
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, ignore_progress
 
@@ -17,9 +18,14 @@ class PreparedPrediction(Prediction):
 
     Args:
         parts: probability, then attention from level 1: float32 (k, j, i), of the region only.
+        undecided: the uncertainty, likewise.
     """
 
     parts: tuple[np.ndarray, ...] = ()
+    undecided: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+
+    def uncertainty_in_region(self) -> np.ndarray:
+        return self.undecided
 
     def probability_in_region(self) -> np.ndarray:
         return self.parts[0]
@@ -48,7 +54,6 @@ def prepare_volumes(
         parts.append(
             prediction.attention_in_region(level) if level else prediction.probability_in_region()
         )
-    fields = {
-        field.name: getattr(prediction, field.name) for field in dataclasses.fields(prediction)
-    }
-    return PreparedPrediction(**fields | {"parts": tuple(parts)})
+    fields = {one.name: getattr(prediction, one.name) for one in dataclasses.fields(prediction)}
+    undecided = uncertainty_of(parts[0])
+    return PreparedPrediction(**fields | {"parts": tuple(parts), "undecided": undecided})

@@ -30,6 +30,8 @@ ANY_MODEL = Usual(least_probability=0.8, slice_mm=6.0)
 """Where a card does not say. That of the shipped model says 0.92, which was measured: all abdominal
 CTs at hand have a mean probability of 0.93 and more, and most of those turned upside down, mirrored
 or buried in noise have less (``Testing/tools/measure_quality_warnings.py``)."""
+UNSURE = "The network is unsure"
+"""How the sentence begins that tells of a low mean probability."""
 SLIGHTLY = 1.02
 """Slices that are only rounded to be thicker than those trained on are none."""
 SOFT_TISSUE_HU = (-20.0, 180.0)
@@ -124,11 +126,18 @@ def check_result_quality(
             f"The {organ} reaches the edge of the {of[0]} ({', '.join(ends)}), so a part of it may "
             f"be missing; use a {of[1]} that shows all of it."
         )
+    estimate, estimator = prediction.dice_estimate, card.dice_estimate
+    if estimate is not None and estimator is not None and estimate.value < estimator.usual:
+        warnings.append(
+            f"The outline is probably not good: its estimated Dice is {estimate}, usually "
+            f"{estimator.usual:g} or more; check it slice by slice."
+        )
     probability = prediction.mean_probability
     least = usual.least_probability
-    if probability is not None and least is not None and probability < least:
+    # The estimate weighs more than the mean probability, and is less often wrong.
+    if estimate is None and probability is not None and least is not None and probability < least:
         warnings.append(
-            f"The network is unsure: its mean probability in the {organ} is {probability:.2f}, "
+            f"{UNSURE}: its mean probability in the {organ} is {probability:.2f}, "
             f"usually {least:g} or more; check the outline slice by slice."
         )
     region = prediction.region

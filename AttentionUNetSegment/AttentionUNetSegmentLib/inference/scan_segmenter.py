@@ -47,6 +47,7 @@ class MaskState:
         components: how many.
         warnings: about how it was computed.
         place: how it came that the refinement's region was looked at.
+        extent: what was looked at before any click widened it; None where nothing was.
     """
 
     refinement: Refinement | None
@@ -56,6 +57,7 @@ class MaskState:
     components: int = 0
     warnings: tuple[str, ...] = ()
     place: Place | None = None
+    extent: Box | None = None
 
     @classmethod
     def empty(cls, warnings: Sequence[str] = ()) -> MaskState:
@@ -196,7 +198,14 @@ class ScanSegmenter:
             mask[inner] = changed
             mask = self._satisfy_clicks(mask, region, clicks)
         return MaskState(
-            refinement, selected, region, mask, components, tuple(warnings), state.place
+            refinement,
+            selected,
+            region,
+            mask,
+            components,
+            tuple(warnings),
+            state.place,
+            state.extent,
         )
 
     def _has_features_at(self, refinement: Refinement, click: Click) -> bool:
@@ -280,6 +289,7 @@ class ScanSegmenter:
             components,
             tuple(warnings),
             "mask",
+            grid.bounds,
         )
 
     def _refine(
@@ -318,7 +328,14 @@ class ScanSegmenter:
             mask = mask_on_scan(self.volume, refinement, selected, region)
             mask = self._satisfy_clicks(mask, region, clicks)
         return MaskState(
-            refinement, selected, region, mask, refined.components, tuple(warnings), place
+            refinement,
+            selected,
+            region,
+            mask,
+            refined.components,
+            tuple(warnings),
+            place,
+            refinement.grid.bounds,
         )
 
     def _window(self, click: Click, grid: Grid) -> Region:

@@ -27,13 +27,15 @@ from ..errors import InputError, is_out_of_memory
 from ..geometry.grid import Region
 from ..geometry.volume import Volume
 from ..models import Label
-from ..networks import focus_ratio
 from .clicks import Click
 from .device import describe_device, is_lost_device
+from .doubts import DoubtfulPlace, find_doubtful_places
 from .engine import Engine
+from .features import result_features, summarise_attention
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, StepTimer, ignore_progress
 from .quality import check_result_quality, check_scan_quality
+from .refinement import Refinement
 from .scan_segmenter import MaskState, ScanSegmenter, changed_region
 from .validation import check_clicks
 
@@ -79,6 +81,8 @@ class Session:
 
     Attributes:
         automatic: whether the organ was looked for in the whole scan first.
+        features: of the last result, as of :func:`~.features.result_features`; None where nothing
+            was found, or where it began from a mask.
 
     Raises:
         InputError: the scan cannot be used.
@@ -113,6 +117,7 @@ class Session:
         self._device_warnings: tuple[str, ...] = ()
         self._states: OrderedDict[_StateKey, MaskState] = OrderedDict()
         self.automatic = False
+        self.features: dict[str, float] | None = None
         self._clicks: tuple[Click, ...] = ()
         self._current = MaskState.empty()
         self._undo_steps: deque[tuple[Click, ...]] = deque(maxlen=UNDO_STEPS)
@@ -350,11 +355,27 @@ class Session:
         mask = np.zeros(self.volume.array.shape, np.uint8)
         mask[state.region] = state.mask
         volume_ml = int(np.count_nonzero(state.mask)) * self.volume.voxel_volume_ml
-        refinement = state.refinement
-        if refinement is None:
-            focus_ratios = (0.0,) * len(getattr(predictor.networks["refiner"], "gates", ()))
-        else:
-            focus_ratios = tuple(focus_ratio(feature.values) for feature in refinement.attention)
+        refinement, extent = state.refinement, state.extent
+        nothing = (0.0,) * len(getattr(predictor.networks["refiner"], "gates", ()))
+        focus_ratios, in_organ, around_organ = nothing, nothing, nothing
+        estimate = None
+        is_first = label == predictor.card.target_label
+        if is_first:
+            self.features = None
+        places: tuple[DoubtfulPlace, ...] = ()
+        if refinement is not None and extent is not None:
+            levels = summarise_attention(refinement, state.selected, extent)
+            focus_ratios = tuple(level.focus_ratio for level in levels)
+            in_organ = tuple(level.in_organ for level in levels)
+            around_organ = tuple(level.around_organ for level in levels)
+            places = find_doubtful_places(self._undecided(refinement), refinement.grid)
+            # Of a mask of somebody else's the network does not say how good it is.
+            if is_first and state.selected.any() and self._segmenter.start is None:
+                self.features = result_features(
+                    refinement, state.selected, state.components, levels
+                )
+                if (estimator := predictor.card.dice_estimate) is not None and volume_ml > 0:
+                    estimate = estimator.estimate(self.features)
         return Prediction(
             volume=self.volume,
             mask=mask,
@@ -376,7 +397,21 @@ class Session:
             label=label,
             part_of=predictor.card.part_of(label),
             place=state.place if volume_ml > 0 else None,
+            attention_in_organ=in_organ,
+            attention_around_organ=around_organ,
+            dice_estimate=estimate,
+            doubtful_places=places,
         )
+
+    def _undecided(self, refinement: Refinement) -> np.ndarray:
+        """The probability (k, j, i), sure of itself where the user's box leaves nothing to do."""
+        values = refinement.values
+        if self._interest is None:
+            return values
+        box = refinement.grid.region_of(self.volume.grid.subgrid(self._interest).bounds.corners_ras)
+        inside = np.zeros_like(values)
+        inside[box] = values[box]
+        return inside
 
 
 def _size(array: np.ndarray) -> str:

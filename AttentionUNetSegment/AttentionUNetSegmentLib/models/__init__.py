@@ -26,6 +26,7 @@ from .card import (
     WeightsFile,
     read_card,
 )
+from .dice_estimator import DiceEstimate, DiceEstimator, Interval
 from .installed import (
     DEFAULT_MODEL,
     MODELS_FOLDER,
@@ -47,8 +48,11 @@ __all__ = [
     "MODELS_FOLDER",
     "STAGES",
     "USER_MODELS_VARIABLE",
+    "DiceEstimate",
+    "DiceEstimator",
     "Editor",
     "InstalledModel",
+    "Interval",
     "Label",
     "Model",
     "ModelCard",

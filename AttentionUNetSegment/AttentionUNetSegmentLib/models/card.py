@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import ModelError
 from ..networks import NetworkConfig
 from . import checks
+from .dice_estimator import DiceEstimator
 
 FORMAT = 1
 CARD_FILE = "model.json"
@@ -21,7 +22,15 @@ WEIGHTS_FILE = "weights.safetensors"
 EDITOR_FILE = "editor.safetensors"
 STAGES = ("locator", "refiner")
 EDITOR = "editor"
-OPTIONAL_KEYS = ("targets", "usual", "search", "limitations", "author", "editor")
+OPTIONAL_KEYS = (
+    "targets",
+    "usual",
+    "search",
+    "dice_estimate",
+    "limitations",
+    "author",
+    "editor",
+)
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 EDITOR_CHANNELS = 8  # of the editor's own inputs: scan, mask and clicks; features follow
@@ -136,12 +145,15 @@ class Usual:
         intensity_hu: least and most mean of the scan within the target.
         least_probability: mean over the mask of the probability, below which it is unsure.
         slice_mm: distance of the thickest slices that it was trained on.
+        organ_disorder: of the organs that the locator sees, above which the scan may lie otherwise
+            than its file says; as of ``inference.mirrored.measure_disorder``.
     """
 
     volume_ml: tuple[float, float] | None = None
     intensity_hu: tuple[float, float] | None = None
     least_probability: float | None = None
     slice_mm: float | None = None
+    organ_disorder: float | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (("volume_ml", 0.0, 1e5), ("intensity_hu", -1e4, 1e5)):
@@ -151,7 +163,11 @@ class Usual:
                 if ends[0] >= ends[1]:
                     checks.refuse(f"usual {name}", "a range, its lower end first", ends)
                 object.__setattr__(self, name, ends)
-        for name, low, high in (("least_probability", 0.0, 1.0), ("slice_mm", 0.1, 50.0)):
+        for name, low, high in (
+            ("least_probability", 0.0, 1.0),
+            ("slice_mm", 0.1, 50.0),
+            ("organ_disorder", -30.0, 30.0),
+        ):
             if getattr(self, name) is not None:
                 number = checks.number(getattr(self, name), f"usual {name}", low, high)
                 object.__setattr__(self, name, number)
@@ -276,6 +292,7 @@ class ModelCard:
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
         search: how large the target is, for what looks for it.
+        dice_estimate: tells how good a result probably is; None where that was never measured.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
         editor: the network that answers clicks; None where the refiner does.
@@ -301,6 +318,7 @@ class ModelCard:
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
     search: Search = field(default_factory=Search)
+    dice_estimate: DiceEstimator | None = None
     limitations: tuple[str, ...] = ()
     author: str = ""
     editor: Editor | None = None
@@ -472,6 +490,7 @@ class ModelCard:
             )
         required = [one.name for one in dataclasses.fields(cls) if one.name not in OPTIONAL_KEYS]
         checks.entries(card, "the card", required, OPTIONAL_KEYS)
+        estimator = card.get("dice_estimate")
         stages = checks.entries(card["stages"], "stages", REQUIRED_STAGES, OPTIONAL_STAGES)
         return cls(
             **card
@@ -484,6 +503,9 @@ class ModelCard:
                     Target(**checks.entries(one, "a target", ("name",), ("part_of",)))
                     for one in checks.items(card.get("targets", ()), "targets", 0, 255)
                 ),
+                "dice_estimate": None
+                if estimator is None
+                else DiceEstimator.from_mapping(estimator),
                 "usual": Usual(**_known_entries(card, "usual", Usual)),
                 "search": Search(**_known_entries(card, "search", Search)),
                 "weights": _weights(card["weights"], "weights"),

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     from matplotlib.figure import Figure
 
+    from ..inference.doubts import DoubtfulPlace
     from ..inference.prediction import Prediction
-    from ..models import Model
+    from ..models import DiceEstimate, Model
     from .images import GivenImage
 
 
@@ -48,6 +49,24 @@ class ImagePrediction:
     def probability(self) -> np.ndarray:
         """float32 in [0, 1]; zero where the network did not look closely."""
         return self._given.as_given(self.prediction.probability())
+
+    @cached_property
+    def uncertainty(self) -> np.ndarray:
+        """float32 in [0, 1]: 0 where the network is sure, either way, and 1 where it cannot decide;
+        zero where it did not look closely."""
+        return self._given.as_given(self.prediction.uncertainty())
+
+    @property
+    def dice_estimate(self) -> DiceEstimate | None:
+        """The Dice that the result probably has, with the interval that it lies in; None where
+        nothing was found, or the model's card does not tell how to estimate it."""
+        return self.prediction.dice_estimate
+
+    @property
+    def doubtful_places(self) -> tuple[DoubtfulPlace, ...]:
+        """The places most worth a look, each with its position (R, A, S in mm) and the volume that
+        may be on the wrong side of the outline around it; the first one first."""
+        return self.prediction.doubtful_places
 
     @property
     def attention(self) -> AttentionMaps:
@@ -115,7 +134,7 @@ class ImagePrediction:
         """A SimpleITK image on the scan's grid.
 
         Args:
-            what: "mask", "probability", or "attention-1" and so on.
+            what: "mask", "probability", "uncertainty", or "attention-1" and so on.
 
         Raises:
             InputError: there is no such result, or the scan's axes are sheared.
@@ -168,12 +187,14 @@ class ImagePrediction:
             array = prediction.mask
         elif what == "probability":
             array = prediction.probability()
+        elif what == "uncertainty":
+            array = prediction.uncertainty()
         elif kind == "attention" and level.isdecimal() and 1 <= int(level) <= prediction.levels:
             array = prediction.attention(int(level))
         else:
             levels = ", ".join(f"attention-{number + 1}" for number in range(prediction.levels))
             raise InputError(
-                f"There is no '{what}' in the result; there are mask, probability"
+                f"There is no '{what}' in the result; there are mask, probability, uncertainty"
                 + (f", {levels}." if levels else ".")
             )
         return prediction.volume.with_array(array)

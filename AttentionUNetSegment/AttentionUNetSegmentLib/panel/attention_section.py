@@ -1,4 +1,5 @@
-"""Attention: where each gate of the network looked, over the CT."""
+"""Attention: what each gate of the network let through, and where the network is undecided, over
+the CT."""
 
 from __future__ import annotations
 
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
     from .panel import Panel
 
 
+UNCERTAINTY = -1
+"""In the place of a level, of the volume that shows the uncertainty."""
+
+
 class AttentionSection(Section):
-    """A row for each level with its eye and its focus ratio; at most one level is shown."""
+    """A row for each level with its eye and its means, and one for the uncertainty; at most one of
+    them is shown."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
         self.eyes: dict[int, Any] = {}
-        self._rows: dict[int, float | None] = {}
+        self._rows: dict[int, str] = {}
         self._applied: tuple[Any, ...] | None = None
         self._icons = {
             shown: qt.QIcon(panel.resourcePath(f"Icons/{name}.svg"))
@@ -36,19 +42,17 @@ class AttentionSection(Section):
         nothing = nodes is not None and nodes.isEmpty
         if nothing:
             nodes = None  # it looked somewhere, but to show where would explain nothing
-        ratios: dict[int, float | None] = {}
-        if nodes is not None:
-            ratios = {level: nodes.focusRatios.get(level) for level in nodes.attentionNodes}
-        self._makeRows(ratios)
+        maps = _maps(nodes)
+        self._makeRows({level: _means(nodes, level) for level in maps})
         level = self._shownLevel(nodes)
         for number, eye in self.eyes.items():
             eye.checked = number == level
             eye.setIcon(self._icons[number == level])
-        self.ui.removeAttentionButton.enabled = bool(ratios) and not self.panel.busy
+        self.ui.removeAttentionButton.enabled = bool(maps) and not self.panel.busy
         self.ui.attentionSentenceLabel.text = (
             _("Nothing was found, so there is nothing to show.")
             if nothing
-            else _sentence(ratios, level)
+            else _sentence(nodes, level)
         )
         self._apply(nodes, level)
 
@@ -60,12 +64,12 @@ class AttentionSection(Section):
         if parameters is None or nodes is None:
             return 0
         level = parameters.attentionLevel
-        return level if level in nodes.attentionNodes else 0
+        return level if level in _maps(nodes) else 0
 
-    def _makeRows(self, ratios: dict[int, float | None]) -> None:
-        if ratios == self._rows:
+    def _makeRows(self, rows: dict[int, str]) -> None:
+        if rows == self._rows:
             return
-        self._rows = dict(ratios)
+        self._rows = rows
         # Through its widget: an empty layout is false in PythonQt, and is not among the controls.
         layout = self.ui.attentionLevelsFrame.layout()
         while layout.count():
@@ -74,16 +78,28 @@ class AttentionSection(Section):
             widget.deleteLater()
         self.eyes = {}
         above = self.ui.attentionCollapsibleButton
-        for row, (level, ratio) in enumerate(ratios.items()):
+        levels = max(rows, default=0)
+        for row, (level, means) in enumerate(rows.items()):
             eye = qt.QToolButton()
             eye.checkable = True
             eye.autoRaise = True
-            eye.toolTip = _("Show the attention of level {level} over the CT").format(level=level)
+            eye.toolTip = (
+                _("Show over the CT where the network is undecided")
+                if level == UNCERTAINTY
+                else _("Show the attention of level {level} over the CT").format(level=level)
+            )
             eye.accessibleName = eye.toolTip
             eye.clicked.connect(lambda checked=False, level=level: self._onEye(level, checked))
-            name = qt.QLabel(_levelName(level, len(ratios)))
-            value = qt.QLabel("" if ratio is None else _("focus {ratio}").format(ratio=_pc(ratio)))
-            value.toolTip = _("Share of the voxels near the organ that the gate lets through")
+            name = qt.QLabel(_levelName(level, levels))
+            value = qt.QLabel(means)
+            value.toolTip = (
+                ""
+                if level == UNCERTAINTY
+                else _(
+                    "Mean attention in the segment, and in the rest of what was looked at closely; "
+                    "the higher the second of the coarsest level, the less reliable the result"
+                )
+            )
             layout.addWidget(eye, row, 0)
             layout.addWidget(name, row, 1)
             layout.addWidget(value, row, 2)
@@ -101,7 +117,7 @@ class AttentionSection(Section):
             return
         parameters.attentionLevel = 0
         self.panel.views.hideResults()
-        for node in nodes.attentionNodes.values():
+        for node in _maps(nodes).values():
             removeNode(node)
         self.panel.update()
 
@@ -111,7 +127,7 @@ class AttentionSection(Section):
         parameters, volumeNode = self.panel.parameters, self.panel.volumeNode
         if parameters is None or self.panel.busy:
             return
-        node = nodes.attentionNodes.get(level) if nodes is not None else None
+        node = _maps(nodes).get(level)
         wanted = (
             volumeNode.GetID() if volumeNode is not None else None,
             node.GetID() if node is not None else None,
@@ -121,10 +137,10 @@ class AttentionSection(Section):
         if wanted == self._applied:
             return
         first, self._applied = self._applied is None, wanted
-        if nodes is not None:
-            for number, other in nodes.attentionNodes.items():
+        for number, other in _maps(nodes).items():
+            if number != UNCERTAINTY:  # in the colours of the probability, which it is made of
                 _color(other, parameters.attentionColors.value)
-                _showLegend(other, number, shown=number == level)
+            _showLegend(other, number, shown=number == level)
         if node is not None and volumeNode is not None:
             self.panel.views.showOver(volumeNode, node, parameters.attentionOpacity)
         elif not first:
@@ -143,14 +159,37 @@ def _showLegend(node: slicer.vtkMRMLScalarVolumeNode, level: int, shown: bool) -
     legend = logic.GetColorLegendDisplayNode(node)
     if legend is None and shown:
         legend = logic.AddDefaultColorLegendDisplayNode(node)
-        legend.SetTitleText(_("Attention, level {level}").format(level=level))
+        legend.SetTitleText(
+            _("Uncertainty")
+            if level == UNCERTAINTY
+            else _("Attention, level {level}").format(level=level)
+        )
         legend.SetLabelFormat("%.1f")
         legend.SetNumberOfLabels(3)
     if legend is not None:
         legend.SetVisibility(shown)
 
 
+def _maps(nodes: ResultNodes | None) -> dict[int, Any]:
+    """The volumes that can be shown, by level, the uncertainty last."""
+    if nodes is None:
+        return {}
+    uncertainty = nodes.uncertaintyNode
+    return {**nodes.attentionNodes, **({} if uncertainty is None else {UNCERTAINTY: uncertainty})}
+
+
+def _means(nodes: ResultNodes | None, level: int) -> str:
+    """A level's means; empty where they are not known, as in a scene of an earlier version."""
+    inside = nodes.attentionInOrgan.get(level) if nodes is not None else None
+    around = nodes.attentionAround.get(level) if nodes is not None else None
+    if inside is None or around is None:
+        return ""
+    return _("{inside:.2f} inside, {around:.2f} around").format(inside=inside, around=around)
+
+
 def _levelName(level: int, levels: int) -> str:
+    if level == UNCERTAINTY:
+        return _("Uncertainty")
     if level == 1:
         return _("Level {level} (fine)").format(level=level)
     if level == levels:
@@ -158,29 +197,27 @@ def _levelName(level: int, levels: int) -> str:
     return _("Level {level}").format(level=level)
 
 
-def _pc(ratio: float) -> str:
-    return f"{ratio:.1%}" if ratio < 0.1 else f"{ratio:.0%}"
-
-
-def _sentence(ratios: dict[int, float | None], level: int) -> str:
-    if not ratios:
-        return _("Segment a scan to see where the network looked.")
-    ratio = ratios.get(level)
+def _sentence(nodes: ResultNodes | None, level: int) -> str:
+    if not _maps(nodes):
+        return _("Segment a scan to see what the network let through, and where it is undecided.")
     if not level:
-        return _("Press an eye to see where that level of the network looked.")
-    if ratio is None:
-        return _("Bright is where the gate of this level let the image through.")
-    if is_open(ratio):
+        return _("Press an eye to see what that level of the network let through.")
+    if level == UNCERTAINTY:
         return _(
-            "This gate is open nearly everywhere ({ratio}): at this level the network did not "
-            "choose where to look."
-        ).format(ratio=_pc(ratio))
-    if is_shut(ratio):
+            "Bright is where the network cannot decide; clear is where it is sure of its answer, "
+            "right or wrong. Click where it matters."
+        )
+    ratio = nodes.focusRatios.get(level) if nodes is not None else None
+    if ratio is not None and is_open(ratio):
         return _(
-            "This gate is shut nearly everywhere ({ratio}): this level added next to nothing to "
-            "the outline."
-        ).format(ratio=_pc(ratio))
+            "This gate is open nearly everywhere: at this level the network did not choose what to "
+            "use."
+        )
+    if ratio is not None and is_shut(ratio):
+        return _(
+            "This gate is shut nearly everywhere: this level added next to nothing to the outline."
+        )
     return _(
-        "Bright is where the gate of level {level} let the image through: {ratio} of the region "
-        "around the organ. The network drew the outline from there."
-    ).format(level=level, ratio=_pc(ratio))
+        "Bright is what the gate of level {level} let through. It follows the network's own "
+        "answer, right or wrong: a map that looks tidy is no proof that the outline is right."
+    ).format(level=level)

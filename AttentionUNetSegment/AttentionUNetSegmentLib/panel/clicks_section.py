@@ -13,18 +13,23 @@ from .click_points import ClickPoints
 from .section import Section, clicked
 
 if TYPE_CHECKING:
+    from ..inference.doubts import DoubtfulPlace
     from .panel import Panel
 
 
 class ClicksSection(Section):
-    """Two buttons place points; the list shows them; undo, redo, remove and clear change them."""
+    """Two buttons place points; the list shows them; undo, redo, remove and clear change them. One
+    more shows where a click is most worth it."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
         self._inside = True
         self._shown: list[str] = []
         self._targets: list[str] = []
+        self._places: tuple[DoubtfulPlace, ...] = ()
+        self._nextPlace = 0
         ui = self.ui
+        clicked(ui.doubtfulPlaceButton, self._onDoubtfulPlace)
         ui.placeWidget.placeMultipleMarkups = (
             slicer.qSlicerMarkupsPlaceWidget.ForcePlaceMultipleMarkups
         )
@@ -70,6 +75,11 @@ class ClicksSection(Section):
         ui.redoClickButton.enabled = points is not None and points.canRedo
         ui.removeClickButton.enabled = bool(clicks) and bool(ui.clickList.selectedItems())
         ui.resetClicksButton.enabled = bool(clicks)
+        nodes = self.panel.resultNodes
+        places = nodes.doubtfulPlaces if nodes is not None and self.panel.hasSegment else ()
+        if places != self._places:
+            self._places, self._nextPlace = places, 0
+        ui.doubtfulPlaceButton.enabled = bool(places) and not self.panel.busy
 
     def parametersChanged(self) -> None:
         self._stopPlacing()
@@ -86,6 +96,26 @@ class ClicksSection(Section):
     def cleanup(self) -> None:
         self._stopPlacing()
         self.ui.placeWidget.setCurrentNode(None)
+
+    # The doubtful places
+
+    def _onDoubtfulPlace(self) -> None:
+        """Show the next one; after the last the first again."""
+        volumeNode = self.panel.volumeNode
+        if not self._places or volumeNode is None:
+            return
+        number = self._nextPlace % len(self._places)
+        self._nextPlace = number + 1
+        place, position_ras = self._places[number], [0.0, 0.0, 0.0]
+        volumeNode.TransformPointToWorld(place.position_ras, position_ras)
+        r, a, s = position_ras
+        self.panel.views.jumpTo((r, a, s))
+        self.panel.say(
+            _(
+                "Doubtful place {number} of {count}: about {volume:.1f} mL around it may be on the "
+                "wrong side of the outline. Click Inside or Outside if they are."
+            ).format(number=number + 1, count=len(self._places), volume=place.volume_ml)
+        )
 
     # Placing
 

@@ -27,6 +27,7 @@ from .attention_section import AttentionSection
 from .clicks_section import ClicksSection
 from .correction_section import CorrectionSection
 from .error_text import inOneSentence, logError
+from .estimate_text import estimateText
 from .input_section import InputSection
 from .result_section import ResultSection
 from .segment_section import SegmentSection
@@ -545,9 +546,11 @@ def _summary(volumes_ml: Mapping[str, float], prediction: Prediction, elapsed_s:
         return _("No {organ} found ({seconds:.1f} s on {device})").format(
             organ=prediction.target, seconds=elapsed_s, device=prediction.device
         )
-    return _("{volumes}, in {seconds:.1f} s on {device}").format(
+    text = _("{volumes}, in {seconds:.1f} s on {device}").format(
         volumes=_volumes(volumes_ml), seconds=elapsed_s, device=prediction.device
     )
+    estimate = estimateText(prediction)
+    return f"{text}\n{estimate}" if estimate else text
 
 
 def _listed(sentences: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ class AttentionUNetSegmentParameterNode:
     segmentation - where the segment goes; a new one without it.
     clicks - points: description "inside" or "outside".
     updateAfterEachClick - segment again when a point changes.
-    attentionLevel - the level that is shown; 0 for none.
+    attentionLevel - the level that is shown; 0 for none, -1 for the uncertainty.
     attentionOpacity - of the attention over the CT.
     attentionColors - its color map.
     device, precision, tileSide - how the networks run; the tile's side in voxels.

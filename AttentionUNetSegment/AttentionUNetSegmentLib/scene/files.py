@@ -14,7 +14,7 @@ from ..errors import OutputError
 from ..files import staged_folder
 from . import segments
 from .colors import colorName
-from .results import ATTENTION_COLORS, PROBABILITY_COLORS
+from .results import ATTENTION_COLORS, PROBABILITY_COLORS, UNCERTAINTY_COLORS
 from .volumes import ijkToRas, imageFromArray, nodeToWorld, setIjkToRas, toVtkMatrix
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SEGMENTATION_FILE = "segmentation.seg.nrrd"
 PROBABILITY_FILE = "probability.nrrd"
 ATTENTION_FILE = "attention-level-{}.nrrd"
+UNCERTAINTY_FILE = "uncertainty.nrrd"
 
 _ITEM_BYTES = {"unsigned char": 1, "short": 2, "unsigned short": 2, "int": 4, "float": 4}
 
@@ -37,9 +38,13 @@ def resultFileNames(levels: int) -> tuple[str, ...]:
 
 
 def volumeTitles(levels: int) -> dict[str, tuple[str, str]]:
-    """Of the volumes among those files, by name: what they show, and the ID of their colours."""
+    """Of the volumes among those files, and of that of the uncertainty, by name: what they show,
+    and the ID of their colours."""
     _, probability, *attention = resultFileNames(levels)
-    titles = {probability: ("probability", PROBABILITY_COLORS)}
+    titles = {
+        probability: ("probability", PROBABILITY_COLORS),
+        UNCERTAINTY_FILE: ("uncertainty", UNCERTAINTY_COLORS),
+    }
     for level, name in enumerate(attention, start=1):
         titles[name] = (f"attention level {level}", ATTENTION_COLORS)
     return titles
@@ -100,6 +105,17 @@ def writeResultFiles(result: SceneResult, folder: Path, names: Collection[str]) 
             del array
         _writeImage(image, result.volumeNode, folder / name, *titles[name])
         del image
+
+
+def saveUncertainty(result: SceneResult, path: Path) -> None:
+    """Write the uncertainty as a compressed NRRD file, as :func:`saveResult` does the probability.
+
+    Raises:
+        OutputError: the file could not be written completely.
+    """
+    title, colors = volumeTitles(result.prediction.levels)[UNCERTAINTY_FILE]
+    image = imageFromArray(np.ascontiguousarray(result.prediction.uncertainty(), dtype=np.float32))
+    _writeImage(image, result.volumeNode, path, title, colors)
 
 
 def saveSegment(result: SceneResult, path: Path) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..inference.doubts import DoubtfulPlace
 from ..models import Label
 from . import segments
-from .results import INPUT_ROLE, NO_VOLUME, RESULT_ATTRIBUTE, VOLUME_ROW
+from .results import (
+    AROUND_ROW,
+    AT_STAKE_ROW,
+    IN_ORGAN_ROW,
+    INPUT_ROLE,
+    NO_VOLUME,
+    PLACE_ROW,
+    RESULT_ATTRIBUTE,
+    VOLUME_ROW,
+)
 
 if TYPE_CHECKING:
     import slicer
@@ -19,7 +30,9 @@ class ResultNodes:
 
     Args:
         attentionNodes: by level.
-        focusRatios: by level, from the table.
+        focusRatios, attentionInOrgan, attentionAround: by level, from the table.
+        uncertaintyNode: beside them.
+        doubtfulPlaces: from the table, in the volume's own coordinates, the first one first.
     """
 
     segmentationNode: slicer.vtkMRMLSegmentationNode | None
@@ -28,6 +41,10 @@ class ResultNodes:
     probabilityNode: slicer.vtkMRMLScalarVolumeNode | None
     attentionNodes: dict[int, slicer.vtkMRMLScalarVolumeNode]
     focusRatios: dict[int, float]
+    attentionInOrgan: dict[int, float] = field(default_factory=dict)
+    attentionAround: dict[int, float] = field(default_factory=dict)
+    uncertaintyNode: slicer.vtkMRMLScalarVolumeNode | None = None
+    doubtfulPlaces: tuple[DoubtfulPlace, ...] = ()
 
     @property
     def isEmpty(self) -> bool:
@@ -55,7 +72,7 @@ def findResult(
     segmentId = None
     if segmentationNode is not None:
         segmentId = segments.findSegment(segmentationNode, volumeNode, label)
-    table, probability = None, None
+    table, probability, uncertainty = None, None, None
     attention: dict[int, slicer.vtkMRMLScalarVolumeNode] = {}
     for node in predictionNodes(volumeNode):
         organ, _, result = node.GetAttribute(RESULT_ATTRIBUTE).rpartition("/")
@@ -66,6 +83,8 @@ def findResult(
             table = node
         elif kind == "probability":
             probability = node
+        elif kind == "uncertainty":
+            uncertainty = node
         elif kind == "attention" and level.isdigit():
             attention[int(level)] = node
     return ResultNodes(
@@ -74,7 +93,11 @@ def findResult(
         table,
         probability,
         dict(sorted(attention.items())),
-        _focusRatios(table),
+        _byLevel(table, "Focus ratio"),
+        _byLevel(table, IN_ORGAN_ROW),
+        _byLevel(table, AROUND_ROW),
+        uncertainty,
+        _doubtfulPlaces(table),
     )
 
 
@@ -95,15 +118,32 @@ def isResult(node: slicer.vtkMRMLNode) -> bool:
     return node.GetAttribute(RESULT_ATTRIBUTE) is not None
 
 
-def _focusRatios(table: slicer.vtkMRMLTableNode | None) -> dict[int, float]:
-    ratios: dict[int, float] = {}
-    if table is None:
-        return ratios
-    for row in range(table.GetNumberOfRows()):
-        name, _, level = table.GetCellText(row, 0).partition(", level ")
-        if name == "Focus ratio" and level.isdigit():
+def _rows(table: slicer.vtkMRMLTableNode | None) -> Iterator[tuple[str, str]]:
+    if table is not None:
+        for row in range(table.GetNumberOfRows()):
+            yield table.GetCellText(row, 0), table.GetCellText(row, 1)
+
+
+def _byLevel(table: slicer.vtkMRMLTableNode | None, quantity: str) -> dict[int, float]:
+    values: dict[int, float] = {}
+    for title, text in _rows(table):
+        name, _, level = title.partition(", level ")
+        if name == quantity and level.isdigit():
             try:
-                ratios[int(level)] = float(table.GetCellText(row, 1))
+                values[int(level)] = float(text)
             except ValueError:  # the user may have edited the table
                 continue
-    return ratios
+    return values
+
+
+def _doubtfulPlaces(table: slicer.vtkMRMLTableNode | None) -> tuple[DoubtfulPlace, ...]:
+    texts, places = dict(_rows(table)), []
+    number = 1
+    while (position := texts.get(f"{PLACE_ROW} {number}")) is not None:
+        try:
+            r, a, s = map(float, position.split())
+            places.append(DoubtfulPlace((r, a, s), float(texts[f"{AT_STAKE_ROW} {number}"])))
+        except (ValueError, KeyError):  # the user may have edited the table
+            break
+        number += 1
+    return tuple(places)

@@ -44,10 +44,15 @@ REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
 """Node attribute: the k, j, i ranges of a result volume outside of which it is zero."""
 
 PROBABILITY_COLORS, ATTENTION_COLORS = VIRIDIS, INFERNO
+UNCERTAINTY_COLORS = PROBABILITY_COLORS
 VOLUME_ROW, NO_VOLUME = "Volume", "0"
 """First row of the table, and what stands there where nothing was found."""
 UNNAMED = Label(1, "organ")
 """Of a prediction that nobody gave a label: one that was made by hand."""
+IN_ORGAN_ROW, AROUND_ROW = "Attention in the organ", "Attention around it"
+"""Rows of the table, each with its level."""
+PLACE_ROW, AT_STAKE_ROW = "Doubtful place", "At stake at place"
+"""Rows of the table, each with a number: R, A, S in mm in the volume's own coordinates, and mL."""
 LEAST_SHOWN = {PROBABILITY_COLORS: 0.1, ATTENTION_COLORS: 0.4}
 """Lower values are shown transparent, so that the CT below stays readable. A coarse gate lets a
 quarter or so through everywhere in the region that was looked at, whose edges would be seen."""
@@ -67,6 +72,7 @@ class SceneResult:
         attentionNodes: likewise, level 1 (shallow) first; empty where not asked for.
         outcome: what of the mask was written, and what not.
         others: the segments of the other targets that were written.
+        uncertaintyNode: as the probability node.
     """
 
     prediction: Prediction
@@ -78,6 +84,7 @@ class SceneResult:
     attentionNodes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
     outcome: WriteOutcome
     others: tuple[WrittenSegment, ...] = ()
+    uncertaintyNode: slicer.vtkMRMLScalarVolumeNode | None = None
 
     def segmentIdOf(self, target: str) -> str:
         """ID of a target's segment; of ours where it is not a further one."""
@@ -157,8 +164,9 @@ def writePrediction(
             unless given.
         label: name, colour and terminology of a new segment of the first target; what the
             prediction says unless given.
-        withVolumes: make or update the probability and attention volumes too (float32 each, on
-            the input's grid); of those that are there only the part that the network looked at.
+        withVolumes: make or update the probability, uncertainty and attention volumes too (float32
+            each, on the input's grid); of those that are there only the part that the network
+            looked at.
         segmentId: any segment of the segmentation; ours for this volume, or a new one, unless
             given. Of the first target, or of the one that is named by ``only``.
         editing: how the segment is written; without it nothing is masked, no other segment
@@ -198,6 +206,7 @@ def writePrediction(
                 requireWritable(segmentationNode, target)
     table = _table(prediction)
     parts = list(_parts(prediction)) if withVolumes else []
+    uncertainty = prediction.uncertainty_in_region() if withVolumes else None
 
     with _viewsPaused(), ExitStack() as undo:
         writer = _Writer(volumeNode, first, undo)
@@ -211,6 +220,11 @@ def writePrediction(
             )
             for level, part in enumerate(parts)
         ]
+        uncertaintyNode = None
+        if uncertainty is not None:
+            uncertaintyNode = writer.writeVolume(
+                "uncertainty", "uncertainty", UNCERTAINTY_COLORS, uncertainty, prediction.region
+            )
         tableNode = writer.writeTable(table)
         editing = editing or SegmentEditing(saveState=_noUndo)
         written = []
@@ -234,6 +248,7 @@ def writePrediction(
         attentionNodes=tuple(volumeNodes[1:]),
         outcome=written[0].outcome,
         others=tuple(written[1:]),
+        uncertaintyNode=uncertaintyNode,
     )
 
 
@@ -482,6 +497,20 @@ def _table(prediction: Prediction) -> vtk.vtkTable:
         (f"Focus ratio, level {level}", f"{ratio:.4f}", "")
         for level, ratio in enumerate(prediction.focus_ratios, start=1)
     ]
+    for title, of_levels in (
+        (IN_ORGAN_ROW, prediction.attention_in_organ),
+        (AROUND_ROW, prediction.attention_around_organ),
+    ):
+        rows += [
+            (f"{title}, level {level}", f"{mean:.4f}", "")
+            for level, mean in enumerate(of_levels, start=1)
+        ]
+    if prediction.dice_estimate is not None:
+        rows.append(("Dice, estimated", str(prediction.dice_estimate), ""))
+    for number, place in enumerate(prediction.doubtful_places, start=1):
+        position = " ".join(f"{at:.1f}" for at in place.position_ras)
+        rows.append((f"{PLACE_ROW} {number}", position, "mm"))
+        rows.append((f"{AT_STAKE_ROW} {number}", f"{place.volume_ml:.2f}", "mL"))
     rows += [
         ("Model", f"{prediction.model_name} {prediction.model_version}", ""),
         ("Device", prediction.device, ""),

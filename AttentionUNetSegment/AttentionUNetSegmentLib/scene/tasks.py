@@ -55,7 +55,7 @@ class SegmentationOptions:
         device: "auto", "cuda", "mps" or "cpu".
         precision: "auto", "float32" or "bfloat16".
         tileVoxels: the most voxels that go through a network at once; None for the default.
-        withAttention: make the attention volumes.
+        withAttention: make the attention volumes, and that of the uncertainty.
         keepProbability: make the probability volume.
         standardTerminology: give a new segment its coded meaning.
         allLabels: write what else the model's networks know, which is not for diagnosis, into
@@ -285,7 +285,9 @@ class SegmentationTask:
         if not self.options.withAttention:
             for node in result.attentionNodes:
                 removeNode(node)
-            result = dataclasses.replace(result, attentionNodes=())
+            if result.uncertaintyNode is not None:
+                removeNode(result.uncertaintyNode)
+            result = dataclasses.replace(result, attentionNodes=(), uncertaintyNode=None)
         return result
 
 

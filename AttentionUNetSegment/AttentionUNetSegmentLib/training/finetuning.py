@@ -525,6 +525,7 @@ def finetuned_card(
             "torch": torch.__version__,
         },
         figures=figures,
+        dice_estimate=None,  # it was fitted on the answers of the weights before
         weights=None,
     )
 

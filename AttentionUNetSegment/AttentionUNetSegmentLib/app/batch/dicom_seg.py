@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ...models import Label
 
 _MAKER = "AttentionUNetSegment"
+_LONGEST_DESCRIPTION = 1024  # as the standard has it
 _MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber",
                  "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName")  # fmt: skip
 
@@ -70,6 +71,7 @@ def write_dicom_seg(
         name=prediction.model_name,
         family=Code("123110", "DCM", "Artificial Intelligence"),
         version=prediction.model_version,
+        parameters=algorithm_notes(prediction) or None,
     )
     segments = []
     for number, one in enumerate(labels, start=1):
@@ -88,6 +90,9 @@ def write_dicom_seg(
             tracking_id=one.name,
             display_color=None if one.color is None else CIELabColor.from_rgb(*one.color),
         )
+        if prediction.targets[number - 1].warnings:
+            said = " ".join(prediction.targets[number - 1].warnings)
+            segment.SegmentDescription = said[:_LONGEST_DESCRIPTION]
         segments.append(segment)
     names = ", ".join(one.name for one in labels)
     slices_mm = _between_slices(prediction.volume.ijk_to_ras)
@@ -123,6 +128,18 @@ def write_dicom_seg(
         for item in sequence:  # which come with a UID by chance
             item.DimensionOrganizationUID = uid("dimensions")
     dataset.save_as(path)
+
+
+def algorithm_notes(prediction: Prediction) -> dict[str, str]:
+    """What the result says of itself, as parameters of the algorithm: without commas and equals
+    signs, which separate them."""
+    notes = {}
+    if prediction.dice_estimate is not None:
+        notes["Estimated Dice"] = str(prediction.dice_estimate)
+    if prediction.doubtful_places:
+        r, a, s = prediction.doubtful_places[0].position_ras
+        notes["Most doubtful place"] = f"{r:.1f} {a:.1f} {s:.1f} mm in RAS"
+    return notes
 
 
 def _source(dataset: pydicom.Dataset) -> pydicom.Dataset:

@@ -28,6 +28,8 @@ class StudyRow:
             along R, A and S in columns of their own.
         pieces: separate ones.
         mean_probability: over the mask.
+        dice_estimate, dice_low, dice_high: that it probably has, and between which it lies; empty
+            where the model does not tell.
         warnings: sentences, one after the other.
         checksum_s: seconds for reading the files once to recognise them.
         error: a sentence; empty where it is done.
@@ -47,6 +49,9 @@ class StudyRow:
     length_mm: float | None = None
     pieces: int | None = None
     mean_probability: float | None = None
+    dice_estimate: float | None = None
+    dice_low: float | None = None
+    dice_high: float | None = None
     warnings: str = ""
     checksum_s: float | None = None
     reading_s: float | None = None
@@ -84,12 +89,17 @@ def done_row(study: str, report: dict[str, Any]) -> StudyRow:
     """The row of a study, from its report alone: a finished one always has the same."""
     timings, statistics = report["timings_s"], dict(report["statistics"])
     extent = statistics.pop("extent_mm") or (None, None, None)
+    # A report of an earlier version does not have it.
+    estimate = report.get("dice_estimate") or {}
     return StudyRow(
         study,
         "done",
         "yes" if report["found"] else "no",
         **statistics,
         **dict(zip(("extent_r_mm", "extent_a_mm", "extent_s_mm"), extent, strict=True)),
+        dice_estimate=estimate.get("value"),
+        dice_low=estimate.get("low"),
+        dice_high=estimate.get("high"),
         warnings=" ".join(report["warnings"]),
         checksum_s=report[ENTRY].get("checksum_s"),
         reading_s=timings["reading"],

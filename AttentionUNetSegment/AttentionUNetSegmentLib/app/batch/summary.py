@@ -71,6 +71,7 @@ _MEASURES = (
     ("length, mm", "length_mm", 0),
     ("pieces", "pieces", 0),
     ("probability", "mean_probability", 2),
+    ("estimated Dice", "dice_estimate", 2),
 )
 """Columns of the table: title, field of a row, digits."""
 
@@ -101,14 +102,16 @@ def list_warnings(row: StudyRow) -> list[str]:
 
 
 def doubtful_first(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Failed studies, those with nothing found, those with other warnings, and the rest."""
+    """Failed studies, those with nothing found, those with other warnings, and the rest; among
+    these two the one that is estimated to be worse goes first."""
 
-    def rank(row: StudyRow) -> int:
+    def rank(row: StudyRow) -> tuple[int, float]:
         if row.status == "failed":
-            return 0
+            return 0, 0.0
         if row.found == "no":
-            return 1
-        return 2 if list_warnings(row) else 3
+            return 1, 0.0
+        estimate = 1.0 if row.dice_estimate is None else row.dice_estimate
+        return 2 if list_warnings(row) else 3, estimate
 
     return sorted(rows, key=rank)
 
@@ -178,6 +181,11 @@ def _article(directory: Path, row: StudyRow, with_picture: bool) -> str:
     if with_picture and row.status == "done":
         picture = f"<img loading='lazy' alt='{name}' src='{_picture(overlay)}'>"
         parts.append(_link(row, OVERLAY_FILE, picture))
+    if row.dice_estimate is not None:
+        parts.append(
+            f"<p>Estimated Dice {row.dice_estimate:.2f} "
+            f"({row.dice_low:.2f} to {row.dice_high:.2f})</p>"
+        )
     parts += [f"<p class='doubt'>{html.escape(reason)}</p>" for reason in reasons]
     return "".join(parts) + "</article>\n"
 

@@ -23,6 +23,7 @@ from .models import models_application
 from .segmenting import demo, segment
 from .shared import PRECISION_BEFORE, SETTINGS
 from .training import train
+from .trust import trust
 
 HELP = """Segment the pancreas in abdominal CT with an Attention U-Net that shows where it looked.
 
@@ -39,6 +40,7 @@ add_commands(
     finetune,
     evaluate,
     evidence,
+    trust,
     benchmark,
     segment=PRECISION_BEFORE,
     finetune=FINETUNE_BEFORE,

@@ -35,6 +35,7 @@ class Further(str, Enum):
     NIFTI = "nifti"
     STL = "stl"
     DICOM_SEG = "dicom-seg"
+    UNCERTAINTY = "uncertainty"
     SCENE = "scene"
 
 
@@ -390,9 +391,15 @@ def _show_outcome(outcome: SegmentationOutcome) -> None:
     if synthetic:
         lines["Input"] = f"synthetic abdomen, seed {synthetic['seed']}; not a patient"
         lines["Dice"] = f"{synthetic['dice']:.2f} against the synthetic abdomen's own labels"
-    if report["focus_ratios"] and report["found"]:
-        ratios = ", ".join(f"{100 * ratio:.1f} %" for ratio in report["focus_ratios"])
-        lines["Focus"] = f"{ratios} (attention above 0.5, level 1 to {len(report['focus_ratios'])})"
+    if (estimate := report["dice_estimate"]) is not None:
+        lines["Quality"] = (
+            f"estimated Dice {estimate['value']:.2f} ({estimate['low']:.2f} to "
+            f"{estimate['high']:.2f} in {100 * estimate['coverage']:.0f} % of such results)"
+        )
+    if report["doubtful_places"]:
+        place = report["doubtful_places"][0]
+        position = ",".join(f"{at:.1f}" for at in place["position_ras"])
+        lines["Look at"] = f"{position} (R,A,S in mm), the most doubtful place"
     lines["Model"] = f"{model['name']} {model['version']}, on {report['device']}"
     lines["Time"] = f"{report['timings_s']['total']:.1f} s"
     if outcome.place is not None:

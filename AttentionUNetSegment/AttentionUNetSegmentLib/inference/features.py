@@ -1,0 +1,109 @@
+"""What a result says of itself in figures, from which its Dice is estimated.
+
+All of it is read from maps that the networks made anyway, on the refiner's grid, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..geometry.grid import Box, GridImage
+from ..networks import focus_ratio
+from .refinement import Refinement
+
+EMPTY = 1e-6
+"""In the place of nothing, so that shares are defined."""
+
+
+@dataclass(frozen=True)
+class AttentionSummary:
+    """A level's attention in figures, each in [0, 1].
+
+    Args:
+        focus_ratio: share of the voxels above 0.5.
+        in_organ, around_organ: mean in the mask, and in the rest of what was looked at.
+    """
+
+    focus_ratio: float
+    in_organ: float
+    around_organ: float
+
+
+def summarise_attention(
+    refinement: Refinement, selected: np.ndarray, within: Box
+) -> tuple[AttentionSummary, ...]:
+    """Each level's attention, shallow to deep.
+
+    Args:
+        refinement: of the region.
+        selected: boolean, the mask on its grid.
+        within: what counts: the region that was looked at first, so that a click beside it, which
+            widens it, does not change the figures.
+    """
+    mask = torch.from_numpy(selected.astype(np.float32))[None, None]
+    return tuple(_summarise_level(level, mask, within) for level in refinement.attention)
+
+
+def _summarise_level(level: GridImage, mask: torch.Tensor, within: Box) -> AttentionSummary:
+    # The box's border runs between voxels, which rounding must not count on either side.
+    r, a, s = level.grid.spacing_mm
+    k, j, i = level.grid.region_of(within.grown((-r / 4, -a / 4, -s / 4)).corners_ras)
+    values = level.values[0, 0, k, j, i].float().cpu()
+    if values.numel() == 0:
+        return AttentionSummary(0.0, 0.0, 0.0)
+    factor = mask.shape[2] // level.values.shape[2]
+    share = (mask if factor == 1 else F.avg_pool3d(mask, factor))[0, 0, k, j, i]
+    inside, outside = (
+        float((values * weight).sum() / max(float(weight.sum()), EMPTY))
+        for weight in (share, 1 - share)
+    )
+    return AttentionSummary(focus_ratio(values), inside, outside)
+
+
+def result_features(
+    refinement: Refinement,
+    selected: np.ndarray,
+    components: int,
+    attention: tuple[AttentionSummary, ...],
+) -> dict[str, float]:
+    """The figures of a result, by name, that a model's card may weigh.
+
+    Args:
+        refinement: of the region.
+        selected: boolean, the mask on its grid; not empty.
+        components: how many separate pieces it has.
+        attention: of each level.
+
+    Returns:
+        ``soft_dice_logit``: the log-odds of the Dice that the probability expects of the mask, the
+        Soft Dice Confidence of Borges et al. 2024 (arXiv 2402.10665); ``mean_probability`` in the
+        mask;
+        ``doubt_inside`` and ``doubt_outside``: logarithms of the expected error in the mask and
+        outside of it, as shares of its volume; ``log_ml`` and ``log_pieces``, of its volume and
+        number of pieces; ``attention_in_N`` and ``attention_around_N`` of level N.
+    """
+    values = refinement.values.astype(np.float64)
+    voxels = int(np.count_nonzero(selected))
+    inside, total = float(values[selected].sum()), float(values.sum())
+    doubt = np.minimum(values, 1 - values)
+    doubt_inside = float(doubt[selected].sum())
+    doubt_outside = float(doubt.sum()) - doubt_inside
+    voxel_ml = float(np.prod(refinement.grid.spacing_mm)) / 1000
+    soft_dice = min(max(2 * inside / (total + voxels), 0.01), 0.995)
+    features = {
+        "soft_dice_logit": math.log(soft_dice / (1 - soft_dice)),
+        "mean_probability": inside / voxels,
+        "doubt_inside": math.log(doubt_inside / voxels + EMPTY),
+        "doubt_outside": math.log(doubt_outside / voxels + EMPTY),
+        "log_ml": math.log(voxels * voxel_ml),
+        "log_pieces": math.log(max(components, 1)),
+    }
+    for number, level in enumerate(attention, start=1):
+        features[f"attention_in_{number}"] = level.in_organ
+        features[f"attention_around_{number}"] = level.around_organ
+    return features
