@@ -49,7 +49,8 @@ def cut_window(values: torch.Tensor, window: Region) -> torch.Tensor:
         inner.append(slice(start, stop))
         before = min(max(-part.start, 0), part.stop - part.start)
         padding.insert(0, (before, part.stop - part.start - before - (stop - start)))
-    cut = values[(Ellipsis, *inner)]
+    place = (Ellipsis, *inner)
+    cut = values[place]
     return F.pad(cut, [n for pair in padding for n in pair]) if any(map(any, padding)) else cut
 
 
@@ -62,7 +63,8 @@ def paste_window(values: torch.Tensor, window: Region, new: torch.Tensor) -> tor
         outer.append(slice(start, stop))
         inner.append(slice(start - part.start, stop - part.start))
     result = values.clone()
-    result[(Ellipsis, *outer)] = new[(Ellipsis, *inner)]
+    here, there = (Ellipsis, *outer), (Ellipsis, *inner)
+    result[here] = new[there]
     return result
 
 
@@ -148,7 +150,10 @@ def obey(probability: torch.Tensor, scan: torch.Tensor, click: Click, grid: Grid
         grid: of the window.
     """
     voxel = grid.voxel_of(click.position_ras)
-    if voxel is None or bool(probability[(0, 0, *voxel)] > THRESHOLD) == click.inside:
+    if voxel is None:
+        return probability
+    here = (0, 0, *voxel)
+    if bool(probability[here] > THRESHOLD) == click.inside:
         return probability
     pulled = pull_to_clicks(probability, scan, grid, [click])
     furthest = torch.maximum if click.inside else torch.minimum
