@@ -49,8 +49,8 @@ def cut_window(values: torch.Tensor, window: Region) -> torch.Tensor:
         inner.append(slice(start, stop))
         before = min(max(-part.start, 0), part.stop - part.start)
         padding.insert(0, (before, part.stop - part.start - before - (stop - start)))
-    place = (Ellipsis, *inner)
-    cut = values[place]
+    k, j, i = inner
+    cut = values[..., k, j, i]
     return F.pad(cut, [n for pair in padding for n in pair]) if any(map(any, padding)) else cut
 
 
@@ -63,8 +63,10 @@ def paste_window(values: torch.Tensor, window: Region, new: torch.Tensor) -> tor
         outer.append(slice(start, stop))
         inner.append(slice(start - part.start, stop - part.start))
     result = values.clone()
-    here, there = (Ellipsis, *outer), (Ellipsis, *inner)
-    result[here] = new[there]
+    k, j, i = outer
+    here = result[..., k, j, i]
+    k, j, i = inner
+    here.copy_(new[..., k, j, i])
     return result
 
 
