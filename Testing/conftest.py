@@ -20,10 +20,11 @@ for helper in ("command_line", "panel_driver", "scan_files", "scene_helpers", "t
 
 # Files that take long, the longest first: the processes of ``-n auto`` then end together.
 LONGEST_FIRST = (
-    *("test_long_use", "test_security", "test_faults", "test_batch_on_ray", "test_notebooks"),
-    *("test_distributed", "test_training", "test_same_output", "test_moved_scans"),
-    *("test_benchmark", "test_onnx", "test_experiments", "test_distributions", "test_batch"),
-    *("test_installed_extension", "test_app", "test_finetuning", "test_own_network"),
+    *("test_batch_on_ray", "test_distributed", "test_long_use", "test_faults", "test_training"),
+    *("test_notebooks", "test_security", "test_experiments", "test_moved_scans"),
+    *("test_odd_inputs", "test_same_output", "test_benchmark", "test_onnx", "test_distributions"),
+    *("test_batch", "test_installed_extension", "test_app", "test_finetuning"),
+    *("test_own_network", "test_packages", "test_editing_properties", "test_editing_network"),
 )
 
 
