@@ -37,6 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("project")
 
+# Threads that wait for one another sleep, and leave the core to the other tests' processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # One file of tests on each core, not each on all of them.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
