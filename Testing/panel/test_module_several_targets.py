@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from panel_driver import add_ct, bright_scan, click
+from test_effect import Editor
 from threshold_model import BRIGHT_HU, LESION_HU, save_card_of, two_target_model
 
 
@@ -152,3 +153,24 @@ def test_all_labels_come_as_segmentations_of_their_own(driver, tmp_path):
         nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
         assert len([node for node in nodes if "not for diagnosis" in node.GetName()]) == 2
     assert names_of(driver) == ["Liver"]
+
+
+def test_clicks_in_the_effect_are_about_the_selected_segment(driver, lesion_ct):
+    driver.segment()
+    node = driver.panel.resultNodes.segmentationNode
+    liver, tumour = voxels_of(driver, 0), voxels_of(driver, 1)
+    driver.representation.exit()
+    editor = Editor(lesion_ct, node)
+    try:
+        editor.widget.setCurrentSegmentID(node.GetSegmentation().GetNthSegmentID(1))
+        editor.activate()
+        at = tuple(int(x) for x in np.argwhere(tumour).mean(axis=0)[::-1])
+        editor.click("Red", at, ctrl=True)
+        hub = editor.effect._hub
+        assert driver.pump(lambda: hub.idle), editor.text
+        driver.pump()
+        assert voxels_of(driver, 1).sum() < tumour.sum()
+        np.testing.assert_array_equal(voxels_of(driver, 0), liver)
+        assert node.GetSegmentation().GetNumberOfSegments() == 2
+    finally:
+        editor.close()

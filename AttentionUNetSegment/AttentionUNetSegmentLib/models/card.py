@@ -19,6 +19,8 @@ from .dice_estimator import DiceEstimator
 FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+CLICK_KIND, CLICK_WIDTH_MM = "gaussian", 5.0
+"""How clicks are shown to a network: about a hand's precision, a few voxels wide."""
 EDITOR_FILE = "editor.safetensors"
 STAGES = ("locator", "refiner")
 EDITOR = "editor"
@@ -26,6 +28,7 @@ OPTIONAL_KEYS = (
     "targets",
     "usual",
     "search",
+    "clicks",
     "dice_estimate",
     "limitations",
     "author",
@@ -217,6 +220,34 @@ class Search:
 
 
 @dataclass(frozen=True)
+class ClickEncoding:
+    """How clicks are drawn into the channels of a network that is shown them; an older card means
+    what stands here.
+
+    Args:
+        kind: "gaussian", one around each click.
+        width_mm: its standard deviation.
+
+    Raises:
+        ModelError: this version draws clicks in another way, so that the network would take them
+            for something else.
+    """
+
+    kind: str = CLICK_KIND
+    width_mm: float = CLICK_WIDTH_MM
+
+    def __post_init__(self) -> None:
+        checks.text(self.kind, "clicks kind", 50)
+        width = checks.number(self.width_mm, "clicks width_mm", 0.1, 100.0)
+        if self.kind != CLICK_KIND or width != CLICK_WIDTH_MM:
+            raise ModelError(
+                f"its network was trained with clicks as {self.kind} of {width:g} mm, but this "
+                f"version of the extension draws them as {CLICK_KIND} of {CLICK_WIDTH_MM:g} mm."
+            )
+        object.__setattr__(self, "width_mm", width)
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """The weights' file: its name in the model's folder, its SHA-256 and its size."""
 
@@ -292,6 +323,7 @@ class ModelCard:
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
         search: how large the target is, for what looks for it.
+        clicks: how a network that is shown clicks was shown them.
         dice_estimate: tells how good a result probably is; None where that was never measured.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
@@ -318,6 +350,7 @@ class ModelCard:
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
     search: Search = field(default_factory=Search)
+    clicks: ClickEncoding = field(default_factory=ClickEncoding)
     dice_estimate: DiceEstimator | None = None
     limitations: tuple[str, ...] = ()
     author: str = ""
@@ -461,8 +494,9 @@ class ModelCard:
         for target in card["targets"]:
             if not target["part_of"]:
                 del target["part_of"]
-        if self.search == Search():
-            del card["search"]
+        for key, usual in (("search", Search()), ("clicks", ClickEncoding())):
+            if getattr(self, key) == usual:
+                del card[key]
         for key in (*OPTIONAL_KEYS, "weights"):
             if not card.get(key, True):
                 del card[key]
@@ -508,6 +542,7 @@ class ModelCard:
                 else DiceEstimator.from_mapping(estimator),
                 "usual": Usual(**_known_entries(card, "usual", Usual)),
                 "search": Search(**_known_entries(card, "search", Search)),
+                "clicks": ClickEncoding(**_known_entries(card, "clicks", ClickEncoding)),
                 "weights": _weights(card["weights"], "weights"),
                 "editor": None if card.get("editor") is None else _editor(card["editor"]),
             }
@@ -563,6 +598,9 @@ def _editor(value: object) -> Editor:
 
 
 def _known_entries(card: Mapping[str, Any], key: str, kind: type[Usual | Search]) -> dict[str, Any]:
+def _known_entries(
+    card: Mapping[str, Any], key: str, kind: type[Usual | Search | ClickEncoding]
+) -> dict[str, Any]:
     known = [one.name for one in dataclasses.fields(kind)]
     return checks.entries(card.get(key, {}), key, (), known)
 
