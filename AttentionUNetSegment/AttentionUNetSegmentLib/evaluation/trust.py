@@ -555,12 +555,17 @@ def _orientation_table(runs: Sequence[Run]) -> list[str]:
         if run.change not in ORIENTATIONS and not (run.whole and run.change == AS_IT_IS)
     ]
     told = sum(run.told_orientation for run in others)
+    limit = disorder_limit(runs)
+    plain = [run.disorder for run in whole if run.change == AS_IT_IS and run.disorder is not None]
+    again = sum(disorder > (ALWAYS_CHECKED if limit is None else limit) for disorder in plain)
     return [
         *markdown_table(
             ["told to be mirrored or turned", "not trained on", "trained on", "disorder"], rows
         ),
         "",
-        f"Of {len(others)} other runs (spoilt otherwise, cut, or regions) {told} were told so.",
+        f"Of {len(others)} other runs (spoilt otherwise, cut, or regions) {told} were told so. By "
+        f"the limit of the card, {again} of {counted(len(plain), 'scan')} as they are have to be "
+        "shown to the locator again.",
     ]
 
 

@@ -122,7 +122,7 @@ def find_candidates(
         turned = check_orientation(sampled, probabilities, locate, around, most_disorder)
         if turned is not None:
             warnings.append(turned)
-        probability = probabilities[engine.all_target_channels].sum(axis=0)
+        probability = probabilities[engine.all_channels].sum(axis=0)
         if interest is not None:
             probability = np.where(_inside(drawn, grid), probability, 0)
         located = find_organ_box(probability, grid, search, warnings)

@@ -72,11 +72,6 @@ class Engine:
         return uses_bfloat16(self.precision, self.device)
 
     @property
-    def all_target_channels(self) -> list[int]:
-        """The networks' output channels that are of any target."""
-        return sorted({one for several in self.target_channels.values() for one in several})
-
-    @property
     def has_locator(self) -> bool:
         """Whether the model has a network that finds the organ in a whole scan."""
         return "locator" in self.card.stages
@@ -91,6 +86,11 @@ class Engine:
     def has_editor(self) -> bool:
         """Whether a network of its own answers clicks; else the refiner does."""
         return EDITOR in self.networks
+
+    @property
+    def all_channels(self) -> list[int]:
+        """Of the networks' output, those of any of the targets."""
+        return sorted({one for several in self.target_channels.values() for one in several})
 
     @property
     def slicewise(self) -> bool:

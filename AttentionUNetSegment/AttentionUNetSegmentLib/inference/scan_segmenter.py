@@ -156,7 +156,9 @@ class ScanSegmenter:
                 f"The {name} reaches the border of the region that was looked at, so a part of it "
                 "may be missing; click inside in what is missing."
             )
-        return MaskState(refinement, selected, region, mask, components, tuple(warnings))
+        return MaskState(
+            refinement, selected, region, mask, components, tuple(warnings), grid.bounds
+        )
 
     def apply_click(
         self, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer

@@ -597,7 +597,6 @@ def _editor(value: object) -> Editor:
     return Editor(**content)
 
 
-def _known_entries(card: Mapping[str, Any], key: str, kind: type[Usual | Search]) -> dict[str, Any]:
 def _known_entries(
     card: Mapping[str, Any], key: str, kind: type[Usual | Search | ClickEncoding]
 ) -> dict[str, Any]:
