@@ -18,6 +18,7 @@ from .progress import StepTimer
 from .quality import usual_ranges
 from .refinement import Refinement
 from .regions import (
+    CLEAR_ORGAN_ML,
     COMPANION_SHARE,
     LARGEST_BOX_MM,
     LEAST_SIDE_MM,
@@ -88,8 +89,8 @@ def find_candidates(
 
     In a box that the user drew the organ is not looked for: it is taken with as much around it as
     the scan has. So is a scan that is too small to hold an abdomen, which somebody cut to the
-    organ: the locator knows whole abdomens. What is larger is shown to the locator, and where it
-    sees too little, what it thinks possible is a second candidate. A model of one stage has no
+    organ, unless the locator sees it clearly: it knows whole abdomens. Where it sees too little in
+    a larger scan, what it thinks possible is a second candidate. A model of one stage has no
     locator: its network sees the whole scan.
 
     Args:
@@ -107,8 +108,6 @@ def find_candidates(
     if small and interest is not None:
         yield Candidate(drawn.grown(MARGIN_MM).at_least(SMALLEST_BOX_MM).within(scan), given)
         return
-    if small and scan.extent_mm.min() >= LEAST_SIDE_MM:
-        yield Candidate(scan, given)
     with steps.step("locate", 0.05, f"Looking for the {engine.card.target}"):
         grid = aligned_grid(around, engine.card.stages["locator"].spacing_mm, MULTIPLE)
         found = engine.run_locator(engine.sample(volume, grid), warnings, steps.cancel)
@@ -117,6 +116,9 @@ def find_candidates(
             probability = np.where(_inside(drawn, grid), probability, 0)
         box = find_organ_box(probability, grid)
         second = find_organ_box(probability, grid, SECOND_THRESHOLD, SECOND_ORGAN_ML)
+        clear = find_organ_box(probability, grid, smallest_ml=CLEAR_ORGAN_ML) is not None
+    if small and not clear and scan.extent_mm.min() >= LEAST_SIDE_MM:
+        yield Candidate(scan, given)
     if box is not None:
         yield Candidate(box.within(around), "located")
     elif not small:

@@ -19,6 +19,9 @@ SMALLEST_ORGAN_ML = 12.0
 """Less evidence than this (probability times volume) is no organ. On the scans at hand the locator
 sees 44 mL and more where the pancreas is in view, and mostly below 12 mL where a scan ends 15 mm
 short of it."""
+CLEAR_ORGAN_ML = 30.0
+"""As much evidence, even in a small scan, is the organ in its usual surroundings. With less, in
+crops, the locator may see a half of it only."""
 SECOND_THRESHOLD, SECOND_ORGAN_ML = 0.1, 6.0
 """The same where that gives nothing: the place is then a second candidate, and the refiner's answer
 decides. With all that the locator is unsure of, whole scans have 9 mL and more."""
