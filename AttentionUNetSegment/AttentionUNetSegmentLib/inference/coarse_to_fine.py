@@ -22,6 +22,7 @@ from .regions import (
     COMPANION_SHARE,
     LARGEST_BOX_MM,
     LEAST_SIDE_MM,
+    LOCATOR_THRESHOLD,
     MARGIN_MM,
     SECOND_ORGAN_ML,
     SECOND_THRESHOLD,
@@ -116,8 +117,8 @@ def find_candidates(
             probability = np.where(_inside(drawn, grid), probability, 0)
         box = find_organ_box(probability, grid)
         second = find_organ_box(probability, grid, SECOND_THRESHOLD, SECOND_ORGAN_ML)
-        clear = find_organ_box(probability, grid, smallest_ml=CLEAR_ORGAN_ML) is not None
-    if small and not clear and scan.extent_mm.min() >= LEAST_SIDE_MM:
+        clear = find_organ_box(probability, grid, LOCATOR_THRESHOLD, CLEAR_ORGAN_ML)
+    if small and clear is None and scan.extent_mm.min() >= LEAST_SIDE_MM:
         yield Candidate(scan, given)
     if box is not None:
         yield Candidate(box.within(around), "located")
