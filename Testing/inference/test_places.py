@@ -117,22 +117,38 @@ def test_in_a_large_box_only_what_lies_in_it_counts(predictor: Predictor) -> Non
 
 
 @pytest.mark.parametrize("margin", [5, 20])
-def test_a_crop_is_looked_at_without_the_locator(predictor: Predictor, margin: float) -> None:
+def test_a_crop_is_looked_at_directly_where_the_locator_does_not_see_the_organ_clearly(
+    predictor: Predictor, see: Callable[[float], None], margin: float
+) -> None:
+    see(0.5)
     volume, organ = axial_scan()
     crop = part_of(volume, box_around(volume, organ, (45.0 + margin, 22.0 + margin, 21.0 + margin)))
     prediction = predictor.predict(crop, checked=True)
     assert prediction.place == "whole scan"
-    assert passes(predictor) == {"locator": 0, "refiner": 1}
+    assert passes(predictor) == {"locator": 1, "refiner": 1}
     assert_organ_found(prediction, crop, organ, within_mm=1.5)
 
 
-def test_in_a_large_crop_the_organ_is_looked_at_again_from_nearer(predictor: Predictor) -> None:
+def test_in_a_small_scan_with_the_organ_in_its_surroundings_the_locator_keeps_its_word(
+    predictor: Predictor,
+) -> None:
+    volume, organ = axial_scan()
+    crop = part_of(volume, box_around(volume, organ, (120.0, 100.0, 110.0)))
+    prediction = predictor.predict(crop, checked=True)
+    assert prediction.place == "located"
+    assert passes(predictor) == {"locator": 1, "refiner": 1}
+
+
+def test_in_a_large_crop_the_organ_is_looked_at_again_from_nearer(
+    predictor: Predictor, see: Callable[[float], None]
+) -> None:
+    see(0)
     volume, organ = axial_scan()
     crop = part_of(volume, box_around(volume, organ, (120.0, 100.0, 110.0)))
     assert crop.grid.bounds.fits_in(Search().largest_box_mm)
     prediction = predictor.predict(crop, checked=True)
     assert prediction.place == "whole scan"
-    assert passes(predictor) == {"locator": 0, "refiner": 2}
+    assert passes(predictor) == {"locator": 1, "refiner": 2}
     first, second = (np.prod(shape) for shape in predictor.model.networks["refiner"].passes)
     assert second < 0.7 * first
     assert_organ_found(prediction, crop, organ, within_mm=1.0)
@@ -163,8 +179,9 @@ def test_a_crop_of_something_else_holds_none(
 
 
 def test_where_the_refiner_is_unsure_of_a_crop_the_locator_has_its_say(
-    predictor: Predictor,
+    predictor: Predictor, see: Callable[[float], None]
 ) -> None:
+    see(0.6)
     volume, organ = axial_scan()
     crop = part_of(volume, box_around(volume, organ, (90.0, 60.0, 60.0)))
     prediction = predictor.predict(dimmed(crop, UNSURE_HU), checked=True)

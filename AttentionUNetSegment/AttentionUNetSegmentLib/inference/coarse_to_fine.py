@@ -20,7 +20,9 @@ from .progress import StepTimer
 from .quality import usual_ranges
 from .refinement import Refinement
 from .regions import (
+    CLEAR_EVIDENCE,
     COMPANION_SHARE,
+    LOCATOR_THRESHOLD,
     SECOND_EVIDENCE,
     SECOND_THRESHOLD,
     connected_components,
@@ -85,8 +87,8 @@ def find_candidates(
 
     In a box that the user drew the organ is not looked for: it is taken with as much around it as
     the scan has. So is a scan that is too small to hold an abdomen, which somebody cut to the
-    organ: the locator knows whole abdomens. What is larger is shown to the locator, and where it
-    sees too little, what it thinks possible is a second candidate. A model of one stage has no
+    organ, unless the locator sees it clearly: it knows whole abdomens. Where it sees too little in
+    a larger scan, what it thinks possible is a second candidate. A model of one stage has no
     locator: its network sees the whole scan.
 
     Args:
@@ -106,8 +108,6 @@ def find_candidates(
         box = drawn.grown(search.margin_mm).at_least(search.smallest_box_mm)
         yield Candidate(box.within(scan), given)
         return
-    if small and scan.extent_mm.min() >= search.least_side_mm:
-        yield Candidate(scan, given)
     with steps.step("locate", 0.05, f"Looking for the {engine.card.target}"):
         sampled, grid = locator_view(engine, volume, around)
 
@@ -126,6 +126,9 @@ def find_candidates(
         if interest is not None:
             probability = np.where(_inside(drawn, grid), probability, 0)
         located = find_organ_box(probability, grid, search, warnings)
+        clear = find_organ_box(probability, grid, search, [], LOCATOR_THRESHOLD, CLEAR_EVIDENCE)
+    if small and clear is None and scan.extent_mm.min() >= search.least_side_mm:
+        yield Candidate(scan, given)
     if located is not None:
         yield Candidate(located.within(around), "located")
     elif not small:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 LOCATOR_THRESHOLD = 0.3
 """Probability at which the locator's coarse voxels count: low, since it only has to be near."""
+CLEAR_EVIDENCE = 2.5
+"""So many times the least evidence that the card asks for (30 mL of pancreas), even in a small
+scan, is the organ in its usual surroundings. With less, in crops, the locator may see a half of it
+only."""
 SECOND_THRESHOLD, SECOND_EVIDENCE = 0.1, 0.5
 """The same, and the share of the least evidence, where that gives nothing: the place is then a
 second candidate, and the refiner's answer decides. With all that the locator is unsure of, whole
