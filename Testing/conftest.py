@@ -20,10 +20,11 @@ for helper in ("command_line", "panel_driver", "scan_files", "scene_helpers", "t
 
 # Files that take long, the longest first: the processes of ``-n auto`` then end together.
 LONGEST_FIRST = (
-    *("test_long_use", "test_security", "test_faults", "test_batch_on_ray", "test_notebooks"),
-    *("test_distributed", "test_training", "test_same_output", "test_moved_scans"),
-    *("test_benchmark", "test_onnx", "test_experiments", "test_distributions", "test_batch"),
-    *("test_installed_extension", "test_app", "test_finetuning", "test_own_network"),
+    *("test_batch_on_ray", "test_distributed", "test_long_use", "test_faults", "test_training"),
+    *("test_notebooks", "test_security", "test_experiments", "test_moved_scans"),
+    *("test_odd_inputs", "test_same_output", "test_benchmark", "test_onnx", "test_distributions"),
+    *("test_batch", "test_installed_extension", "test_app", "test_finetuning"),
+    *("test_own_network", "test_packages", "test_editing_properties", "test_editing_network"),
 )
 
 
@@ -35,6 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # A busy machine is slow, not wrong; and the same examples every time, so that a failure stays.
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("project")
+
+# Threads that wait for one another sleep, and leave the core to the other tests' processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # One file of tests on each core, not each on all of them.
 if "PYTEST_XDIST_WORKER" in os.environ:

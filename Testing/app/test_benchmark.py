@@ -21,10 +21,10 @@ from AttentionUNetSegmentLib.app.benchmark.measurements import (
 )
 from AttentionUNetSegmentLib.app.benchmark.report import to_markdown, write_benchmark
 from AttentionUNetSegmentLib.app.benchmark.running import Benchmark, GrowthPoint, run_benchmark
-from AttentionUNetSegmentLib.app.segmenting import make_synthetic_scan
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL
+from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
 from geometry import placed
 from small_cases import small_case, write_case
 
@@ -141,7 +141,7 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("scan")
     case = small_case()
-    write_case(folder, "synthetic", replace(case, ct=make_synthetic_scan(0).volume))
+    write_case(folder, "synthetic", replace(case, ct=synthetic_abdomen(0, (4.0, 4.0, 6.0)).ct))
     return folder / "synthetic_ct.nii.gz"
 
 

@@ -22,6 +22,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.evaluation.metrics import dice
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
@@ -113,7 +114,7 @@ def test_a_file_name_gets_a_label_map_on_the_scans_grid_and_nothing_else(
     assert mask.GetDirection() == pytest.approx(DIRECTION, abs=1e-5)
     inside, truth = sitk.GetArrayFromImage(mask), hounsfield() == BRIGHT_HU
     assert set(np.unique(inside)) == {0, 1}
-    assert segmenting.dice(inside == 1, truth) > 0.9
+    assert dice(inside == 1, truth) > 0.9
 
 
 def test_a_segmentation_file_is_the_one_of_a_folder(
@@ -356,6 +357,7 @@ def test_the_report_goes_to_stdout_and_nothing_to_the_disk(
     assert run("segment", scan, "-o", "-", "--model", bright) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["found"] is True
+    assert report["place"] == "located"
     assert list(tmp_path.iterdir()) == []
     assert run("segment", scan, "-o", "m.mha", "--json", "--model", bright) == 0
     assert json.loads(capsys.readouterr().out)["volume_ml"] == report["volume_ml"]
@@ -427,6 +429,7 @@ def test_a_region_is_looked_in_and_nowhere_else(
     assert 0.2 * whole.sum() < part.sum() < 0.95 * whole.sum()
     report = json.loads((tmp_path / "box" / "report.json").read_text())
     assert report["region_ras"][0] == pytest.approx([r, a - 60, s - 60], abs=1e-3)
+    assert report["place"] in ("located", "region of interest")
     assert json.loads((tmp_path / "all" / "report.json").read_text())["region_ras"] is None
 
 

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib.datasets.cases import load_case
 from AttentionUNetSegmentLib.datasets.layouts import find_data_set
 from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS, find_cases
-from AttentionUNetSegmentLib.errors import TrainingError
+from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.geometry.alignment import align_labels
 from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from data_set_makers import (
@@ -460,3 +460,66 @@ def test_another_grid_is_not_taken_for_the_same(other: np.ndarray) -> None:
     image, labels = blobs()
     assert align_labels(image, Volume(labels.array, other)) is None
     assert align_labels(image, Volume(labels.array[1:], labels.ijk_to_ras)) is None
+
+
+# --- TotalSegmentator, and labels without names --------------------------------------------------
+
+
+def write_subjects(folder: Path, names: tuple[str, ...] = ("kidney_left", "liver")) -> np.ndarray:
+    ct, labels = blobs()
+    for subject in ("s0001", "s0002"):
+        write_image(folder / subject / "ct.nii.gz", ct)
+        for value, name in enumerate(names, start=1):
+            mask = labels.with_array((labels.array == value).astype(np.uint8))
+            write_image(folder / subject / "segmentations" / f"{name}.nii.gz", mask)
+    return labels.array
+
+
+def test_the_masks_of_a_subject_become_one_label_map(tmp_path: Path) -> None:
+    truth = write_subjects(tmp_path)
+    data = find_data_set(tmp_path)
+    assert data.layout == "totalsegmentator"
+    assert data.labels == ("background", "kidney left", "liver")
+    assert [case.name for case in data.cases] == ["s0001", "s0002"]
+    np.testing.assert_array_equal(load_case(data.cases[0]).labels.array, truth)
+    liver = data.with_labels(["Liver"])
+    assert (liver.labels, liver.target) == (("background", "liver"), "liver")
+    np.testing.assert_array_equal(load_case(liver.cases[0]).labels.array, truth == 2)
+    with pytest.raises(InputError, match="no label 'spleen'"):
+        data.with_labels(["spleen"])
+
+
+def test_a_mask_that_a_subject_lacks_is_told(tmp_path: Path) -> None:
+    write_subjects(tmp_path)
+    (tmp_path / "s0002" / "segmentations" / "liver.nii.gz").unlink()
+    data = find_data_set(tmp_path)
+    assert [case.name for case in data.cases] == ["s0001"]
+    assert "'s0002/segmentations' lacks 'liver.nii.gz'" in data.problems[0]
+
+
+def test_some_labels_keep_what_is_part_of_what(tmp_path: Path) -> None:
+    write_decathlon(tmp_path)
+    data = find_data_set(tmp_path)
+    both = data.with_labels(["pancreas", "cancer"])
+    assert both.part_of == {"cancer": "pancreas"}
+    organ = data.with_labels(["pancreas"])
+    assert organ.part_of == {}
+    assert (load_case(organ.cases[0]).labels.array == 1).sum() == (
+        load_case(data.cases[0]).labels.array > 0
+    ).sum()
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_without_a_name_is_taken_for_the_models_target_and_said_to_be(
+    tmp_path: Path, value: int
+) -> None:
+    ct, labels = blobs()
+    mask = (labels.array > 0).astype(np.uint8)
+    write_image(tmp_path / "images" / "a.nii.gz", ct)
+    write_image(tmp_path / "labels" / "a.nii.gz", labels.with_array(mask * np.uint8(value)))
+    data = find_data_set(tmp_path).relabelled(("background", "spleen", "liver"), "liver")
+    assert data.target == "liver"
+    assert "taken for liver" in data.notes[0]
+    np.testing.assert_array_equal(load_case(data.cases[0]).labels.array, 2 * mask)
+    with pytest.raises(TrainingError, match="knows none"):
+        find_data_set(tmp_path).relabelled(("background", "spleen", "liver"))

@@ -6,9 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +35,7 @@ from AttentionUNetSegmentLib.inference.progress import ProgressCallback
 from AttentionUNetSegmentLib.training.stage_options import StageOptions
 from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from data_set_makers import write_pairs
+from fake_jobs import FakeJob, JobThatCannotStart
 from PIL import Image
 from small_cases import small_case, write_case
 
@@ -446,20 +445,6 @@ def test_settings_fit_the_data_unless_given(data: Path, tmp_path: Path) -> None:
 # Processes
 
 
-class FakeJob:
-    """Ends as its run's variant says, in whatever process it is sent to."""
-
-    def do(self, run: Run, progress: ProgressCallback) -> RunResult:
-        progress(0.5, "half way")
-        if run.variant == "dies":
-            os._exit(3)
-        if run.variant == "raises":
-            raise ZeroDivisionError("a bug")
-        if run.variant == "slow":
-            time.sleep(0.5)
-        return RunResult(run, steps=os.getpid())
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_run_is_done_once_and_reported(workers: int) -> None:
     told: list[tuple[float, str]] = []
@@ -481,13 +466,6 @@ def test_a_process_that_dies_takes_no_other_run_with_it() -> None:
     assert not results["slow"].failure
     assert not results["plain"].failure
     assert not results["other"].failure
-
-
-class JobThatCannotStart(FakeJob):
-    """Ends the process that it is sent to before it takes a run."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (3,)
 
 
 def test_processes_that_die_before_they_take_a_run_are_told_of() -> None:

@@ -78,6 +78,16 @@ def test_targets_that_make_no_sense_are_refused(targets: tuple[object, ...]) -> 
         dataclasses.replace(two_target_model().card, targets=made)
 
 
+def test_a_network_that_was_shown_clicks_in_another_way_is_refused() -> None:
+    content = json.loads(two_target_model().card.with_weights(WEIGHTS).to_json())
+    assert "clicks" not in content  # as today's cards
+    same = {**content, "clicks": {"kind": "gaussian", "width_mm": 5}}
+    assert ModelCard.from_json(json.dumps(same)).target == "liver"
+    for other in ({"kind": "ball"}, {"width_mm": 3}):
+        with pytest.raises(ModelError, match="draws them as gaussian of 5 mm"):
+            ModelCard.from_json(json.dumps({**content, "clicks": other}))
+
+
 # The prediction
 
 

@@ -647,6 +647,24 @@ def test_a_card_made_in_code_is_checked_too() -> None:
         card(figures={"dice": object()})
 
 
+def test_a_card_is_checked_once_as_long_as_it_stays_the_same(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The panel asks for its model's organ at each update."""
+    checked: list[str] = []
+    from_json = models.ModelCard.from_json
+
+    def noted(text: str) -> models.ModelCard:
+        checked.append(text)
+        return from_json(text)
+
+    monkeypatch.setattr(models.ModelCard, "from_json", noted)
+    for name in ("first", "second"):
+        edit_card(saved, name=f"only-here-{name}")
+        assert {models.read_card(saved).name for _ in range(3)} == {f"only-here-{name}"}
+    assert len(checked) == 2
+
+
 # --- which models there are ---------------------------------------------------------------------
 
 

@@ -282,7 +282,7 @@ EVERY_POINT = bool(os.environ.get("FAULTS_EVERY_POINT"))
     [
         (SegmentAgain, "kill:6 full:10 memory:16 gone:19 limit", 12),
         (SegmentAnew, "kill:8 full:8", 5),
-        (ReplaceModel, "kill:2 full:5 memory:5 limit", 8),
+        (ReplaceModel, "kill:3 full:5 memory:6 limit", 12),
         (Collect, "kill:3 full:3 limit", 18),
         (Export, "kill:3 full:3 limit", 14),
     ],
@@ -310,7 +310,7 @@ NO_MEMORY = RuntimeError(
     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 )
 STEPS = (
-    (coarse_to_fine, "locate_organ"),
+    (coarse_to_fine, "find_candidates"),
     (coarse_to_fine, "refine_region"),
     (Predictor, "sample"),
     (Predictor, "run_refiner"),
@@ -367,7 +367,7 @@ def test_a_gpu_that_fails_gives_way_to_the_cpu_and_it_is_said(
     undisturbed: Undisturbed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if clicked and name in ("locate_organ", "refine_region"):
+    if clicked and name in ("find_candidates", "refine_region"):
         return  # are no steps of an answer
     session = new_session(undisturbed.scan)
     given_up: list[bool] = []
@@ -403,7 +403,7 @@ def test_exhausted_memory_changes_nothing_and_the_next_answer_is_right(
             session.predict()
     assert session.clicks == ()
     assert (session.predict().mask == undisturbed.before.mask).all()
-    if name in ("locate_organ", "refine_region"):
+    if name in ("find_candidates", "refine_region"):
         return
     with monkeypatch.context() as patch:
         failing_once(patch, place, name, error)

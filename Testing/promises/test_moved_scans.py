@@ -8,10 +8,12 @@ Distances are between surfaces, in mm. The same table over all real scans is mad
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
+from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
 from geometry import placed
@@ -61,6 +63,29 @@ def predictor() -> Predictor:
     return Predictor(load_model(find_model(DEFAULT_MODEL)), "cpu")
 
 
+class RememberingPredictor(Predictor):
+    """One that predicts once what comes in by several ways: the very same voxels, not a thousandth
+    of a mm apart."""
+
+    known: tuple[tuple[Volume, Prediction], ...] = ()
+    """The last two: DICOM has axes of its own, and a file or a node comes after it."""
+
+    def predict(self, volume: Volume, *arguments: Any, **options: Any) -> Prediction:
+        for other, prediction in self.known:
+            if np.array_equal(volume.array, other.array) and np.allclose(
+                volume.ijk_to_ras, other.ijk_to_ras, rtol=0, atol=1e-3
+            ):
+                return prediction
+        prediction = super().predict(volume, *arguments, **options)
+        self.known = ((volume, prediction), *self.known[:1])
+        return prediction
+
+
+@pytest.fixture(scope="module")
+def remembering(predictor: Predictor) -> Predictor:
+    return RememberingPredictor(predictor.model, "cpu")
+
+
 @pytest.fixture(scope="module")
 def real_scan(shared_data: Path, predictor: Predictor) -> tuple[Volume, Placed]:
     """The surroundings of the organ in a scan that the model was not trained on, and the result:
@@ -93,9 +118,9 @@ def assert_moved_with_it(
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_result_on_a_real_scan_moves_with_it(
-    real_scan: tuple[Volume, Placed], predictor: Predictor, tmp_path: Path, name: str, route: str
+    real_scan: tuple[Volume, Placed], remembering: Predictor, tmp_path: Path, name: str, route: str
 ) -> None:
-    assert_moved_with_it(real_scan, name, route, predictor, tmp_path)
+    assert_moved_with_it(real_scan, name, route, remembering, tmp_path)
 
 
 @pytest.mark.parametrize(

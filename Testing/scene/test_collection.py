@@ -53,7 +53,10 @@ def ct(scene: Any) -> Any:
 
 @pytest.fixture
 def segmentation(scene: Any, ct: Any) -> Any:
-    return with_block(scene, ct)
+    node = with_block(scene, ct)
+    # As the network's own segments have it.
+    node.GetSegmentation().GetSegment("block").SetTag(segments.TARGET_TAG, "pancreas")
+    return node
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -129,7 +132,8 @@ def test_the_manifest_says_what_is_needed_and_nothing_of_the_patient(
 
 def test_training_reads_what_was_collected(scene: Any, tmp_path: Path) -> None:
     for start, scan in enumerate([add_ct(seed=seed) for seed in range(2)], 3):
-        addToDataSet(tmp_path, scan, with_block(scene, scan, start=start), "block")
+        block = with_block(scene, scan, start=start)
+        addToDataSet(tmp_path, scan, block, "block", segments.PANCREAS)
     (tmp_path / "images" / "case-0009.nii.gz").write_bytes(b"what a killed process left")
     data = find_data_set(tmp_path)
     assert (data.layout, data.labels, data.target) == (
@@ -453,3 +457,25 @@ def test_collecting_needs_neither_torch_nor_training() -> None:
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_several_targets_become_several_labels(
+    scene: Any, ct: Any, segmentation: Any, tmp_path: Path
+) -> None:
+    """The part lies over the whole, and what is part of what is said."""
+    grid = segments.ijkToSegmentation(ct, segmentation)
+    part = segments.addSegment(segmentation, Label(2, "tumour"), grid)
+    mask = maskOnVolume(ct, segmentation, "block")
+    k, j, i = np.argwhere(mask)[0]
+    one = np.zeros_like(mask)
+    one[k, j, i] = 1
+    segments.fillSegment(segmentation, part, segments.orientedImage(segments.cropMask(one), grid))
+    both = ["block", part]
+    addToDataSet(tmp_path, ct, segmentation, both, partOf={"tumour": "pancreas"})
+    found = find_data_set(tmp_path)
+    assert found.labels == ("background", "pancreas", "tumour")
+    assert found.part_of == {"tumour": "pancreas"}
+    labels = load_case(found.cases[0]).labels.array
+    assert (labels == 2).sum() == 1
+    assert (labels != 0).sum() == (mask != 0).sum()
+    refused(tmp_path, ct, segmentation, "block", match="of pancreas, tumour")

@@ -24,14 +24,9 @@ def model_folder(tmp_path_factory):
 
 def save_threshold_model(folder, organ, label=1):
     """Its card, beside weights that nobody runs."""
-    from AttentionUNetSegmentLib.models import save_model
-    from AttentionUNetSegmentLib.networks import build_network
-    from threshold_model import threshold_model
+    from threshold_model import save_card_of, threshold_model
 
-    card = threshold_model(label, organ).card
-    networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
-    save_model(folder, card, networks)
-    return folder
+    return save_card_of(threshold_model(label, organ), folder)
 
 
 @pytest.fixture
@@ -41,18 +36,14 @@ def driver(module, model_folder, monkeypatch):
     from AttentionUNetSegmentLib.inference.predictor import Predictor
     from AttentionUNetSegmentLib.models import read_card
     from SlicerStandIn import driving
-    from threshold_model import threshold_model
+    from threshold_model import threshold_model, two_target_model
 
-    monkeypatch.setattr(
-        predictor_cache,
-        "load_predictor",
-        lambda options: Predictor(
-            threshold_model(organ=read_card(options.model_folder).target),
-            options.device,
-            options.precision,
-            options.tile_voxels,
-        ),
-    )
+    def load_predictor(options):
+        card = read_card(options.model_folder)
+        model = two_target_model() if card.targets else threshold_model(organ=card.target)
+        return Predictor(model, options.device, options.precision, options.tile_voxels)
+
+    monkeypatch.setattr(predictor_cache, "load_predictor", load_predictor)
     driving.closeScene()
     driver = panel_driver.Driver(module.widgetRepresentation())
     driver.representation.enter()

@@ -61,4 +61,4 @@ def made_up_scan() -> Volume:
     """The surroundings of the organ in a synthetic abdomen, which there is everywhere."""
     abdomen = synthetic_abdomen(7, (2.5, 2.5, 4.0))
     organ = abdomen.labels.array == ORGAN_LABELS["pancreas"]
-    return cropped(abdomen.ct, organ, (60, 60, 60)).volume
+    return cropped(abdomen.ct, organ, (30, 30, 30)).volume

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.inference import Volume
-from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Target, Usual
+from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Target, Usual, save_model
 from AttentionUNetSegmentLib.models.terminology import make_label
-from AttentionUNetSegmentLib.networks import NetworkOutput
+from AttentionUNetSegmentLib.networks import NetworkOutput, build_network
 from geometry import centre_ras, placed
 from torch import nn
 from torch.nn import functional as F
@@ -132,6 +132,15 @@ def two_target_model(beside: bool = False) -> Model:
     return Model(
         card, {"locator": BrightestIsLesion(0, 2), "refiner": BrightestIsLesion(4, 2)}, Path()
     )
+
+
+def save_card_of(model: Model, folder: Path) -> Path:
+    """The model's card, beside weights by chance that nobody is to run."""
+    networks = {
+        name: build_network(dict(stage.network)) for name, stage in model.card.stages.items()
+    }
+    save_model(folder, model.card, networks)
+    return folder
 
 
 def with_lesion(volume: Volume, organ_ras: np.ndarray, radius_mm: float = 12.0) -> Volume:

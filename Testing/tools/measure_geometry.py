@@ -91,10 +91,12 @@ def other_regions(predictor: Predictor, volume: Volume) -> Iterator[tuple[str, P
     """The result where the first look had given another box."""
     from AttentionUNetSegmentLib.geometry.grid import Box
     from AttentionUNetSegmentLib.inference import coarse_to_fine
+    from AttentionUNetSegmentLib.inference.progress import StepTimer, ignore_progress
     from moved_scans import Placed
 
-    box = coarse_to_fine.locate_organ(predictor, volume, [])
-    assert box is not None
+    steps = StepTimer(ignore_progress, None)
+    first = next(coarse_to_fine.find_candidates(predictor, volume, [], steps))
+    box = first.box
     boxes = {
         f"moved by {step} mm along {axis}": Box(box.low_ras + shift, box.high_ras + shift)
         for step in (2, 6)
@@ -102,7 +104,8 @@ def other_regions(predictor: Predictor, volume: Volume) -> Iterator[tuple[str, P
     }
     boxes |= {f"{margin} mm more on each side": box.grown([margin] * 3) for margin in (4, 20)}
     for title, other in boxes.items():
-        with mock.patch.object(coarse_to_fine, "locate_organ", lambda *_, box=other: box):
+        candidate = coarse_to_fine.Candidate(other, first.place)
+        with mock.patch.object(coarse_to_fine, "find_candidates", lambda *_, one=candidate: [one]):
             yield title, Placed(predictor.predict(volume).mask != 0, volume.ijk_to_ras)
 
 

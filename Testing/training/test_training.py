@@ -41,6 +41,7 @@ from AttentionUNetSegmentLib.training.patches import (
     IntensityAugmentation,
     PatchSource,
     crop_view,
+    cut_to_organ,
     hide_organ,
     thicken_slices,
 )
@@ -118,6 +119,54 @@ def test_a_cropped_view_is_black_and_unlabelled() -> None:
     assert set(hidden[black].tolist()) <= {0, IGNORE}
     assert (hidden[~black] == labels[~black]).all()
     assert (image == 1).all()
+
+
+def test_a_view_that_is_cut_to_the_organ_shows_its_box_or_its_slices() -> None:
+    image = torch.ones((1, 1, 32, 40, 48))
+    labels = torch.full((1, 1, 32, 40, 48), 5, dtype=torch.uint8)
+    labels[:, :, 12:20, 15:25, 18:30] = PANCREAS
+    labels[..., 0] = IGNORE
+    whole_slices, cut_organs = set(), set()
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        seen, left = cut_to_organ(image, labels, PANCREAS, (-12, 24), (4.0, 4.0, 6.0), rng)
+        shown = seen[0, 0] > 0
+        assert (left[0, 0][shown] == labels[0, 0][shown]).all()
+        assert set(left[0, 0][~shown].tolist()) <= {0, IGNORE}
+        k, j, i = (torch.unique(axis) for axis in torch.nonzero(shown).T)
+        assert len(k) * len(j) * len(i) == shown.sum()
+        assert k.min() >= 12 - 4
+        assert k.max() < 20 + 4
+        whole_slices.add((len(j), len(i)) == (40, 48))
+        cut_organs.add(bool((left == PANCREAS).sum() < (labels == PANCREAS).sum()))
+        if (len(j), len(i)) != (40, 48):
+            assert j.min() >= 15 - 6
+            assert i.max() < 30 + 6
+    assert whole_slices == cut_organs == {True, False}
+    assert (image == 1).all()
+    elsewhere = torch.zeros_like(labels)
+    assert cut_to_organ(image, elsewhere, PANCREAS, (0, 9), (4, 4, 6), rng)[0] is image
+
+
+def test_views_are_cut_for_the_locator_and_only_where_it_is_asked_for() -> None:
+    budget = Budget(steps=1)
+    locator, refiner = locator_options(budget), refiner_options(budget)
+    assert locator.augmentation.cut_out_probability == 0
+    chosen = Choices(cut_out=0.3)
+    assert chosen.applied_to(locator).augmentation.cut_out_probability == 0.3
+    assert chosen.applied_to(refiner) == refiner
+    options = dataclasses.replace(
+        AugmentationOptions(), cropped_view_probability=0, hidden_organ_probability=0
+    )
+    plain, cut = (
+        source().sample(
+            PATCH,
+            dataclasses.replace(options, cut_out_probability=share),
+            np.random.default_rng(3),
+        )
+        for share in (0.0, 1.0)
+    )
+    assert (cut.image != 0).sum() < (plain.image != 0).sum()
 
 
 def test_a_hidden_organ_leaves_one_side_of_the_scan() -> None:
@@ -529,6 +578,20 @@ def test_a_run_is_not_continued_with_other_options(tmp_path: Path) -> None:
         StageTrainer(other, [small_case()], [], tmp_path)
     longer = trainer(tmp_path, steps=2)
     assert longer.state.step == 1
+
+
+def test_a_run_goes_on_that_was_begun_before_there_was_an_augmentation(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=1).run()
+    file = tmp_path / "options.json"
+    options = json.loads(file.read_text())
+    del options["augmentation"]["cut_out_probability"]
+    file.write_text(json.dumps(options))
+    assert trainer(tmp_path, steps=2).state.step == 1
+    cut = dataclasses.replace(tiny_options(2).augmentation, cut_out_probability=0.5)
+    with pytest.raises(TrainingError, match="augmentation"):
+        StageTrainer(
+            dataclasses.replace(tiny_options(2), augmentation=cut), [small_case()], [], tmp_path
+        )
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

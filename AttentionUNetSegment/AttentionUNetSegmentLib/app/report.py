@@ -49,6 +49,19 @@ def make_report(
         "found": prediction.found,
         "volume_ml": round(prediction.volume_ml, 3),
         "statistics": _statistics(statistics[0], prediction),
+        "targets": [
+            {
+                "name": one.target,
+                "part_of": one.part_of or None,
+                "value": number,
+                "found": one.found,
+                "volume_ml": round(one.volume_ml, 3),
+                "statistics": _statistics(measured, one),
+            }
+            for number, (one, measured) in enumerate(
+                zip(prediction.targets, statistics, strict=True), start=1
+            )
+        ],
         "dice_estimate": _estimate(prediction),
         "doubtful_places": [
             {
@@ -63,19 +76,6 @@ def make_report(
                 prediction.attention_in_organ, prediction.attention_around_organ, strict=True
             )
         ],
-        "targets": [
-            {
-                "name": one.target,
-                "part_of": one.part_of or None,
-                "value": number,
-                "found": one.found,
-                "volume_ml": round(one.volume_ml, 3),
-                "statistics": _statistics(measured, one),
-            }
-            for number, (one, measured) in enumerate(
-                zip(prediction.targets, statistics, strict=True), start=1
-            )
-        ],
         "focus_ratios": [round(ratio, 4) for ratio in prediction.focus_ratios],
         "threshold": THRESHOLD,
         "timings_s": {stage: round(seconds, 3) for stage, seconds in timings_s.items()},
@@ -84,6 +84,9 @@ def make_report(
             "name": card.name,
             "version": card.version,
             "sha256": card.weights.sha256 if card.weights else None,
+            "editor_sha256": card.editor.weights.sha256
+            if card.editor and card.editor.weights
+            else None,
             "target": card.target,
         },
         "input": {
@@ -98,6 +101,7 @@ def make_report(
             for click in one.clicks
         ],
         "began_from_mask": began_from_mask,
+        "place": prediction.place,
         "region_ras": None
         if box is None
         else [[round(float(at), 3) for at in end] for end in (box.min(axis=0), box.max(axis=0))],

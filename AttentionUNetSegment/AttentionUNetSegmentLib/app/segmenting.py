@@ -7,6 +7,7 @@ needs neither Slicer's libraries nor Matplotlib.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,9 +37,10 @@ from .requirements import extra_needed, require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..inference.all_labels import AllLabels
     from ..inference.prediction import Prediction
     from ..inference.predictor import Predictor
-    from ..models import Label, Model
+    from ..models import Label, Model, ModelCard
     from ..scene import SceneResult
 
 PARTS = ("mask", "probability", "attention", "picture")
@@ -120,6 +122,7 @@ class SegmentationJob:
         box: corners, N x 3 (R, A, S in mm), of the box to look in; None for the whole scan.
         start: gives a mask (k, j, i) on the scan's grid to begin from, in the place of the
             automatic result; not together with a box.
+        all_labels: write what else the model's networks know, which is not for diagnosis.
         separate: of a model with several targets, a label map for each in the place of one of all.
         radiomics: measure the features of pyradiomics too.
         source: the file or folder that the scan comes from, which must not be written over.
@@ -135,6 +138,7 @@ class SegmentationJob:
     tile_voxels: int | None = None
     box: np.ndarray | None = None
     start: Callable[[Volume], np.ndarray] | None = None
+    all_labels: bool = False
     separate: bool = False
     radiomics: bool = False
     source: Path | None = None
@@ -289,14 +293,20 @@ def segment_into(
         AttentionUNetSegmentError: it cannot be done; the directory is as it was.
     """
     from ..scene import resultFileNames, writeResultFiles
+    from ..scene.all_labels import allLabelsFile, saveAllLabels
 
     clock = _Clock()
-    wants_scene = bool({"mask", "probability", "attention"} & set(parts))
+    wants_scene = bool({"mask", "probability", "attention"} & set(parts)) or job.all_labels
     _require(
         job,
         *(["slicer"] if wants_scene or also else []),
         *(["matplotlib"] if "picture" in parts else []),
     )
+    if job.all_labels and not _card(job).knows_more:
+        raise InputError(
+            f"The model '{_card(job).name}' knows nothing but what it segments; leave out "
+            "--all-labels."
+        )
     fixed = [*resultFileNames(0), OVERLAY_FILE, *(also.names if also else ()), REPORT_FILE]
     _keep_source(job.source, directory, fixed)
     with (
@@ -317,6 +327,12 @@ def segment_into(
             if "picture" in parts:
                 job.progress(0.9, "Drawing the picture")
             names += _write_pictures(segmented, output, "picture" in parts)
+            for found in segmented.prediction.all_labels:
+                name = allLabelsFile(found)
+                node = segmented.scene_result.volumeNode
+                with explain_write_errors(directory):
+                    saveAllLabels(found, node, output.staging / name)
+                names.append(name)
             if also:
                 further, not_written = also.write(segmented, output.staging)
                 names += further
@@ -477,9 +493,13 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "target"
 
 
+def _card(job: SegmentationJob) -> ModelCard:
+    return read_card(job.model_folder) if job.predictor is None else job.predictor.model.card
+
+
 def _names_of_targets(name: str, suffix: str, job: SegmentationJob) -> list[str]:
     """Names that a single file may get: one, or one for each target of the model."""
-    card = read_card(job.model_folder) if job.predictor is None else job.predictor.model.card
+    card = _card(job)
     separate = suffix == ".stl" or (job.separate and suffix in LABELMAP_SUFFIXES)
     if len(card.target_labels) == 1 or not separate:
         return [name]
@@ -524,6 +544,12 @@ def _segmented(
         # Before it computes: on a GPU that fails, the predictor may load its model anew.
         model = predictor.model
     prediction = _predict(job, predictor, scan.volume)
+    if job.all_labels:
+        from ..inference.all_labels import segment_all_labels
+
+        job.progress(0.78, "Looking at all labels")
+        found = segment_all_labels(predictor, prediction)
+        prediction = dataclasses.replace(prediction, all_labels=found)
     clock.add_steps(prediction.timings_s)
     with ExitStack() as stack:
         yield Segmented(scan, prediction, model, stack, job.separate)
@@ -577,6 +603,8 @@ def _report(
         job.box,
         began_from_mask=job.start is not None,
     )
+    if prediction.all_labels:
+        report["all_labels"] = [_report_all_labels(one) for one in prediction.all_labels]
     if features is not None:
         report["radiomics"] = features
     if isinstance(scan, SyntheticScan):
@@ -587,6 +615,17 @@ def _report(
             "dice": round(dice(prediction.mask != 0, scan.truth), 4),
         }
     return report
+
+
+def _report_all_labels(found: AllLabels) -> dict[str, Any]:
+    from ..scene.all_labels import allLabelsFile
+
+    return {
+        "file": allLabelsFile(found),
+        "about": found.title,
+        "coarse": found.coarse,
+        "labels": [label.name for label in found.names],
+    }
 
 
 def _wanted_files(parts: Collection[str], levels: int) -> list[str]:
@@ -667,8 +706,10 @@ def _keep_source(source: Path | None, directory: Path, names: Sequence[str]) -> 
 def _outdated(directory: Path, names: Sequence[str], targets: Sequence[Label]) -> list[str]:
     """Files of an earlier result that this one does not have."""
     from ..scene import resultFileNames
+    from ..scene.all_labels import ALL_LABELS_FILES
 
     ours = {*resultFileNames(0), OVERLAY_FILE, SYNTHETIC_CT_FILE, *ALSO_FILES.values()}
+    ours |= {*ALL_LABELS_FILES}
     for name in (ALSO_FILES["nifti"], ALSO_FILES["stl"]):
         suffix = single_file_suffix(Path(name)) or ""
         ours |= {target_file(Path(name), suffix, label.name).name for label in targets}

@@ -84,6 +84,9 @@ class DataSet:
             there is none, so that they are drawn (see ``splits``).
         part_of: labels that are parts of another one's organ, as a tumour is of the pancreas.
         dimensions: 2 where the cases are single pictures, each a volume of one slice.
+        named: whether the files say what the labels are called; else they are called by their
+            values.
+        notes: what was taken for granted, a sentence each.
         hounsfield: whether the voxels are Hounsfield units.
         problems: what is missing, a sentence each; such cases are not among ``cases``.
     """
@@ -96,6 +99,8 @@ class DataSet:
     part_of: Mapping[str, str] = field(default_factory=dict)
     dimensions: int = 3
     hounsfield: bool = True
+    named: bool = True
+    notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     def case(self, name: str) -> CaseFiles:
@@ -124,7 +129,21 @@ class DataSet:
             )
         return dataclasses.replace(self, target=names[name.casefold()])
 
-    def relabelled(self, names: Sequence[str]) -> DataSet:
+    def with_labels(self, names: Sequence[str]) -> DataSet:
+        """The same with some of its labels only, in this order, whatever the case of their letters.
+        A label that is left out counts as the organ that it is part of, or else as background.
+
+        Raises:
+            InputError: there is no such label, or one stands twice.
+        """
+        chosen = [self.with_target(name).target for name in names]
+        if len(set(chosen)) < len(chosen):
+            raise InputError("A label stands twice among those that were chosen.")
+        made = self.relabelled((self.labels[0], *chosen))
+        parts = {part: whole for part, whole in self.part_of.items() if {part, whole} <= {*chosen}}
+        return dataclasses.replace(made, part_of=parts)
+
+    def relabelled(self, names: Sequence[str], target: str | None = None) -> DataSet:
         """The same cases with the label values of others, a model's for instance, by name.
 
         A label that is not among ``names`` counts as the organ that it is part of, or else as
@@ -132,10 +151,24 @@ class DataSet:
 
         Args:
             names: label names by value.
+            target: which of them a single label without a name is taken for.
 
         Raises:
             TrainingError: no label but the background is in both.
         """
+        if target is not None and not self.named and len(self.labels) == 2:
+            note = (
+                f"The labels have no names, so what is not background was taken for {target}; a "
+                "manifest.json says what it is."
+            )
+            named = dataclasses.replace(
+                self,
+                labels=(self.labels[0], target),
+                target=target,
+                named=True,
+                notes=(*self.notes, note),
+            )
+            return named.relabelled(names)
         wanted = {name.casefold(): value for value, name in enumerate(names)}
 
         def theirs(name: str) -> int:
@@ -161,12 +194,10 @@ class DataSet:
             )
             for case in self.cases
         )
-        target = names[values[self.labels.index(self.target)]]
-        if target == names[0]:
-            target = next(names[value] for value in values.values() if value)
-        return dataclasses.replace(
-            self, labels=tuple(names), target=target, cases=cases, part_of={}
-        )
+        its = names[values[self.labels.index(self.target)]]
+        if its == names[0]:
+            its = next(names[value] for value in values.values() if value)
+        return dataclasses.replace(self, labels=tuple(names), target=its, cases=cases, part_of={})
 
 
 def load_case(files: CaseFiles) -> LabelledCase:

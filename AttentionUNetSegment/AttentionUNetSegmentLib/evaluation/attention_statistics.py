@@ -326,7 +326,9 @@ def measure_attention(
     data_set = find_data_set(data)
     if not data_set.hounsfield:
         raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
-    train, validation = find_cases(data_set.relabelled([label.name for label in card.labels]))
+    train, validation = find_cases(
+        data_set.relabelled([label.name for label in card.labels], card.target)
+    )
     files = {"validation": validation, "train": train, "all": [*train, *validation]}[split]
     if not files:
         raise TrainingError(f"'{data}' has no cases in the split '{split}'; choose another.")

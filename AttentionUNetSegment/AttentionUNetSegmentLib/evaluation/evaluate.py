@@ -19,6 +19,7 @@ from ..datasets.splits import load_splits
 from ..errors import InputError, TrainingError
 from ..files import replace_text
 from ..inference.clicks import Click
+from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
@@ -27,7 +28,7 @@ from ..models import LARGEST_BYTES, find_model, load_model, save_model
 from ..networks.precision import BFLOAT16, FLOAT32
 from ..wording import counted
 from .error_figures import CaseErrors, draw_errors, find_worst_slices
-from .metrics import Mean, Scores, mean_over_cases, score
+from .metrics import Mean, Scores, dice, mean_over_cases, score
 from .robustness import Robustness, measure_robustness
 from .simulated_user import HumanUser, User, click_on_largest_error
 
@@ -52,6 +53,7 @@ class CaseResult:
     device: str
     warnings: tuple[str, ...]
     patient: str = ""
+    target_dice: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Evaluation:
     results: tuple[CaseResult, ...]
     precision: str = FLOAT32
     robustness: Robustness | None = None
+    notes: tuple[str, ...] = ()
     user: str = IDEAL
     editor_sha256: str = ""
 
@@ -108,6 +111,8 @@ class Evaluation:
             "machine": self.machine,
             "precision": self.precision,
             **({"robustness": self.robustness.to_json()} if self.robustness else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
+            **({"target_dice": self.target_dice()} if self.target_dice() else {}),
             "mean_dice": {str(clicks): self.mean_dice(clicks) for clicks in self.click_counts},
             "means": {
                 str(clicks): {
@@ -126,6 +131,7 @@ class Evaluation:
                     "attention_outside": list(result.attention_outside),
                     "elapsed_s": result.elapsed_s,
                     "warnings": list(result.warnings),
+                    **({"target_dice": dict(result.target_dice)} if result.target_dice else {}),
                 }
                 for result in self.results
             ],
@@ -138,6 +144,7 @@ class Evaluation:
             "machine": self.machine,
             "precision": self.precision,
             **self._attention(),
+            **({"target_dice": self.target_dice()} if self.target_dice() else {}),
             **({"robustness": self.robustness.figures()} if self.robustness else {}),
             "clicks": {
                 str(clicks): {
@@ -156,6 +163,15 @@ class Evaluation:
                 for means in (self.means(clicks),)
             },
         }
+
+    def target_dice(self) -> dict[str, float]:
+        """Mean Dice of each further target, without a click, over the cases that have it or in
+        which it was found."""
+        found: dict[str, list[float]] = {}
+        for result in self.with_clicks(0):
+            for name, value in result.target_dice.items():
+                found.setdefault(name, []).append(value)
+        return {name: round(statistics.fmean(values), 3) for name, values in found.items()}
 
     def _attention(self) -> dict[str, list[float]]:
         """Without a click, by level: focus ratio, and mean alpha in the organ and around it."""
@@ -217,6 +233,11 @@ class Evaluation:
             *notes,
             "",
         ]
+        lines += [
+            f"- Dice of {name}, without a click: {value:.3f} on average."
+            for name, value in self.target_dice().items()
+        ]
+        lines += [f"- {note}" for note in self.notes]
         attention = self._attention()
         for number, values in enumerate(zip(*attention.values(), strict=True), 1):
             focus, inside, outside = (f"{value:.2f}" for value in values)
@@ -333,7 +354,8 @@ def evaluate_model(
     found = find_data_set(data)
     if not found.hounsfield:
         raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
-    found = found.relabelled([label.name for label in predictor.card.labels])
+    card = predictor.card
+    found = found.relabelled([label.name for label in card.labels], card.target)
     chosen = load_splits(splits) if splits is not None else [None]
     if not 0 <= fold < len(chosen):
         raise InputError(f"There is no fold {fold}; '{splits}' has 0 to {len(chosen) - 1}.")
@@ -353,7 +375,7 @@ def evaluate_model(
 
         def keep_errors(result: CaseResult, mask: np.ndarray, case: LabelledCase = case) -> None:
             if output is not None and result.clicks == 0:
-                truth = case.labels.array == predictor.target_label
+                truth = true_mask(predictor, case, card.target)
                 errors.append(
                     find_worst_slices(
                         case.name, result.scores.dice, case.ct, truth, mask != 0, window
@@ -378,6 +400,7 @@ def evaluate_model(
         )
         if robustness
         else None,
+        found.notes,
         user,
         predictor.card.editor.weights.sha256
         if predictor.card.editor and predictor.card.editor.weights
@@ -420,7 +443,8 @@ def evaluate_case(
         on_answer: told each result that was computed, with its mask on the scan's grid.
         user: who clicks.
     """
-    truth = case.labels.array == predictor.target_label
+    card = predictor.card
+    truth = true_mask(predictor, case, card.target)
     session = Session(predictor, case.ct)
     placed: list[Click] = []
     results = []
@@ -443,6 +467,7 @@ def evaluate_case(
             prediction.device,
             prediction.warnings,
             case.patient,
+            _target_dice(predictor, case, prediction) if count == 0 else {},
         )
         results.append(result)
         on_answer(result, prediction.mask)
@@ -454,3 +479,20 @@ def evaluate_case(
                 return [*results, *(dataclasses.replace(result, clicks=n) for n in more)]
             placed.append(click)
     return results
+
+
+def true_mask(predictor: Predictor, case: LabelledCase, target: str) -> np.ndarray:
+    """Where a target is by the case's labels: bool (k, j, i), with what is part of it."""
+    return np.isin(case.labels.array, predictor.target_channels[target])
+
+
+def _target_dice(
+    predictor: Predictor, case: LabelledCase, prediction: Prediction
+) -> dict[str, float]:
+    """Dice of each further target that the case has, or that was found in it."""
+    scores = {}
+    for other in prediction.others:
+        truth, mask = true_mask(predictor, case, other.target), other.mask != 0
+        if truth.any() or mask.any():
+            scores[other.target] = dice(mask, truth)
+    return scores

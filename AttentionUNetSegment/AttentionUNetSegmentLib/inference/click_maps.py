@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from ..geometry.grid import Grid
+from ..models.card import CLICK_WIDTH_MM
 from .clicks import Click
 
-CLICK_SIGMA_MM = 5.0
-"""Width of the Gaussian that marks a click: about a hand's precision, a few voxels wide."""
+CLICK_SIGMA_MM = CLICK_WIDTH_MM
+"""Width of the Gaussian that marks a click; a model whose card says another one is refused."""
 
 
 def click_channels(

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from ..geometry.grid import Grid, Region
+from ..geometry.grid import Grid, Region, overlap_in
 from .click_maps import click_channels
 from .click_update import pull_to_clicks
 from .clicks import Click
@@ -42,26 +42,30 @@ def editor_window(click: Click, grid: Grid) -> Region:
 
 def cut_window(values: torch.Tensor, window: Region) -> torch.Tensor:
     """A window of maps (..., k, j, i); zero beyond them."""
-    inner, padding = [], []
-    for part, size in zip(window, values.shape[-3:], strict=True):
-        start, stop = min(max(part.start, 0), size), min(max(part.stop, 0), size)
-        inner.append(slice(start, stop))
-        before = min(max(-part.start, 0), part.stop - part.start)
-        padding.insert(0, (before, part.stop - part.start - before - (stop - start)))
-    cut = values[(..., *inner)]
-    return F.pad(cut, [n for pair in padding for n in pair]) if any(map(any, padding)) else cut
+    whole = _whole(values)
+    size = [part.stop - part.start for part in window]
+    result = values.new_zeros((*values.shape[:-3], *size))
+    _copy(values, overlap_in(window, whole), result, overlap_in(whole, window))
+    return result
 
 
 def paste_window(values: torch.Tensor, window: Region, new: torch.Tensor) -> torch.Tensor:
     """Maps (..., k, j, i) with a window of them replaced; what lies beyond them is dropped."""
-    outer, inner = [], []
-    for part, size in zip(window, values.shape[-3:], strict=True):
-        start, stop = min(max(part.start, 0), size), min(max(part.stop, 0), size)
-        outer.append(slice(start, stop))
-        inner.append(slice(start - part.start, stop - part.start))
-    result = values.clone()
-    result[(..., *outer)] = new[(..., *inner)]
+    whole, result = _whole(values), values.clone()
+    _copy(new, overlap_in(whole, window), result, overlap_in(window, whole))
     return result
+
+
+def _whole(values: torch.Tensor) -> Region:
+    k, j, i = (slice(0, size) for size in values.shape[-3:])
+    return k, j, i
+
+
+def _copy(source: torch.Tensor, part: Region, target: torch.Tensor, place: Region) -> None:
+    k, j, i = part
+    values = source[..., k, j, i]
+    k, j, i = place
+    target[..., k, j, i] = values
 
 
 def in_question(mask: torch.Tensor, click: Click) -> torch.Tensor:
@@ -146,7 +150,10 @@ def obey(probability: torch.Tensor, scan: torch.Tensor, click: Click, grid: Grid
         grid: of the window.
     """
     voxel = grid.voxel_of(click.position_ras)
-    if voxel is None or bool(probability[(0, 0, *voxel)] > THRESHOLD) == click.inside:
+    if voxel is None:
+        return probability
+    here = (0, 0, *voxel)
+    if bool(probability[here] > THRESHOLD) == click.inside:
         return probability
     pulled = pull_to_clicks(probability, scan, grid, [click])
     furthest = torch.maximum if click.inside else torch.minimum

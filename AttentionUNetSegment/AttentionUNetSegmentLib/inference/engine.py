@@ -232,6 +232,29 @@ class Engine:
             logits = self.networks[EDITOR](inputs)
         return logits.float().softmax(dim=1)[:, 1, None]
 
+    def run_all_labels(
+        self, stage: str, scan: torch.Tensor, cancel: CancelToken | None = None
+    ) -> torch.Tensor:
+        """One pass of a stage's network, without clicks.
+
+        Args:
+            stage: "locator" or "refiner".
+            scan: as :meth:`sample` gives it.
+
+        Returns:
+            The probabilities of all labels, (1, labels, k, j, i).
+        """
+        blank_channels = int(self.card.stages[stage].network["in_channels"]) - 1
+
+        def network(tile: torch.Tensor) -> list[torch.Tensor]:
+            blank = tile.new_zeros((1, blank_channels, *tile.shape[2:]))
+            with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
+                logits = self.networks[stage](torch.cat((tile, blank), dim=1))
+            return [logits.float().softmax(dim=1)]
+
+        (probabilities,) = self._run(stage, network, scan, [], cancel)
+        return probabilities
+
     def _run(
         self,
         name: str,

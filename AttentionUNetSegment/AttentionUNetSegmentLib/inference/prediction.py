@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,11 +15,17 @@ from .doubts import DoubtfulPlace, uncertainty_of
 
 if TYPE_CHECKING:
     from ..models import Label
+    from .all_labels import AllLabels
 
 FeatureMap = GridImage
 """Its former name."""
 THRESHOLD = 0.5
 """Probability from which on a voxel belongs to the organ."""
+
+Place = Literal["located", "second candidate", "region of interest", "whole scan", "clicks", "mask"]
+"""How it came that the refiner looked where it did: the locator found the organ there, or thought
+it possible; the user drew a box; the scan is so small that all of it was looked at; clicks without
+an automatic result; a mask to begin from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +47,20 @@ class Prediction:
         device: what computed, for people.
         warnings: sentences for the user.
         model_name, model_version, model_sha256: of the card, the last of its weights.
+        place: how it came that the refiner looked at :attr:`region`; None where nothing was found.
         clicks: those that led to it, in their order.
         pieces: how many separate ones the mask has.
         mean_probability: over the mask, on the network's grid; None where nothing was found.
+        label: what was segmented; None where nobody said so.
+        part_of: name of the target that this one is a part of; empty where it is none.
+        others: of a model with several targets, the predictions of the others, from the same look
+            at the scan: each with its own mask, probability and clicks, and the same attention.
+        all_labels: what else the networks know, where it was asked for.
         attention_in_organ, attention_around_organ: mean of each level in the mask, and in the rest
             of the region that was looked at first.
         dice_estimate: how good it probably is; None where nothing was found, where the mask is
             somebody else's, and where the model's card does not tell how to estimate it.
         doubtful_places: those most worth a look and a click, by the volume at stake around each.
-        label: what was segmented; None where nobody said so.
-        part_of: name of the target that this one is a part of; empty where it is none.
-        others: of a model with several targets, the predictions of the others, from the same look
-            at the scan: each with its own mask, probability and clicks, and the same attention.
     """
 
     volume: Volume
@@ -72,13 +80,15 @@ class Prediction:
     pieces: int = 0
     mean_probability: float | None = None
     model_sha256: str = ""
+    place: Place | None = None
+    label: Label | None = None
+    part_of: str = ""
+    others: tuple[Prediction, ...] = ()
+    all_labels: tuple[AllLabels, ...] = ()
     attention_in_organ: tuple[float, ...] = ()
     attention_around_organ: tuple[float, ...] = ()
     dice_estimate: DiceEstimate | None = None
     doubtful_places: tuple[DoubtfulPlace, ...] = ()
-    label: Label | None = None
-    part_of: str = ""
-    others: tuple[Prediction, ...] = ()
 
     @property
     def targets(self) -> tuple[Prediction, ...]:

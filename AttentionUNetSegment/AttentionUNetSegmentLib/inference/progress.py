@@ -46,12 +46,15 @@ class StepTimer:
     progress: ProgressCallback
     cancel: CancelToken | None
     timings_s: dict[str, float] = field(default_factory=dict)
+    _reached: float = field(default=0.0, init=False)
 
     @contextmanager
     def step(self, name: str, fraction: float, text: str) -> Iterator[None]:
         if self.cancel is not None:
             self.cancel.raise_if_cancelled()
-        self.progress(fraction, text)
+        # Of a step that is taken again, at another place.
+        self._reached = max(self._reached, fraction)
+        self.progress(self._reached, text)
         began = time.perf_counter()
         yield
         self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - began

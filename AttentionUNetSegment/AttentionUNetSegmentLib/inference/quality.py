@@ -107,6 +107,11 @@ def check_result_quality(
             f"The {organ} measures {prediction.volume_ml:.1f} mL, which is outside the usual "
             f"{_range(usual.volume_ml)} mL; check what is missing or too much, and click there."
         )
+    if prediction.place == "second candidate":
+        warnings.append(
+            f"At the first look it was not clear whether the scan shows the {organ}; check that it "
+            "is what is outlined."
+        )
     if prediction.pieces > 1:
         warnings.append(
             f"The segmentation consists of {prediction.pieces} separate pieces; check them, and "

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 LOCATOR_THRESHOLD = 0.3
 """Probability at which the locator's coarse voxels count: low, since it only has to be near."""
+CLEAR_EVIDENCE = 2.5
+"""So many times the least evidence that the card asks for (30 mL of pancreas), even in a small
+scan, is the organ in its usual surroundings. With less, in crops, the locator may see a half of it
+only."""
+SECOND_THRESHOLD, SECOND_EVIDENCE = 0.1, 0.5
+"""The same, and the share of the least evidence, where that gives nothing: the place is then a
+second candidate, and the refiner's answer decides. With all that the locator is unsure of, whole
+scans have 9 mL of pancreas and more, of 12."""
 COMPANION_SHARE = 0.2
 """Another component with at least this share of the largest one's evidence belongs to it too."""
 SMALLEST_SHARE = 0.1
@@ -36,7 +44,12 @@ def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def find_organ_box(
-    probability: np.ndarray, grid: Grid, search: Search, warnings: list[str]
+    probability: np.ndarray,
+    grid: Grid,
+    search: Search,
+    warnings: list[str],
+    threshold: float = LOCATOR_THRESHOLD,
+    evidence_share: float = 1.0,
 ) -> Box | None:
     """Where the organ is, or None where there is none.
 
@@ -44,20 +57,22 @@ def find_organ_box(
         probability: (k, j, i), the locator's, on a grid along R, A, S.
         search: of the model's card.
         warnings: a sentence is added where a second piece lies too far away to be in the box.
+        threshold: from which on its voxels count.
+        evidence_share: of the least evidence that the card asks for.
     """
-    labels, count = connected_components(probability > LOCATOR_THRESHOLD)
+    labels, count = connected_components(probability > threshold)
     if count == 0:
         return None
     evidence = np.bincount(labels.ravel(), weights=probability.ravel(), minlength=count + 1)[1:]
     best = int(evidence.argmax())
     voxel_ml = float(np.prod(grid.spacing_mm)) / 1000
-    if evidence[best] * voxel_ml < search.least_volume_ml:
+    if evidence[best] * voxel_ml < evidence_share * search.least_volume_ml:
         return None
     keep = np.flatnonzero(evidence >= COMPANION_SHARE * evidence[best]) + 1
     pieces = box_of_voxels(np.isin(labels, keep), grid)
     largest_piece = box_of_voxels(labels == best + 1, grid).grown(search.margin_mm)
     middle = centre_of_mass(probability * (labels == best + 1), grid)
-    box = pieces.grown(search.margin_mm).at_least(search.smallest_box_mm)
+    box = surroundings_of(np.isin(labels, keep), grid, search)
     box = box.at_most(search.largest_box_mm, around=middle)
     box = Box(
         np.minimum(box.low_ras, largest_piece.low_ras),
@@ -69,6 +84,11 @@ def find_organ_box(
             "looked at; click in it if it belongs to the organ."
         )
     return box
+
+
+def surroundings_of(region: np.ndarray, grid: Grid, search: Search) -> Box:
+    """The box of an organ's voxels, with room for what was missed and for the refiner's context."""
+    return box_of_voxels(region, grid).grown(search.margin_mm).at_least(search.smallest_box_mm)
 
 
 def box_of_voxels(region: np.ndarray, grid: Grid) -> Box:

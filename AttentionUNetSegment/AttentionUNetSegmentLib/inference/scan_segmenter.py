@@ -26,7 +26,7 @@ from .click_update import (
 )
 from .clicks import Click, satisfy_clicks
 from .engine import MULTIPLE, Engine
-from .prediction import THRESHOLD
+from .prediction import THRESHOLD, Place
 from .progress import StepTimer
 from .refinement import Refinement, mask_on_scan, region_on_scan
 from .regions import connected_components, select_components
@@ -46,6 +46,7 @@ class MaskState:
         mask: uint8, of the region only.
         components: how many.
         warnings: about how it was computed.
+        place: how it came that the refinement's region was looked at.
         extent: what was looked at before any click widened it; None where nothing was.
     """
 
@@ -55,6 +56,7 @@ class MaskState:
     mask: np.ndarray
     components: int = 0
     warnings: tuple[str, ...] = ()
+    place: Place | None = None
     extent: Box | None = None
 
     @classmethod
@@ -110,13 +112,13 @@ class ScanSegmenter:
         warnings: list[str] = []
         if self.start is not None:
             return self._begin_from(self.start, warnings, steps)
-        with steps.step("locate", 0.05, f"Looking for the {self.label.name}"):
-            box = coarse_to_fine.locate_organ(
-                self.engine, self.volume, warnings, steps.cancel, self.interest
-            )
-        if box is None:
-            return MaskState.empty(warnings)
-        return self._segment_box(box, (), warnings, steps)
+        for candidate in coarse_to_fine.find_candidates(
+            self.engine, self.volume, warnings, steps, self.interest
+        ):
+            refined = self._refine(candidate, (), warnings, steps)
+            if coarse_to_fine.holds_organ(refined, candidate.place, self.engine):
+                return self._state_of(refined, candidate.place, (), warnings, steps)
+        return MaskState.empty(warnings)
 
     def segment_within(self, first: MaskState, steps: StepTimer) -> MaskState:
         """The mask of another target in the region that was looked at for the first one.
@@ -170,7 +172,10 @@ class ScanSegmenter:
         click, warnings = clicks[-1], list(state.warnings)
         if state.refinement is None:
             box = coarse_to_fine.locate_clicks(self.engine, self.volume, clicks)
-            return state if box is None else self._segment_box(box, clicks, warnings, steps)
+            if box is None:
+                return state
+            refined = self._refine(coarse_to_fine.Candidate(box, "clicks"), clicks, warnings, steps)
+            return self._state_of(refined, "clicks", clicks, warnings, steps)
         if not click.inside and not self._has_mask_near(state, click):
             return state
         with steps.step("refine", 0.3, "Segmenting around the click"):
@@ -195,7 +200,14 @@ class ScanSegmenter:
             mask[inner] = changed
             mask = self._satisfy_clicks(mask, region, clicks)
         return MaskState(
-            refinement, selected, region, mask, components, tuple(warnings), state.extent
+            refinement,
+            selected,
+            region,
+            mask,
+            components,
+            tuple(warnings),
+            state.place,
+            state.extent,
         )
 
     def _has_features_at(self, refinement: Refinement, click: Click) -> bool:
@@ -278,16 +290,39 @@ class ScanSegmenter:
             mask,
             components,
             tuple(warnings),
+            "mask",
             grid.bounds,
         )
 
-    def _segment_box(
-        self, box: Box, clicks: tuple[Click, ...], warnings: list[str], steps: StepTimer
-    ) -> MaskState:
-        """A part of the scan that was not segmented before."""
-        refined = coarse_to_fine.refine_region(
-            self.engine, self.volume, box, clicks, warnings, steps, self.interest, self.label
+    def _refine(
+        self,
+        candidate: coarse_to_fine.Candidate,
+        clicks: tuple[Click, ...],
+        warnings: list[str],
+        steps: StepTimer,
+    ) -> coarse_to_fine.RefinedRegion:
+        direct = self.engine.has_locator and candidate.place == "whole scan"
+        return coarse_to_fine.refine_region(
+            self.engine,
+            self.volume,
+            candidate.box,
+            clicks,
+            warnings,
+            steps,
+            self.interest,
+            self.label,
+            direct,
         )
+
+    def _state_of(
+        self,
+        refined: coarse_to_fine.RefinedRegion,
+        place: Place,
+        clicks: tuple[Click, ...],
+        warnings: list[str],
+        steps: StepTimer,
+    ) -> MaskState:
+        """The mask of a part of the scan that was not segmented before."""
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             refinement = refined.refinement
             selected = self._without_neighbours(refined.selected, refinement)
@@ -301,6 +336,7 @@ class ScanSegmenter:
             mask,
             refined.components,
             tuple(warnings),
+            place,
             refinement.grid.bounds,
         )
 

@@ -370,7 +370,6 @@ class Session:
             around_organ = tuple(level.around_organ for level in levels)
             places = find_doubtful_places(self._undecided(refinement), refinement.grid)
             # Of a mask of somebody else's the network does not say how good it is.
-            # Of the targets the first one is what the card knows how to estimate.
             if is_first and state.selected.any() and self._segmenter.start is None:
                 self.features = result_features(
                     refinement, state.selected, state.components, levels
@@ -395,12 +394,13 @@ class Session:
             clicks=clicks,
             pieces=state.components,
             mean_probability=state.mean_probability,
+            label=label,
+            part_of=predictor.card.part_of(label),
+            place=state.place if volume_ml > 0 else None,
             attention_in_organ=in_organ,
             attention_around_organ=around_organ,
             dice_estimate=estimate,
             doubtful_places=places,
-            label=label,
-            part_of=predictor.card.part_of(label),
         )
 
     def _undecided(self, refinement: Refinement) -> np.ndarray:

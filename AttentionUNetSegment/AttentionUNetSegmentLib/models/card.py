@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,21 @@ from .dice_estimator import DiceEstimator
 FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+CLICK_KIND, CLICK_WIDTH_MM = "gaussian", 5.0
+"""How clicks are shown to a network: about a hand's precision, a few voxels wide."""
 EDITOR_FILE = "editor.safetensors"
 STAGES = ("locator", "refiner")
 EDITOR = "editor"
-OPTIONAL_KEYS = ("targets", "usual", "dice_estimate", "search", "limitations", "author", "editor")
+OPTIONAL_KEYS = (
+    "targets",
+    "usual",
+    "search",
+    "clicks",
+    "dice_estimate",
+    "limitations",
+    "author",
+    "editor",
+)
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
 EDITOR_CHANNELS = 8  # of the editor's own inputs: scan, mask and clicks; features follow
@@ -208,6 +220,34 @@ class Search:
 
 
 @dataclass(frozen=True)
+class ClickEncoding:
+    """How clicks are drawn into the channels of a network that is shown them; an older card means
+    what stands here.
+
+    Args:
+        kind: "gaussian", one around each click.
+        width_mm: its standard deviation.
+
+    Raises:
+        ModelError: this version draws clicks in another way, so that the network would take them
+            for something else.
+    """
+
+    kind: str = CLICK_KIND
+    width_mm: float = CLICK_WIDTH_MM
+
+    def __post_init__(self) -> None:
+        checks.text(self.kind, "clicks kind", 50)
+        width = checks.number(self.width_mm, "clicks width_mm", 0.1, 100.0)
+        if self.kind != CLICK_KIND or width != CLICK_WIDTH_MM:
+            raise ModelError(
+                f"its network was trained with clicks as {self.kind} of {width:g} mm, but this "
+                f"version of the extension draws them as {CLICK_KIND} of {CLICK_WIDTH_MM:g} mm."
+            )
+        object.__setattr__(self, "width_mm", width)
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """The weights' file: its name in the model's folder, its SHA-256 and its size."""
 
@@ -282,8 +322,9 @@ class ModelCard:
         training: what it was trained on and how; free.
         figures: what was measured; free.
         usual: beyond which a result is to be doubted.
-        dice_estimate: tells how good a result probably is; None where that was never measured.
         search: how large the target is, for what looks for it.
+        clicks: how a network that is shown clicks was shown them.
+        dice_estimate: tells how good a result probably is; None where that was never measured.
         limitations: where it fails, and what it was not tested on, a sentence each.
         author: who made it and answers for it; empty where nobody is named.
         editor: the network that answers clicks; None where the refiner does.
@@ -308,8 +349,9 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     usual: Usual = field(default_factory=Usual)
-    dice_estimate: DiceEstimator | None = None
     search: Search = field(default_factory=Search)
+    clicks: ClickEncoding = field(default_factory=ClickEncoding)
+    dice_estimate: DiceEstimator | None = None
     limitations: tuple[str, ...] = ()
     author: str = ""
     editor: Editor | None = None
@@ -409,6 +451,11 @@ class ModelCard:
         by_name = {label.name: label for label in self.labels}
         return tuple(by_name[one.name] for one in self.targets) or (self.target_label,)
 
+    @property
+    def knows_more(self) -> bool:
+        """Whether the networks know labels beside the targets and the background."""
+        return len(self.labels) - 1 > len(self.target_labels)
+
     def channels_of(self, label: Label) -> tuple[int, ...]:
         """The networks' output channels that make up a target: its own, and those of its parts."""
         parts = {one.name for one in self.targets if one.part_of == label.name}
@@ -447,8 +494,9 @@ class ModelCard:
         for target in card["targets"]:
             if not target["part_of"]:
                 del target["part_of"]
-        if self.search == Search():
-            del card["search"]
+        for key, usual in (("search", Search()), ("clicks", ClickEncoding())):
+            if getattr(self, key) == usual:
+                del card[key]
         for key in (*OPTIONAL_KEYS, "weights"):
             if not card.get(key, True):
                 del card[key]
@@ -485,15 +533,16 @@ class ModelCard:
                     _label(one) for one in checks.items(card["labels"], "labels", 2, 256)
                 ),
                 "stages": {name: _stage(stage, name) for name, stage in stages.items()},
-                "dice_estimate": None
-                if estimator is None
-                else DiceEstimator.from_mapping(estimator),
                 "targets": tuple(
                     Target(**checks.entries(one, "a target", ("name",), ("part_of",)))
                     for one in checks.items(card.get("targets", ()), "targets", 0, 255)
                 ),
+                "dice_estimate": None
+                if estimator is None
+                else DiceEstimator.from_mapping(estimator),
                 "usual": Usual(**_known_entries(card, "usual", Usual)),
                 "search": Search(**_known_entries(card, "search", Search)),
+                "clicks": ClickEncoding(**_known_entries(card, "clicks", ClickEncoding)),
                 "weights": _weights(card["weights"], "weights"),
                 "editor": None if card.get("editor") is None else _editor(card["editor"]),
             }
@@ -517,11 +566,16 @@ def read_card(folder: str | Path) -> ModelCard:
     if len(content) > MOST_CARD_BYTES:
         raise ModelError(f"The card '{path}' is larger than {MOST_CARD_BYTES // 1000} kB.")
     try:
-        return ModelCard.from_json(content.decode("utf-8"))
+        return _card_of(content)
     except UnicodeDecodeError as error:
         raise ModelError(f"The card '{path}' is not a UTF-8 text file.") from error
     except ModelError as error:
         raise ModelError(f"The card '{path}' cannot be used: {error}") from error
+
+
+@lru_cache(maxsize=32)  # the panel asks again and again
+def _card_of(content: bytes) -> ModelCard:
+    return ModelCard.from_json(content.decode("utf-8"))
 
 
 def _label(value: object) -> Label:
@@ -543,7 +597,9 @@ def _editor(value: object) -> Editor:
     return Editor(**content)
 
 
-def _known_entries(card: Mapping[str, Any], key: str, kind: type[Usual | Search]) -> dict[str, Any]:
+def _known_entries(
+    card: Mapping[str, Any], key: str, kind: type[Usual | Search | ClickEncoding]
+) -> dict[str, Any]:
     known = [one.name for one in dataclasses.fields(kind)]
     return checks.entries(card.get(key, {}), key, (), known)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import ModelError, OutputError
 from ..networks import NetworkConfig, build_network
-from .card import CARD_FILE, LARGEST_BYTES, ModelCard, Stage
+from .card import CARD_FILE, LARGEST_BYTES, ModelCard, Stage, Target
 from .store import check_fit, load_model, save_model
 from .terminology import make_label
 from .weights import read_foreign_weights
@@ -45,7 +45,8 @@ def import_network(
         labels: names of the network's output channels, in order, the background first.
         spacing_mm: along i, j, k, of the images that it was trained on.
         intensity_window_hu: Hounsfield units that were mapped to 0 and 1.
-        target: the label that is segmented; the first one after the background unless given.
+        target: the label that is segmented, or several with commas, each a segment, and one that is
+            part of another as ``tumour:liver``; the first one after the background unless given.
         summary: the title unless given.
         replace: a model that is in the folder already.
 
@@ -58,6 +59,7 @@ def import_network(
     network_config = _read_config(config)
     tensors = read_foreign_weights(weights)
     named = tuple(make_label(value, text) for value, text in enumerate(labels))
+    targets = _parse_targets(target or (labels[1] if len(labels) > 1 else "background"))
     stage = Stage(network_config.to_mapping(), (spacing_mm[0], spacing_mm[1], spacing_mm[2]))
     card = ModelCard(
         name=name,
@@ -69,7 +71,8 @@ def import_network(
         citation=tuple(citation),
         intensity_window_hu=(intensity_window_hu[0], intensity_window_hu[1]),
         labels=named,
-        target=target or (labels[1] if len(labels) > 1 else ""),
+        target=targets[0].name,
+        targets=targets if len(targets) > 1 else (),
         stages={"refiner": stage},
         training={
             "origin": "imported",
@@ -82,6 +85,11 @@ def import_network(
     card = save_model(folder, card, {"refiner": network}, LARGEST_BYTES)
     load_model(folder)
     return card
+
+
+def _parse_targets(text: str) -> tuple[Target, ...]:
+    parts = (one.partition(":") for one in text.split(","))
+    return tuple(Target(name.strip(), whole.strip()) for name, _, whole in parts)
 
 
 def _read_config(file: Path) -> NetworkConfig:

@@ -36,5 +36,9 @@ def make_label(value: int, name: str) -> Label:
     return Label(value, name, color, Terminology(_ANATOMY, code))
 
 
+TARGET_COLOR = (249, 180, 111)
+"""Of a target that the table does not have."""
+
 PANCREAS = make_label(1, "pancreas")
-"""The label that is written unless another is given."""
+"""What the shipped model is for, by the name that scripts know; nothing is written as it unless a
+card says so."""

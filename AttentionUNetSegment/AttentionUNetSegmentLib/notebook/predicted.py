@@ -112,6 +112,14 @@ class ImagePrediction:
         return self.prediction.found
 
     @property
+    def place(self) -> str | None:
+        """How the place was found that the network looked at: "located" in the whole scan;
+        "second candidate", where the first look was unsure; "whole scan", one so small that all of
+        it was looked at; "region of interest", "clicks" or "mask", as given. None where nothing was
+        found."""
+        return self.prediction.place
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Why somebody should look at it before using it, a sentence each."""
         return (*self._given.warnings, *self.prediction.warnings)

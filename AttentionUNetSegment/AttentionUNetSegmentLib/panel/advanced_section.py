@@ -11,6 +11,7 @@ from . import installation
 from .kept_files import keptFilesHtml
 from .model_card_text import modelCardHtml
 from .section import Section, clicked
+from .target import modelCard
 
 if TYPE_CHECKING:
     from ..inference.worker import Job
@@ -33,6 +34,8 @@ class AdvancedSection(Section):
         for name in ("deviceComboBox", "precisionComboBox", "tileSideSpinBox"):
             getattr(ui, name).enabled = idle
         ui.keepProbabilityCheckBox.enabled = ui.standardTerminologyCheckBox.enabled = idle
+        card = modelCard(self.panel.parameters.model) if self.panel.parameters is not None else None
+        ui.allLabelsCheckBox.enabled = idle and card is not None and card.knows_more
         ui.torchLabel.text = installation.torchState()
         ui.installTorchButton.visible = not installation.torchInstalled()
         ui.installTorchButton.enabled = (

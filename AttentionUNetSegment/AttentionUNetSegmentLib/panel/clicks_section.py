@@ -25,9 +25,9 @@ class ClicksSection(Section):
         super().__init__(panel)
         self._inside = True
         self._shown: list[str] = []
+        self._targets: list[str] = []
         self._places: tuple[DoubtfulPlace, ...] = ()
         self._nextPlace = 0
-        self._targets: list[str] = []
         ui = self.ui
         clicked(ui.doubtfulPlaceButton, self._onDoubtfulPlace)
         ui.placeWidget.placeMultipleMarkups = (

@@ -94,6 +94,7 @@ class AttentionUNetSegmentParameterNode:
     device, precision, tileSide - how the networks run; the tile's side in voxels.
     keepProbability - make the probability volume too.
     standardTerminology - give a new segment its coded meaning.
+    allLabels - write what else the model's networks know, which is not for diagnosis.
     summary - what the last run found, for people.
     """
 
@@ -112,6 +113,7 @@ class AttentionUNetSegmentParameterNode:
     tileSide: Annotated[int, WithinRange(64, 512)] = 128
     keepProbability: bool = False
     standardTerminology: bool = True
+    allLabels: bool = False
     summary: str = ""
 
     def options(self) -> SegmentationOptions:
@@ -123,6 +125,7 @@ class AttentionUNetSegmentParameterNode:
             tileVoxels=self.tileSide**3,
             keepProbability=self.keepProbability,
             standardTerminology=self.standardTerminology,
+            allLabels=self.allLabels,
         )
 
 

@@ -143,7 +143,7 @@ def saveSegment(result: SceneResult, path: Path) -> None:
         node.GetSegmentation().AddSegment(copy, segmentId)
     storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
     storage.SetCropToMinimumExtent(False)
-    _write(storage, node, path)
+    writeNode(storage, node, path)
 
 
 def _segmentCopy(result: SceneResult, segmentId: str, value: int) -> slicer.vtkSegment:
@@ -198,7 +198,7 @@ def _writeImage(
     storage = scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
     # Zeros for the most part: higher levels take three times as long and gain a quarter.
     storage.SetCompressionParameter(storage.GetCompressionParameterFastest())
-    _write(storage, node, path)
+    writeNode(storage, node, path)
 
 
 def _addVolume(
@@ -211,7 +211,7 @@ def _addVolume(
     return node
 
 
-def _write(
+def writeNode(
     storage: slicer.vtkMRMLStorageNode, node: slicer.vtkMRMLStorableNode, path: Path
 ) -> None:
     """Raises:

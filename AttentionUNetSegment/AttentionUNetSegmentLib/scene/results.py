@@ -47,12 +47,12 @@ PROBABILITY_COLORS, ATTENTION_COLORS = VIRIDIS, INFERNO
 UNCERTAINTY_COLORS = PROBABILITY_COLORS
 VOLUME_ROW, NO_VOLUME = "Volume", "0"
 """First row of the table, and what stands there where nothing was found."""
+UNNAMED = Label(1, "organ")
+"""Of a prediction that nobody gave a label: one that was made by hand."""
 IN_ORGAN_ROW, AROUND_ROW = "Attention in the organ", "Attention around it"
 """Rows of the table, each with its level."""
 PLACE_ROW, AT_STAKE_ROW = "Doubtful place", "At stake at place"
 """Rows of the table, each with a number: R, A, S in mm in the volume's own coordinates, and mL."""
-UNNAMED = Label(1, "organ")
-"""Of a prediction that nobody gave a label: one that was made by hand."""
 LEAST_SHOWN = {PROBABILITY_COLORS: 0.1, ATTENTION_COLORS: 0.4}
 """Lower values are shown transparent, so that the CT below stays readable. A coarse gate lets a
 quarter or so through everywhere in the region that was looked at, whose edges would be seen."""

@@ -24,6 +24,7 @@ from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
+from .all_labels import writeAllLabels
 from .corrections import readClicks
 from .removal import removeNode
 from .results import SceneResult, writePrediction
@@ -57,6 +58,8 @@ class SegmentationOptions:
         withAttention: make the attention volumes, and that of the uncertainty.
         keepProbability: make the probability volume.
         standardTerminology: give a new segment its coded meaning.
+        allLabels: write what else the model's networks know, which is not for diagnosis, into
+            segmentations of its own.
     """
 
     model: str = DEFAULT_MODEL
@@ -66,6 +69,7 @@ class SegmentationOptions:
     withAttention: bool = True
     keepProbability: bool = True
     standardTerminology: bool = True
+    allLabels: bool = False
 
     def predictorOptions(self) -> PredictorOptions:
         """What of it the networks are loaded by.
@@ -171,6 +175,12 @@ class SegmentationTask:
                 cancel,
                 automatic=self._automatic,
             )
+            if self.options.allLabels and not self._continuing and self._card.knows_more:
+                from ..inference.all_labels import segment_all_labels
+
+                progress(_COMPUTED, "Looking at all labels")
+                found = segment_all_labels(session.predictor, prediction, cancel)
+                prediction = dataclasses.replace(prediction, all_labels=found)
             prediction = self._withWorldClicks(prediction)
             prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
             if not self._withVolumes:
@@ -213,6 +223,8 @@ class SegmentationTask:
             only=self.label.name if self._writesOne else "",
             standardTerminology=self.options.standardTerminology,
         )
+        for found in prediction.all_labels:
+            writeAllLabels(found, self.volumeNode)
         for segmentId in result.segmentIds:
             self._tagAutomatic(result.segmentationNode, segmentId)
         return self._withoutUnwanted(result)

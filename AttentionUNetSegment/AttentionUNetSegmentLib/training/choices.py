@@ -31,6 +31,7 @@ class Choices:
         flips, quarter_turns: probabilities; flips along R and A.
         regions: share of the refiner's samples that come from cropped regions, where there are
             some; the other kinds keep their proportions.
+        cut_out: probability for the locator; the refiner's regions are cut already.
         shift: of the patch's size.
         rotation_degrees: most about S.
         others: as the field of the same name of the stage's or the augmentation's options.
@@ -93,6 +94,12 @@ class Choices:
     )
     regions: float | None = option(
         "Share of the refiner's samples that come from cropped regions; 0.32.", DATA, 0, 0.99
+    )
+    cut_out: float | None = option(
+        "Share of the locator's samples that are cut to the target, as crops and slabs are; 0.",
+        AUGMENTATION,
+        0,
+        1,
     )
     rotation_degrees: float | None = option(
         "Most degrees about the body's axis; 25, 30 in 2D.",
@@ -161,7 +168,7 @@ class Choices:
             options,
             network=network,
             patch=patch,
-            augmentation=self._augmentation(options.augmentation),
+            augmentation=self._augmentation(options.augmentation, options.stage),
             loss_weights=dataclasses.replace(
                 options.loss_weights,
                 **_without_none(dice=self.dice, cross_entropy=self.cross_entropy, focal=self.focal),
@@ -201,7 +208,7 @@ class Choices:
         }
         return {**shares, "region": self.regions}
 
-    def _augmentation(self, options: AugmentationOptions) -> AugmentationOptions:
+    def _augmentation(self, options: AugmentationOptions, stage: str) -> AugmentationOptions:
         turned = self.rotation_degrees
         return dataclasses.replace(
             options,
@@ -211,6 +218,7 @@ class Choices:
                 rotation_degrees=(
                     None if turned is None else (*options.rotation_degrees[:2], turned)
                 ),
+                cut_out_probability=self.cut_out if stage == "locator" else None,
                 scale=self.scale,
                 elastic_mm=self.elastic_mm,
                 brightness=self.brightness,

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from ..datasets.cases import LabelledCase
+from ..datasets.cases import CaseKind, LabelledCase
 from ..evaluation.simulated_user import click_at, deepest_voxel, largest_errors
 from ..geometry.grid import Grid
 from ..inference.clicks import Click
@@ -175,7 +176,7 @@ class EditorSampler(BatchSampler):
             return Batch(Sample(nothing[:, None], nothing.long(), known), generators)
         return super().batch(step)
 
-    def choose_source(self, kind: str, rng: np.random.Generator) -> PatchSource:
+    def choose_source(self, kind: CaseKind, rng: np.random.Generator) -> PatchSource:
         sources = self.sources[kind]
         weights = np.array(
             [NEW_CASE_WEIGHT if one.case.name in self.new else 1.0 for one in sources]
@@ -206,12 +207,13 @@ class EditorTrainer(StageTrainer):
         validation: Sequence[LabelledCase],
         folder: Path,
         *args: Any,
-        refiner: SegmentationNetwork,
+        refiner: nn.Module,
         refiner_cases: Sequence[str] = (),
         **settings: Any,
     ) -> None:
         self.new_cases = frozenset(case.name for case in train) - set(refiner_cases)
         super().__init__(options, train, validation, folder, *args, **settings)
+        assert isinstance(refiner, SegmentationNetwork)
         self.refiner = refiner.to(self.device).eval().requires_grad_(False)
         self.loss = OrganLoss(
             PIECE, options.loss_weights, 0.0, options.deep_supervision, self.processes.total
@@ -343,7 +345,8 @@ class EditorTrainer(StageTrainer):
             mistakes = scene.mistakes()
         if not mistakes:  # nothing of the organ is in view: a click outside at what is no mistake
             middle = np.zeros(scene.truth.shape, bool)
-            middle[tuple(size // 2 for size in middle.shape)] = True
+            k, j, i = (size // 2 for size in scene.truth.shape)
+            middle[k, j, i] = True
             scene.begin_from(middle & scene.known)
             mistakes = [(middle, bool(scene.truth[middle].any()))]
         second = len(mistakes) > 1 and rng.random() < SECOND_LARGEST

@@ -177,6 +177,8 @@ def finetune_model(
     base = load_model(find_model(model))
     _check_model(base.card, options)
     corrected = match_labels(base.card, data, kind="corrected")
+    for note in corrected.notes:
+        tell(note)
     split = choose_held_out(corrected, options.held_out, options.seed)
     learnt, judged = find_cases(corrected, split)
     others: list[CaseFiles] = []
@@ -268,12 +270,12 @@ def match_labels(card: ModelCard, folder: Path, kind: CaseKind | None = None) ->
     if found.dimensions != 3:
         raise TrainingError(f"'{folder}' holds single pictures; finetuning needs whole scans.")
     named = {name.casefold() for name in (*found.labels[1:], *found.part_of.values())}
-    if card.target.casefold() not in named:
+    if found.named and card.target.casefold() not in named:
         raise TrainingError(
             f"'{folder}' has the labels {', '.join(found.labels[1:])}, but {card.name} segments "
             f"{card.target}; choose cases or a model to match."
         )
-    data = found.relabelled([label.name for label in card.labels])
+    data = found.relabelled([label.name for label in card.labels], card.target)
     if kind is None:
         return data
     cases = tuple(dataclasses.replace(case, kind=kind) for case in data.cases)

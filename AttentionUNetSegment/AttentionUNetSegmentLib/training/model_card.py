@@ -7,16 +7,20 @@ import platform
 import re
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..datasets.cases import DataSet, LabelledCase
-from ..models import Editor, Label, ModelCard, Stage, Usual
-from ..models.terminology import PANCREAS, make_label
+from ..inference.statistics import extent_mm
+from ..models import Editor, Label, ModelCard, Search, Stage, Target, Usual
+from ..models.terminology import TARGET_COLOR, make_label
 from ..networks.precision import BFLOAT16, FLOAT32
 from .naming import FIRST_VERSION, NO_LICENCE
 from .recipes import intensity_window
 from .stage_options import StageOptions
 
+ROOM = 1.2
+"""Times the size of the largest target that was learnt from: others may be larger."""
 METHOD = (
     "Oktay et al. 2018, Attention U-Net: Learning Where to Look for the Pancreas, arXiv 1804.03999"
 )
@@ -46,6 +50,8 @@ def fresh_card(
         intensity_window_hu=intensity_window(data),
         labels=card_labels(data),
         target=data.target,
+        targets=card_targets(data),
+        search=_search(data, train),
         stages={name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()},
         training=training,
         usual=_usual(data, train),
@@ -57,6 +63,39 @@ def _usual(data: DataSet, train: list[LabelledCase]) -> Usual:
     if not data.hounsfield:
         return Usual()
     return Usual(slice_mm=max(round(max(case.ct.spacing_mm), 2) for case in train))
+
+
+def card_targets(data: DataSet) -> tuple[Target, ...]:
+    """The target and its parts, as a lesion is of its organ; none where it stands alone."""
+    parts = [name for name in data.labels if data.part_of.get(name) == data.target]
+    if not parts:
+        return ()
+    return (Target(data.target), *(Target(name, data.target) for name in parts))
+
+
+def _search(data: DataSet, train: list[LabelledCase]) -> Search:
+    """Room for the largest target of the whole scans that were learnt from, and a fourth of the
+    least volume; the usual sizes where these do."""
+    usual = Search()
+    wanted = [data.target, *(one.name for one in card_targets(data)[1:])]
+    values = [data.labels.index(name) for name in wanted]
+    volumes_ml, extents = [], []
+    for case in train:
+        mask = np.isin(case.labels.array, values)
+        if case.kind in ("scan", "corrected") and mask.any():
+            volumes_ml.append(int(mask.sum()) * case.ct.voxel_volume_ml)
+            extents.append(extent_mm(mask, case.ct.ijk_to_ras))
+    if not extents or not data.hounsfield:
+        return usual
+    room = ROOM * np.max(extents, axis=0)
+    largest = np.maximum(usual.largest_box_mm, np.ceil(room + 2 * np.array(usual.margin_mm)))
+    around_click = np.maximum(usual.click_margin_mm, np.ceil(room / 2))
+    return dataclasses.replace(
+        usual,
+        least_volume_ml=round(min(usual.least_volume_ml, min(volumes_ml) / 4), 1),
+        largest_box_mm=tuple(largest.tolist()),
+        click_margin_mm=tuple(around_click.tolist()),
+    )
 
 
 def _summary(data: DataSet, options: dict[str, StageOptions]) -> str:
@@ -76,7 +115,7 @@ def card_labels(data: DataSet) -> tuple[Label, ...]:
     """The labels, with the terminology and colors of those that are known; the target has one."""
     labels = [make_label(value, name) for value, name in enumerate(data.labels)]
     return tuple(
-        dataclasses.replace(label, color=label.color or PANCREAS.color)
+        dataclasses.replace(label, color=label.color or TARGET_COLOR)
         if label.name == data.target
         else label
         for label in labels

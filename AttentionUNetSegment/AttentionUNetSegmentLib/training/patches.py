@@ -46,6 +46,11 @@ class AugmentationOptions:
     thick_slices_probability: float = 0.25
     cropped_view_probability: float = 0.2
     hidden_organ_probability: float = 0.08
+    cut_out_probability: float = 0.0
+    """Of cutting the view to the organ, as people cut scans to it: a crop or a slab, now and then
+    with a part of the organ only."""
+    cut_out_margin_mm: tuple[float, float] = (-15.0, 40.0)
+    """Least and most that is left around the organ, each side for itself."""
     clipped_probability: float = 0.0
     """Of clipping the intensities to a narrower window, as data sets are found clipped. Off in
     2D, whose pictures are windowed already."""
@@ -227,6 +232,12 @@ class PatchSource:
                 image, labels = hide_organ(image, labels, self.target_label, rng)
             if rng.random() < augmentation.cropped_view_probability:
                 image, labels = crop_view(image, labels, rng)
+            cut_out = augmentation.cut_out_probability
+            if cut_out and rng.random() < cut_out:
+                margin = augmentation.cut_out_margin_mm
+                image, labels = cut_to_organ(
+                    image, labels, self.target_label, margin, patch.spacing_mm, rng
+                )
             if rng.random() < augmentation.thick_slices_probability:
                 image = thicken_slices(image, rng)
             if intensity is not None:
@@ -375,6 +386,40 @@ def crop_view(
     hidden = labels.narrow(axis, start, length)
     hidden[hidden != IGNORE] = 0
     return image, labels
+
+
+def cut_to_organ(
+    image: torch.Tensor,
+    labels: torch.Tensor,
+    target_label: int,
+    margin_mm: tuple[float, float],
+    spacing_mm: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Black out all but the organ's box, or all but its slices; what is not seen is not labelled.
+
+    Without such samples a network knows the organ among all others only, and finds nothing in what
+    somebody cut to it.
+
+    Args:
+        margin_mm: least and most that is left around it; less than 0 cuts the organ.
+        spacing_mm: along R, A and S.
+    """
+    organ = torch.nonzero(labels[0, 0] == target_label)
+    if len(organ) == 0:
+        return image, labels
+    slab = rng.random() < 0.5
+    shown = torch.zeros_like(labels, dtype=torch.bool)
+    box = []
+    for axis, spacing in enumerate(reversed(spacing_mm)):
+        before, after = (round(at / spacing) for at in rng.uniform(*margin_mm, 2))
+        low, high = int(organ[:, axis].min()) - before, int(organ[:, axis].max()) + 1 + after
+        whole = slab and axis > 0
+        box.append(slice(None) if whole else slice(max(low, 0), max(high, 0)))
+    k, j, i = box
+    shown[:, :, k, j, i] = True
+    hidden = ~shown & (labels != IGNORE)
+    return image * shown, labels.masked_fill(hidden, 0)
 
 
 def hide_organ(

@@ -111,7 +111,7 @@ def train_model(
     together = processes or Processes()
     device = together.device or choose_device(options.device)
     bfloat16 = uses_bfloat16(options.precision, device)
-    found = find_data_set(data).with_target(options.target)
+    found = _choose_labels(find_data_set(data), options)
     flat = _dimensions(found, options.dimensions, options.stage) == 2
     synthetic = _synthetic_count(found, options.synthetic, flat)
     start = None if options.start_from is None else load_model(find_model(options.start_from))
@@ -254,6 +254,12 @@ def _synthetic_count(found: DataSet, wanted: int | None, flat: bool) -> int:
     return wanted
 
 
+def _choose_labels(found: DataSet, options: TrainingOptions) -> DataSet:
+    if options.labels is not None:
+        found = found.with_labels([name.strip() for name in options.labels.split(",")])
+    return found.with_target(options.target)
+
+
 def _with_regions(train: list[CaseFiles], share: float | None) -> list[CaseFiles]:
     """The cases to learn from; without the cropped regions where none of the samples is theirs.
 
@@ -343,6 +349,11 @@ def _editor_options(
         raise InputError(
             f"{card.name} segments the {card.target}, but the data set's target is "
             f"{found.target}; choose another --target or another model."
+        )
+    if len(card.channels_of(card.target_label)) > 1:
+        raise InputError(
+            f"The {card.target} of {card.name} has parts that are targets too; an editor is "
+            "trained for an organ without parts only."
         )
     made = editor_options(Budget(options.steps, options.minutes), refiner, options.seed)
     made = replace(

@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ..errors import TrainingError
 from ..files import replace_text, replaced_file
 from .checkpoint import StageState
+from .patches import AugmentationOptions
 from .stage_options import CHANGEABLE, StageOptions
 
 
@@ -118,6 +120,10 @@ class RunFolder:
                 raise TrainingError(
                     f"'{file}' does not hold the options of a run; remove the folder to begin anew."
                 ) from error
+            # What the run's version did not have yet was off.
+            usual = json.loads(json.dumps(asdict(AugmentationOptions())))
+            if isinstance(before.get("augmentation"), dict):
+                before["augmentation"] = usual | before["augmentation"]
             changed = sorted(key for key in now if before.get(key) != now[key])
             if set(changed) - CHANGEABLE:
                 raise TrainingError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..datasets.cases import LabelledCase
+from ..datasets.cases import CaseKind, LabelledCase
 from ..errors import TrainingError
 from .patches import IntensityAugmentation, PatchSource, Sample, collate_samples
 from .stage_options import StageOptions
@@ -86,7 +86,7 @@ class BatchSampler:
         options = self.options
         return np.random.default_rng([options.seed, step, number, options.trainings_before])
 
-    def choose_source(self, kind: str, rng: np.random.Generator) -> PatchSource:
+    def choose_source(self, kind: CaseKind, rng: np.random.Generator) -> PatchSource:
         """The case of a kind that a patch is drawn from: each as often as the others."""
         sources = self.sources[kind]
         return sources[int(rng.integers(len(sources)))]

@@ -27,6 +27,8 @@ class TrainingOptions:
             one that is not trained keeps them.
         precision: "auto" takes bfloat16 where the device computes in it.
         target: the label that counts; the data set's, unless given.
+        labels: those that the networks learn, names with commas, the target among them; the data
+            set's, unless given.
         splits: a file of splits of which the ``fold``-th is used.
         folds: draw so many splits by patient, and use the ``fold``-th.
         synthetic: how many made-up abdomens are mixed in; 8 into 3D training of BTCV's organs,
@@ -63,6 +65,12 @@ class TrainingOptions:
     )
     seed: int = option("Seed of all random numbers.", None, 0, default=0)
     target: str | None = option("Label to train for; the data set's unless given.", DATA)
+    labels: str | None = option(
+        "Labels to learn, of those of the data set; the others count as the organ that they are "
+        "part of, or as background.",
+        DATA,
+        metavar="NAME,...",
+    )
     splits: Path | None = option(  # noqa: RUF009
         "File of splits, of which --fold is used.", DATA, metavar="FILE"
     )

@@ -90,8 +90,9 @@ def write_dicom_seg(
             tracking_id=one.name,
             display_color=None if one.color is None else CIELabColor.from_rgb(*one.color),
         )
-        if prediction.warnings:
-            segment.SegmentDescription = " ".join(prediction.warnings)[:_LONGEST_DESCRIPTION]
+        if prediction.targets[number - 1].warnings:
+            said = " ".join(prediction.targets[number - 1].warnings)
+            segment.SegmentDescription = said[:_LONGEST_DESCRIPTION]
         segments.append(segment)
     names = ", ".join(one.name for one in labels)
     slices_mm = _between_slices(prediction.volume.ijk_to_ras)

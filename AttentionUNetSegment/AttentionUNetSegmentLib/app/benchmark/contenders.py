@@ -169,7 +169,7 @@ def networks(bench: Bench) -> tuple[float, ...]:
     seconds = []
     for _ in range(bench.repetitions):
         took = bench.predictor.predict(bench.volume).timings_s
-        seconds.append(took["locate"] + took.get("refine", 0.0))
+        seconds.append(took.get("locate", 0.0) + took.get("refine", 0.0))
     return tuple(seconds)
 
 

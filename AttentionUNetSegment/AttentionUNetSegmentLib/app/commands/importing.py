@@ -39,7 +39,11 @@ def import_model(
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="The label that is segmented; the first after background.")
+        str | None,
+        typer.Option(
+            help="The label that is segmented; the first after background. With commas several, "
+            "and a part of another one as tumour:liver."
+        ),
     ] = None,
     spacing_mm: Annotated[
         str | None,

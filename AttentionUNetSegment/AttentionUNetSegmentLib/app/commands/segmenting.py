@@ -120,6 +120,14 @@ def segment(
             "less memory. 136 unless given.",
         ),
     ] = None,
+    all_labels: Annotated[
+        bool,
+        typer.Option(
+            "--all-labels",
+            help="Write into the folder what else the model's networks know: in the region that "
+            "was looked at, and coarsely in the whole scan. For orientation, not for diagnosis.",
+        ),
+    ] = False,
     separate: Annotated[
         bool,
         typer.Option(
@@ -166,6 +174,11 @@ def segment(
     parts -= {"attention"} if no_attention else set()
     parts -= {"probability"} if no_probability else set()
     if suffix or to_stdout:
+        if all_labels:
+            raise InputError(
+                f"--all-labels writes files of its own into a folder, but '{output}' is none; give "
+                "the folder's name with -o."
+            )
         if formats or (only and parts != {"mask"}):
             raise InputError(
                 f"--also and --only choose what a folder gets, but '{output}' is none; give the "
@@ -197,6 +210,7 @@ def segment(
             tile_voxels=None if tile is None else tile**3,
             box=box,
             start=None if start is None else lambda volume: read_mask(start, volume, start_label),
+            all_labels=all_labels,
             separate=separate,
             radiomics=radiomics,
             source=scan,

@@ -18,6 +18,7 @@ from .lits import find_lits
 from .pairs import FILE_ENDINGS, find_pairs
 from .pancreas_ct import find_pancreas_ct
 from .slices import find_slices
+from .totalsegmentator import find_totalsegmentator
 
 LAYOUTS: dict[str, tuple[Callable[[Path], DataSet | None], str]] = {
     "btcv": (find_btcv, "btcv/train, or *_ct.nii.gz with *_organs.nii.gz beside each"),
@@ -25,6 +26,10 @@ LAYOUTS: dict[str, tuple[Callable[[Path], DataSet | None], str]] = {
     "decathlon": (find_decathlon, "dataset.json with imagesTr and labelsTr"),
     "lits": (find_lits, "volume-N.nii with segmentation-N.nii"),
     "pancreas-ct": (find_pancreas_ct, "PANCREAS_NNNN folders of DICOM with labelNNNN.nii.gz"),
+    "totalsegmentator": (
+        find_totalsegmentator,
+        "sNNNN folders of ct.nii.gz with segmentations/NAME.nii.gz",
+    ),
     "slices": (find_slices, "images/*.jpg with masks/*.png"),
     "pairs": (find_pairs, "images/ and labels/, or scans with *_label files beside them"),
 }

@@ -56,7 +56,8 @@ def find_pairs(folder: Path) -> DataSet | None:
             pairs, problems = _in_one_folder(folder)
         if not pairs:
             return None
-    names = manifest.get("labels") or _values_as_names(pairs)
+    named = "labels" in manifest
+    names = manifest["labels"] if named else _values_as_names(pairs)
     label_map = {value: index for index, value in enumerate(sorted(names))}
     labels = tuple(names[value] for value in label_map)
     in_order = all(value == index for value, index in label_map.items())
@@ -75,6 +76,7 @@ def find_pairs(folder: Path) -> DataSet | None:
             for pair in pairs
         ),
         part_of=manifest.get("part_of", {}),
+        named=named,
         problems=tuple(problems),
     )
 

@@ -1,0 +1,105 @@
+"""All that a model's networks know, beside what the model is for.
+
+A network that was taught to tell several organs apart was judged by one of them. The others are
+written for orientation only: nobody has measured them, and beyond the region that the refiner
+looked at there is the locator alone, with voxels of 6 mm.
+
+>>> closely, coarsely = segment_all_labels(predictor, prediction)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..geometry.grid import Grid, Region, aligned_grid
+from ..geometry.resampling import resample
+from ..models import Label
+from .engine import MULTIPLE, Engine
+from .prediction import Prediction
+from .progress import CancelToken
+
+
+@dataclass(frozen=True, eq=False)
+class AllLabels:
+    """What a network makes of all that it knows.
+
+    Args:
+        title: which network, how finely, and that it is no diagnosis.
+        coarse: whether the locator made it.
+        labels: uint8 (k, j, i), on the scan's grid: the card's label values, 0 outside of what was
+            looked at.
+        region: k, j, i box of the scan that was looked at.
+        names: the labels that are in it.
+    """
+
+    title: str
+    coarse: bool
+    labels: np.ndarray
+    region: Region
+    names: tuple[Label, ...]
+
+
+def segment_all_labels(
+    engine: Engine, prediction: Prediction, cancel: CancelToken | None = None
+) -> tuple[AllLabels, ...]:
+    """All labels of the model's networks on a scan that it has segmented.
+
+    Args:
+        engine: the model that made the prediction.
+        prediction: says which region the refiner looked at.
+        cancel: checked between the passes.
+
+    Returns:
+        By the refiner, in its region; and by the locator, in the whole scan. Without the first
+        where no region was looked at, without the second for a model of one stage.
+
+    Raises:
+        Cancelled: the token was set.
+    """
+    volume, card, found = prediction.volume, engine.card, []
+    whole: Region = (
+        slice(0, volume.array.shape[0]),
+        slice(0, volume.array.shape[1]),
+        slice(0, volume.array.shape[2]),
+    )
+    places: list[tuple[str, Region, Grid]] = []
+    probability = prediction.probability_map
+    if probability is not None:
+        places.append(("refiner", prediction.region, probability.grid))
+    if engine.has_locator:
+        spacing = card.stages["locator"].spacing_mm
+        places.append(("locator", whole, aligned_grid(volume.grid.bounds, spacing, MULTIPLE)))
+    for stage, region, grid in places:
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        with torch.inference_mode():
+            probabilities = engine.run_all_labels(stage, engine.sample(volume, grid), cancel)
+            labels = np.zeros(volume.array.shape, np.uint8)
+            labels[region] = _most_probable(probabilities, grid, volume.grid.subgrid(region))
+        present = set(np.unique(labels[region]).tolist()) - {0}
+        step = max(card.stages[stage].spacing_mm)
+        coarse = stage == "locator"
+        title = (
+            f"all labels, coarse ({step:g} mm), not for diagnosis"
+            if coarse
+            else "all labels in the region, not for diagnosis"
+        )
+        names = tuple(label for label in card.labels if label.value in present)
+        found.append(AllLabels(title, coarse, labels, region, names))
+    return tuple(found)
+
+
+def _most_probable(probabilities: torch.Tensor, grid: Grid, target: Grid) -> np.ndarray:
+    """The most probable label in each voxel of a grid: uint8 (k, j, i). One label is brought there
+    at a time."""
+    best = torch.zeros((1, 1, *target.shape), device=probabilities.device)
+    labels = torch.zeros((1, 1, *target.shape), dtype=torch.uint8, device=probabilities.device)
+    for value in range(probabilities.shape[1]):
+        here = resample(probabilities[:, value, None], grid, target)
+        more = here > best
+        best = torch.where(more, here, best)
+        labels[more] = value
+    return labels[0, 0].cpu().numpy()
