@@ -71,6 +71,8 @@ def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) ->
         "mask": mask,
         "region": region,
         "found": True,
+        "target": "pancreas",
+        "others": (),
         "levels": levels,
         "volume_ml": float(mask.sum()) * volume.voxel_volume_ml,
         "focus_ratios": (0.453, 0.25, 0.08, 0.031, 0.01)[:levels],

@@ -13,12 +13,31 @@ from .clicks import Click
 
 if TYPE_CHECKING:
     from ..models import Label
-    from .all_labels import AllLabels
 
 FeatureMap = GridImage
 """Its former name."""
 THRESHOLD = 0.5
 """Probability from which on a voxel belongs to the organ."""
+
+
+@dataclass(frozen=True, eq=False)
+class AllLabels:
+    """What a network makes of all that it knows.
+
+    Args:
+        title: which network, how finely, and that it is no diagnosis.
+        coarse: whether the locator made it.
+        labels: uint8 (k, j, i), on the scan's grid: the card's label values, 0 outside of what was
+            looked at.
+        region: k, j, i box of the scan that was looked at.
+        names: the labels that are in it.
+    """
+
+    title: str
+    coarse: bool
+    labels: np.ndarray
+    region: Region
+    names: tuple[Label, ...]
 
 
 @dataclass(frozen=True, eq=False)
