@@ -284,6 +284,12 @@ def test_the_estimate_and_the_warnings_are_written_on_it() -> None:
     assert set(told) <= set(written)
 
 
+def test_of_a_long_warning_the_first_sentence_is_written() -> None:
+    long = "The scan seems to be mirrored: look. " + "It may also be the patient. " * 8
+    written = texts(hand_made(body(), warnings=(long,)))
+    assert "The scan seems to be mirrored: look." in written
+
+
 def test_the_uncertainty_is_shown_where_the_most_doubtful_place_is(tmp_path: Path) -> None:
     position = MIDDLE_RAS + ORGAN_OFFSET_RAS + (0, 0, 9)
     prediction = hand_made(body(), doubtful_places=(DoubtfulPlace(tuple(position), 1.0),))

@@ -172,7 +172,16 @@ class _Drawing:
                     _TEXT,
                 )
             )
-        told += [(_shortened(warning, _LONGEST_LINE), _NOTICE) for warning in prediction.warnings]
+        # Of a long one the first sentence says what is wrong, and the report the rest.
+        told += [
+            (
+                one
+                if len(one) <= _LONGEST_LINE
+                else _shortened(f"{one.partition('. ')[0].rstrip('.')}.", _LONGEST_LINE),
+                _NOTICE,
+            )
+            for one in prediction.warnings
+        ]
         return told
 
     def _map_boxes(self, top: float) -> list[tuple[SliceRectangle, float, float, float, float]]:
