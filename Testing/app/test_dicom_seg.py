@@ -155,8 +155,9 @@ def test_frames_in_any_order_get_the_planes_that_lie_there(order: str, tmp_path:
     mask = np.zeros(volume.array.shape, np.uint8)
     mask[1, 2, 3] = mask[4, 1, 0] = 1
     prediction = SimpleNamespace(
-        mask=mask, volume=volume, found=True, model_name="m", model_version="1"
+        mask=mask, volume=volume, found=True, model_name="m", model_version="1", others=()
     )
+    prediction.targets = (prediction,)
     write_dicom_seg(prediction, PANCREAS, [str(source)], tmp_path / "seg.dcm")
     read = highdicom.seg.segread(tmp_path / "seg.dcm").get_volume(
         combine_segments=True, rescale_fractional=False

@@ -76,6 +76,8 @@ def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) ->
         "mask": mask,
         "region": region,
         "found": True,
+        "target": "pancreas",
+        "others": (),
         "levels": levels,
         "volume_ml": float(mask.sum()) * volume.voxel_volume_ml,
         "attention_in_organ": (0.89, 0.9, 0.94, 0.95, 0.96)[:levels],

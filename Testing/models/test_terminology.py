@@ -9,11 +9,14 @@ from AttentionUNetSegmentLib.training.model_card import card_labels
 
 
 def test_a_trained_model_s_labels_are_those_of_an_imported_one() -> None:
-    names = ("background", "Liver", "tumour", "pancreas")
-    labels = card_labels(DataSet("pairs", names, "tumour", ()))
+    names = ("background", "Liver", "cyst", "pancreas")
+    labels = card_labels(DataSet("pairs", names, "cyst", ()))
     assert [labels[1], labels[3]] == [make_label(1, "Liver"), make_label(3, "pancreas")]
     assert labels[1].terminology is not None
     assert labels[1].terminology.type == ("SCT", "10200004", "Liver")
+    tumour = make_label(2, "tumour").terminology
+    assert tumour is not None
+    assert tumour.type[2] == "Neoplasm"
     assert labels[0].color is None
     assert labels[2].color is not None  # the target has one, known or not
     assert labels[2].terminology is None

@@ -595,7 +595,7 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     factory = segment_editor_effects.qSlicerSegmentEditorEffectFactory
     fresh = factory()
-    monkeypatch.setattr(factory, "instance", lambda: fresh)
+    monkeypatch.setattr(factory, "instance", staticmethod(lambda: fresh))
     folder = tmp_path / "our_effect"
     folder.mkdir()
     (folder / "OurEffect.py").write_text(EFFECT, encoding="utf-8")

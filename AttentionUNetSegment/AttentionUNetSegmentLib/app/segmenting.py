@@ -37,8 +37,7 @@ from .requirements import extra_needed, require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..inference.all_labels import AllLabels
-    from ..inference.prediction import Prediction
+    from ..inference.prediction import AllLabels, Prediction
     from ..inference.predictor import Predictor
     from ..models import Label, Model, ModelCard
     from ..scene import SceneResult

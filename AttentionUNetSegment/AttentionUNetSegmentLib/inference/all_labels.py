@@ -9,37 +9,14 @@ looked at there is the locator alone, with voxels of 6 mm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from ..geometry.grid import Grid, Region, aligned_grid
 from ..geometry.resampling import resample
-from ..models import Label
 from .engine import MULTIPLE, Engine
-from .prediction import Prediction
+from .prediction import AllLabels, Prediction
 from .progress import CancelToken
-
-
-@dataclass(frozen=True, eq=False)
-class AllLabels:
-    """What a network makes of all that it knows.
-
-    Args:
-        title: which network, how finely, and that it is no diagnosis.
-        coarse: whether the locator made it.
-        labels: uint8 (k, j, i), on the scan's grid: the card's label values, 0 outside of what was
-            looked at.
-        region: k, j, i box of the scan that was looked at.
-        names: the labels that are in it.
-    """
-
-    title: str
-    coarse: bool
-    labels: np.ndarray
-    region: Region
-    names: tuple[Label, ...]
 
 
 def segment_all_labels(

@@ -15,7 +15,6 @@ from .doubts import DoubtfulPlace, uncertainty_of
 
 if TYPE_CHECKING:
     from ..models import Label
-    from .all_labels import AllLabels
 
 FeatureMap = GridImage
 """Its former name."""
@@ -26,6 +25,26 @@ Place = Literal["located", "second candidate", "region of interest", "whole scan
 """How it came that the refiner looked where it did: the locator found the organ there, or thought
 it possible; the user drew a box; the scan is so small that all of it was looked at; clicks without
 an automatic result; a mask to begin from."""
+
+
+@dataclass(frozen=True, eq=False)
+class AllLabels:
+    """What a network makes of all that it knows.
+
+    Args:
+        title: which network, how finely, and that it is no diagnosis.
+        coarse: whether the locator made it.
+        labels: uint8 (k, j, i), on the scan's grid: the card's label values, 0 outside of what was
+            looked at.
+        region: k, j, i box of the scan that was looked at.
+        names: the labels that are in it.
+    """
+
+    title: str
+    coarse: bool
+    labels: np.ndarray
+    region: Region
+    names: tuple[Label, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,7 +157,14 @@ class ScanSegmenter:
                 "may be missing; click inside in what is missing."
             )
         return MaskState(
-            refinement, selected, region, mask, components, tuple(warnings), grid.bounds
+            refinement,
+            selected,
+            region,
+            mask,
+            components,
+            tuple(warnings),
+            first.place,
+            grid.bounds,
         )
 
     def apply_click(

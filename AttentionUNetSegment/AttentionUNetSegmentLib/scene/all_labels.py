@@ -14,7 +14,7 @@ from .volumes import ijkToRas
 if TYPE_CHECKING:
     import slicer
 
-    from ..inference.all_labels import AllLabels
+    from ..inference.prediction import AllLabels
 
 
 def writeAllLabels(

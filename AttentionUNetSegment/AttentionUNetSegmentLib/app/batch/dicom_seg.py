@@ -118,7 +118,7 @@ def write_dicom_seg(
             content_label="SEGMENTATION",
             content_description=f"{names}; research use only"[:64],
             series_description=f"{names} by {_MAKER}"[:64],
-            omit_empty_frames=prediction.found,
+            omit_empty_frames=any(one.found for one in prediction.targets),
         )
     except (AttributeError, ValueError) as error:
         raise InputError(
