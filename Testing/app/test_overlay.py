@@ -85,8 +85,6 @@ def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) ->
         "dice_estimate": None,
         "doubtful_places": (),
         "warnings": (),
-        "target": "pancreas",
-        "others": (),
         "model_name": "pancreas-ct",
         "model_version": "1.2.3",
         "model_sha256": "0123456789abcdef",

@@ -184,7 +184,7 @@ def _means(nodes: ResultNodes | None, level: int) -> str:
     around = nodes.attentionAround.get(level) if nodes is not None else None
     if inside is None or around is None:
         return ""
-    return _("{inside:.2f} inside, {around:.2f} around").format(inside=inside, around=around)
+    return f"{inside:.2f} / {around:.2f}"
 
 
 def _levelName(level: int, levels: int) -> str:
@@ -219,5 +219,6 @@ def _sentence(nodes: ResultNodes | None, level: int) -> str:
         )
     return _(
         "Bright is what the gate of level {level} let through. It follows the network's own "
-        "answer, right or wrong: a map that looks tidy is no proof that the outline is right."
+        "answer, right or wrong: a map that looks tidy is no proof that the outline is right. The "
+        "figures are its means inside the segment / around it."
     ).format(level=level)
