@@ -298,7 +298,7 @@ def test_the_same_scan_gives_the_same_answer(predictor: Predictor) -> None:
     np.testing.assert_array_equal(first.probability(), second.probability())
 
 
-@pytest.mark.parametrize("text", ["1,2,3", "1,2,3,*", "a,2,3,+", "1,2,nan,+", "1,2,3,+,4", ""])
+@pytest.mark.parametrize("text", ["1,2,3", "1,2,3,*", "a,2,3,+", "1,2,nan,+", "1,2,3,+,4,5", ""])
 def test_a_click_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         Click.parse(text)

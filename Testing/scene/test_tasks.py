@@ -238,7 +238,7 @@ class TestFound:
         volume = helpers.add_ct("ct")
         result = scene.writePrediction(helpers.prediction_on(volume), volume)
         assert not isResult(volume)
-        assert len(predictionNodes(volume)) == 6
+        assert len(predictionNodes(volume)) == 7
         assert all(isResult(node) for node in result.attentionNodes)
 
     def test_a_table_that_the_user_edited_does_no_harm(self, mrml):

@@ -16,6 +16,7 @@ from AttentionUNetSegmentLib.inference import Volume
 from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Target, Usual, save_model
 from AttentionUNetSegmentLib.models.terminology import make_label
 from AttentionUNetSegmentLib.networks import NetworkOutput, build_network
+from AttentionUNetSegmentLib.networks.network import FeaturesOutput
 from geometry import centre_ras, placed
 from torch import nn
 from torch.nn import functional as F
@@ -48,7 +49,7 @@ class BrightIsOrgan(nn.Module):
         return_attention: bool = False,
         return_deep: bool = False,
         return_features: bool = False,
-    ) -> torch.Tensor | NetworkOutput:
+    ) -> torch.Tensor | NetworkOutput | FeaturesOutput:
         self.passes.append(tuple(image.shape))
         # 150 HU of a -125 to 275 window is where the two classes meet.
         foreground = (image[:, :1] - 0.6875) * 40
@@ -61,7 +62,9 @@ class BrightIsOrgan(nn.Module):
             for level in range(self.levels)
         ]
         features = image[:, :1].expand(-1, NETWORK["channels"][0], -1, -1, -1)
-        return NetworkOutput(logits, attention, [], features if return_features else None)
+        if return_features:
+            return FeaturesOutput(logits, attention, [], features)
+        return NetworkOutput(logits, attention, [])
 
 
 def threshold_model(label: int = 1, organ: str = "pancreas") -> Model:

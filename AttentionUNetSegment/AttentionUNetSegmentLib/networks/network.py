@@ -30,14 +30,20 @@ class NetworkOutput(NamedTuple):
     deep       logits of the coarser decoder levels, fine to coarse, each `(B, out_channels,
                *ceil(spatial / stride))` (the network's `deep_strides`); empty if not asked for and
                for networks without deep supervision
-    features   what the head makes the logits of, `(B, channels[0], *spatial)`; None if not asked
-               for
     """
 
     logits: torch.Tensor
     attention: list[torch.Tensor]
     deep: list[torch.Tensor]
-    features: torch.Tensor | None = None
+
+
+class FeaturesOutput(NamedTuple):
+    """NetworkOutput with what the head made the logits of: `(B, channels[0], *spatial)`."""
+
+    logits: torch.Tensor
+    attention: list[torch.Tensor]
+    deep: list[torch.Tensor]
+    features: torch.Tensor
 
 
 class SegmentationNetwork(nn.Module, ABC):
@@ -126,11 +132,11 @@ class SegmentationNetwork(nn.Module, ABC):
         return_attention: bool = False,
         return_deep: bool = False,
         return_features: bool = False,
-    ) -> torch.Tensor | NetworkOutput:
+    ) -> torch.Tensor | NetworkOutput | FeaturesOutput:
         """Logits of `x`, `(B, in_channels, *spatial)`, of any spatial size.
 
         Returns the logits, `(B, out_channels, *spatial)`, or a NetworkOutput when one of the flags
-        is set. The input is padded and the output cropped where the size asks for it. ValueError
+        is set, a FeaturesOutput when it is that of the features. The input is padded and the output cropped where the size asks for it. ValueError
         for an input of another number of axes or channels, and for the features of a network
         without a `head`.
         """
@@ -150,12 +156,14 @@ class SegmentationNetwork(nn.Module, ABC):
         if not return_attention:
             attention = []
         strides = [2 ** (level - 1) for level in self.gated_levels]
-        return NetworkOutput(
+        output = NetworkOutput(
             logits,
             [crop_to(a, _coarse(size, s)) for a, s in zip(attention, strides, strict=False)],
             [crop_to(d, _coarse(size, s)) for d, s in zip(deep, self.deep_strides, strict=False)],
-            crop_to(head_input[0], size) if return_features else None,
         )
+        if not return_features:
+            return output
+        return FeaturesOutput(*output, crop_to(head_input[0], size))
 
     @contextmanager
     def _head_input(self, wanted: bool) -> Iterator[list[torch.Tensor]]:
