@@ -136,9 +136,9 @@ class SegmentationNetwork(nn.Module, ABC):
         """Logits of `x`, `(B, in_channels, *spatial)`, of any spatial size.
 
         Returns the logits, `(B, out_channels, *spatial)`, or a NetworkOutput when one of the flags
-        is set, a FeaturesOutput when it is that of the features. The input is padded and the output cropped where the size asks for it. ValueError
-        for an input of another number of axes or channels, and for the features of a network
-        without a `head`.
+        is set, a FeaturesOutput when it is that of the features. The input is padded and the output
+        cropped where the size asks for it. ValueError for an input of another number of axes or
+        channels, and for the features of a network without a `head`.
         """
         config = self.config
         if x.ndim != config.dimensions + 2 or x.shape[1] != config.in_channels:
