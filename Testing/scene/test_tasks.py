@@ -25,6 +25,7 @@ from AttentionUNetSegmentLib.inference.statistics import mask_statistics
 from AttentionUNetSegmentLib.models import Search
 from AttentionUNetSegmentLib.scene import tasks
 from AttentionUNetSegmentLib.scene.find_result import findResult, isResult, predictionNodes
+from AttentionUNetSegmentLib.scene.results import RESULT_ATTRIBUTE
 from AttentionUNetSegmentLib.scene.statistics import segmentStatistics
 from AttentionUNetSegmentLib.scene.tasks import newSegmentation, roiCorners
 from threshold_model import threshold_model
@@ -240,6 +241,33 @@ class TestFound:
         assert not isResult(volume)
         assert len(predictionNodes(volume)) == 7
         assert all(isResult(node) for node in result.attentionNodes)
+
+    def test_no_volume_is_made_that_is_not_kept(self, mrml):
+        volume = helpers.add_ct("ct")
+        seen = set()
+
+        def look(*_):
+            seen.update(node.GetAttribute(RESULT_ATTRIBUTE) for node in predictionNodes(volume))
+
+        tag = mrml.AddObserver(mrml.NodeAddedEvent, look)
+        prediction = helpers.prediction_on(volume)
+        scene.writePrediction(prediction, volume, withProbability=False)
+        mrml.RemoveObserver(tag)
+        assert any(result.endswith("/attention-4") for result in seen)
+        assert not any(result.endswith("/probability") for result in seen)
+
+    def test_a_volume_that_is_not_kept_any_more_is_removed(self, mrml):
+        """It would show an earlier result."""
+        volume = helpers.add_ct("ct")
+        prediction = helpers.prediction_on(volume)
+        before = scene.writePrediction(prediction, volume)
+        after = scene.writePrediction(prediction, volume, withProbability=False)
+        assert after.probabilityNode is None
+        assert before.probabilityNode.GetScene() is None
+        assert after.uncertaintyNode is before.uncertaintyNode
+        last = scene.writePrediction(prediction, volume, withAttention=False)
+        assert (last.attentionNodes, last.uncertaintyNode) == ((), None)
+        assert set(predictionNodes(volume)) == {last.tableNode, last.probabilityNode}
 
     def test_a_table_that_the_user_edited_does_no_harm(self, mrml):
         volume = helpers.add_ct("ct")

@@ -8,7 +8,7 @@ itself is never changed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,11 @@ REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
 
 PROBABILITY_COLORS, ATTENTION_COLORS = VIRIDIS, INFERNO
 UNCERTAINTY_COLORS = PROBABILITY_COLORS
+VOLUME_COLORS = {
+    "probability": PROBABILITY_COLORS,
+    "uncertainty": UNCERTAINTY_COLORS,
+    "attention": ATTENTION_COLORS,
+}
 VOLUME_ROW, NO_VOLUME = "Volume", "0"
 """First row of the table, and what stands there where nothing was found."""
 UNNAMED = Label(1, "organ")
@@ -149,6 +154,8 @@ def writePrediction(
     editing: SegmentEditing | None = None,
     only: str = "",
     standardTerminology: bool = True,
+    withProbability: bool = True,
+    withAttention: bool = True,
 ) -> SceneResult:
     """Write a prediction into the volume's scene, into the nodes of the last one on this volume.
 
@@ -173,6 +180,9 @@ def writePrediction(
             changes, and there is no undo.
         only: name of the one target whose segment is written; those of all unless given.
         standardTerminology: whether new segments of further targets get their codes.
+        withProbability: of the volumes, also that of the probability; one that is there and not
+            wanted is removed, as it would show an earlier result.
+        withAttention: likewise those of the uncertainty and the attention.
 
     Raises:
         InputError: the volume, the segmentation or the segment cannot take the prediction.
@@ -205,26 +215,16 @@ def writePrediction(
             if target is not None:
                 requireWritable(segmentationNode, target)
     table = _table(prediction)
-    parts = list(_parts(prediction)) if withVolumes else []
-    uncertainty = prediction.uncertainty_in_region() if withVolumes else None
+    volumes = _volumesOf(prediction, withProbability, withAttention) if withVolumes else {}
 
     with _viewsPaused(), ExitStack() as undo:
         writer = _Writer(volumeNode, first, undo)
-        volumeNodes = [
-            writer.writeVolume(
-                f"attention-{level}" if level else "probability",
-                f"attention level {level}" if level else "probability",
-                ATTENTION_COLORS if level else PROBABILITY_COLORS,
-                part,
-                prediction.region,
+        nodes = {
+            result: writer.writeVolume(
+                result, title, VOLUME_COLORS[result.split("-")[0]], part, prediction.region
             )
-            for level, part in enumerate(parts)
-        ]
-        uncertaintyNode = None
-        if uncertainty is not None:
-            uncertaintyNode = writer.writeVolume(
-                "uncertainty", "uncertainty", UNCERTAINTY_COLORS, uncertainty, prediction.region
-            )
+            for result, (title, part) in volumes.items()
+        }
         tableNode = writer.writeTable(table)
         editing = editing or SegmentEditing(saveState=_noUndo)
         written = []
@@ -237,18 +237,20 @@ def writePrediction(
         undo.pop_all()
     writer.updateVolumes()
     if withVolumes:
-        writer.removeVolumesFrom(prediction.levels + 1)
+        writer.removeVolumesFrom(prediction.levels + 1 if withAttention else 1)
+        kinds = {"probability": withProbability, "uncertainty": withAttention}
+        writer.removeVolumes(*(name for name, kept in kinds.items() if not kept))
     return SceneResult(
         prediction=prediction,
         volumeNode=volumeNode,
         segmentationNode=segmentationNode,
         segmentId=written[0].segmentId,
         tableNode=tableNode,
-        probabilityNode=volumeNodes[0] if volumeNodes else None,
-        attentionNodes=tuple(volumeNodes[1:]),
+        probabilityNode=nodes.get("probability"),
+        attentionNodes=tuple(node for name, node in nodes.items() if name.startswith("attention")),
         outcome=written[0].outcome,
         others=tuple(written[1:]),
-        uncertaintyNode=uncertaintyNode,
+        uncertaintyNode=nodes.get("uncertainty"),
     )
 
 
@@ -343,9 +345,16 @@ class _Writer:
 
     def removeVolumesFrom(self, level: int) -> None:
         """Remove attention volumes that an earlier model with more levels left."""
-        while node := self._find("vtkMRMLScalarVolumeNode", f"attention-{level}"):
-            removeNode(node)
+        while self.removeVolumes(f"attention-{level}"):
             level += 1
+
+    def removeVolumes(self, *results: str) -> bool:
+        """Remove these volumes; whether there was one."""
+        found = [self._find("vtkMRMLScalarVolumeNode", result) for result in results]
+        for node in found:
+            if node is not None:
+                removeNode(node)
+        return any(node is not None for node in found)
 
     def _adoptGeometry(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str | None) -> None:
         """Give the segmentation the input's transform and grid, unless other segments use it."""
@@ -437,16 +446,23 @@ def addVolumeDisplay(
     return display
 
 
-def _parts(prediction: Prediction) -> Iterator[np.ndarray]:
-    """Probability, then attention from level 1, in the region that the network looked at."""
+def _volumesOf(
+    prediction: Prediction, withProbability: bool, withAttention: bool
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Title and voxels, in the region that the network looked at, of each volume that is wanted."""
+    volumes: dict[str, tuple[str, np.ndarray]] = {}
+    if withProbability:
+        volumes["probability"] = "probability", prediction.probability_in_region()
+    if withAttention:
+        for level in range(1, prediction.levels + 1):
+            part = prediction.attention_in_region(level)
+            volumes[f"attention-{level}"] = f"attention level {level}", part
+        volumes["uncertainty"] = "uncertainty", prediction.uncertainty_in_region()
     shape = tuple(part.stop - part.start for part in prediction.region)
-    for level in range(prediction.levels + 1):
-        part = (
-            prediction.attention_in_region(level) if level else prediction.probability_in_region()
-        )
+    for _, part in volumes.values():
         if part.shape != shape:
             raise ValueError(f"expected an array of shape {shape}, got {part.shape}")
-        yield part
+    return volumes
 
 
 def _regionText(region: Region) -> str:

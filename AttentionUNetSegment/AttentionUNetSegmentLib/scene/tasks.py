@@ -26,7 +26,6 @@ from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .all_labels import writeAllLabels
 from .corrections import readClicks
-from .removal import removeNode
 from .results import SceneResult, writePrediction
 from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
 
@@ -218,6 +217,8 @@ class SegmentationTask:
             self.segmentationNode,
             label=label,
             withVolumes=self._withVolumes,
+            withProbability=self.options.keepProbability,
+            withAttention=self.options.withAttention,
             segmentId=self.segmentId if self._writesOne or self._aboutFirst else None,
             editing=editing,
             only=self.label.name if self._writesOne else "",
@@ -227,7 +228,7 @@ class SegmentationTask:
             writeAllLabels(found, self.volumeNode)
         for segmentId in result.segmentIds:
             self._tagAutomatic(result.segmentationNode, segmentId)
-        return self._withoutUnwanted(result)
+        return result
 
     @property
     def _writesOne(self) -> bool:
@@ -277,18 +278,6 @@ class SegmentationTask:
     @property
     def _withVolumes(self) -> bool:
         return self.options.withAttention or self.options.keepProbability
-
-    def _withoutUnwanted(self, result: SceneResult) -> SceneResult:
-        if not self.options.keepProbability and result.probabilityNode is not None:
-            removeNode(result.probabilityNode)
-            result = dataclasses.replace(result, probabilityNode=None)
-        if not self.options.withAttention:
-            for node in result.attentionNodes:
-                removeNode(node)
-            if result.uncertaintyNode is not None:
-                removeNode(result.uncertaintyNode)
-            result = dataclasses.replace(result, attentionNodes=(), uncertaintyNode=None)
-        return result
 
 
 def _identity(
