@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from AttentionUNetSegmentLib.app.batch.dicom_seg import write_dicom_seg
 from AttentionUNetSegmentLib.app.batch.rows import StudyRow
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.doubts import DoubtfulPlace
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.io.reading import read_volume
@@ -48,6 +49,22 @@ def series(folder: Path, axes: tuple[tuple[float, ...], ...] = AXIAL, **tags: st
             setattr(dataset, name, value)
         dataset.save_as(path)
     return folder
+
+
+def result(volume: Volume, mask: np.ndarray, **more: Any) -> Prediction:
+    return Prediction(
+        volume=volume,
+        mask=mask,
+        region=(slice(0, 1),) * 3,
+        found=True,
+        volume_ml=1.0,
+        focus_ratios=(),
+        timings_s={},
+        device="CPU",
+        model_name="m",
+        model_version="1",
+        **({"warnings": ()} | more),
+    )
 
 
 def run(source: Path, out: Path, model: Path) -> tuple[Study, StudyRow, Path]:
@@ -154,10 +171,7 @@ def test_frames_in_any_order_get_the_planes_that_lie_there(order: str, tmp_path:
     volume = read_volume(source)
     mask = np.zeros(volume.array.shape, np.uint8)
     mask[1, 2, 3] = mask[4, 1, 0] = 1
-    prediction = SimpleNamespace(
-        mask=mask, volume=volume, found=True, model_name="m", model_version="1", others=()
-    )
-    prediction.targets = (prediction,)
+    prediction = result(volume, mask)
     write_dicom_seg(prediction, PANCREAS, [str(source)], tmp_path / "seg.dcm")
     read = highdicom.seg.segread(tmp_path / "seg.dcm").get_volume(
         combine_segments=True, rescale_fractional=False
@@ -198,18 +212,10 @@ def test_it_says_how_good_the_result_is_and_what_was_warned_of(tmp_path: Path) -
     volume = read_volume(tmp_path / "in")
     mask = np.zeros(volume.array.shape, np.uint8)
     mask[1:3, 4:8, 4:8] = 1
-    prediction = Prediction(
-        volume=volume,
-        mask=mask,
-        region=(slice(0, 1),) * 3,
-        found=True,
-        volume_ml=1.0,
-        focus_ratios=(),
-        timings_s={},
-        device="CPU",
+    prediction = result(
+        volume,
+        mask,
         warnings=("It has 2 pieces; check them, all of them.", "It is unsure."),
-        model_name="m",
-        model_version="1",
         dice_estimate=DiceEstimate(0.764, 0.6, 0.85, 0.9),
         doubtful_places=(DoubtfulPlace((1.0, -2.0, 3.5), 1.0),),
     )
