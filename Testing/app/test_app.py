@@ -807,6 +807,7 @@ def test_evaluate_prints_the_table(
                 "splits": Path("splits.json"),
                 "fold": 2,
                 "clicks": 3,
+                "user": "ideal",
                 "device": "cpu",
                 "precision": "float32",
                 "robustness": True,

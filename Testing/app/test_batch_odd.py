@@ -232,7 +232,7 @@ def test_a_format_that_cannot_be_written_loses_that_file_only(
 def test_a_label_map_keeps_the_place_of_a_tilted_stack(tmp_path: Path, shear: float) -> None:
     place = np.array([[-0.7, 0, 0, 5], [0, -0.8, shear, 6], [0, 0, 2.5, 7], [0, 0, 0, 1]])
     prediction = hand_made(Volume(np.zeros((9, 11, 13), np.int16), place))
-    write_label_map(prediction, tmp_path / "a.nii.gz")
+    write_label_map(prediction.mask, prediction.volume.ijk_to_ras, tmp_path / "a.nii.gz")
     image = nibabel.load(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, prediction.mask)
     np.testing.assert_allclose(image.affine, place, atol=1e-5)

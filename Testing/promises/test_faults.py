@@ -37,7 +37,7 @@ from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import load_model
 from AttentionUNetSegmentLib.scene import PANCREAS
 from fault_points import Scenario, files_of
-from panel_driver import STAGES, Gate, add_ct
+from panel_driver import LOOKING, STAGES, Gate, add_ct
 from scene_helpers import add_block, add_segmentation, snapshot
 from threshold_model import threshold_model
 
@@ -317,7 +317,7 @@ STEPS = (
     (scan_segmenter, "region_on_scan"),
     (scan_segmenter, "mask_on_scan"),
     (coarse_to_fine, "foreground_of"),
-    (session_module, "focus_ratio"),
+    (session_module, "summarise_attention"),
 )
 CLICK = (90.0 - 27.5 * 4, 100.0 - 30 * 4, 30.0)
 
@@ -490,7 +490,8 @@ def test_whatever_leaves_the_scene_at_whatever_stage(driver, monkeypatch, fault,
     node.SetAndObserveTransformNodeID(transform.GetID())
     roi = mrml.AddNewNodeByClass("vtkMRMLMarkupsROINode")
     roi.SetSize(500.0, 500.0, 500.0)
-    driver.parameters.roi = roi
+    if stage != LOOKING:  # in a box that the user drew nothing is looked for
+        driver.parameters.roi = roi
     driver.segment()
     mine = add_segmentation(mrml, node)
     add_block(mine, "block", np.eye(4))

@@ -135,9 +135,10 @@ def node_count() -> int:
     return slicer.mrmlScene.GetNumberOfNodes()
 
 
+LOOKING = "Looking for the pancreas"
 STAGES = (
     "Checking the scan",
-    "Looking for the pancreas",
+    LOOKING,
     "Segmenting the pancreas",
     "Bringing the result",
     "Bringing the attention",

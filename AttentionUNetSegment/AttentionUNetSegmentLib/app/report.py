@@ -84,9 +84,7 @@ def make_report(
             "name": card.name,
             "version": card.version,
             "sha256": card.weights.sha256 if card.weights else None,
-            "editor_sha256": card.editor.weights.sha256
-            if card.editor and card.editor.weights
-            else None,
+            **({"editor_sha256": card.editor.sha256} if card.editor else {}),
             "target": card.target,
         },
         "input": {

@@ -402,9 +402,7 @@ def evaluate_model(
         else None,
         found.notes,
         user,
-        predictor.card.editor.weights.sha256
-        if predictor.card.editor and predictor.card.editor.weights
-        else "",
+        predictor.card.editor.sha256 if predictor.card.editor else "",
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)

@@ -300,6 +300,11 @@ class Editor:
         object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
 
     @property
+    def sha256(self) -> str:
+        """Of its weights' file; empty before it has one."""
+        return self.weights.sha256 if self.weights else ""
+
+    @property
     def feature_channels(self) -> int:
         """Of the refiner's features, which it is shown."""
         return int(self.network["in_channels"]) - EDITOR_CHANNELS
