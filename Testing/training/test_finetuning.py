@@ -19,6 +19,7 @@ from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
 from AttentionUNetSegmentLib.evaluation.evaluate import Evaluation
 from AttentionUNetSegmentLib.evaluation.metrics import score
 from AttentionUNetSegmentLib.models import (
+    Editor,
     Label,
     Model,
     ModelCard,
@@ -27,6 +28,7 @@ from AttentionUNetSegmentLib.models import (
     load_model,
     save_model,
 )
+from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training import finetuning
 from AttentionUNetSegmentLib.training.finetuning import (
@@ -148,7 +150,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     dice = {"small": 0.5, "small-finetuned": 0.6}
 
     def evaluate(
-        model: Model, cases: list[LabelledCase], split: str, device: str = "auto"
+        model: Model,
+        cases: list[LabelledCase],
+        split: str,
+        device: str = "auto",
+        clicks: int = 0,
     ) -> Evaluation:
         from AttentionUNetSegmentLib.evaluation.evaluate import CaseResult
 
@@ -158,7 +164,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
             scores = dataclasses.replace(
                 score(truth, truth, case.ct), dice=dice.get(model.card.name, dice["small"])
             )
-            results.append(CaseResult(case.name, 0, scores, (), (), (), 0.1, "CPU", ()))
+            results += [
+                CaseResult(case.name, count, scores, (), (), (), 0.1, "CPU", ())
+                for count in range(clicks + 1)
+            ]
         return Evaluation(model.card.name, model.card.version, "", split, "test", tuple(results))
 
     monkeypatch.setattr(finetuning, "evaluate_cases", evaluate)
@@ -337,6 +346,42 @@ def test_other_stages_learn_if_asked_for(
     assert outcome.folder is not None
     before, after = state(model), state(outcome.folder)
     assert {name for name in before if not same(before[name], after[name])} == learns
+
+
+def test_an_editor_is_adapted_beside_networks_that_stay(
+    card: ModelCard,
+    model: Path,
+    corrected: Path,
+    tmp_path: Path,
+    small_patches: list[StageTrainer],
+    measured: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ModelError, match="has no editor"):
+        finetune_model(str(model), corrected, tmp_path / "none", options(stage="editor"))
+    network = dict(card.stages["refiner"].network)
+    shown = EDITOR_CHANNELS + network["channels"][0]
+    editor = {**network, "in_channels": shown, "out_channels": 2, "channels": [4, 4]}
+    editor["deep_supervision"] = False
+    networks = {**load_model(model).networks, "editor": build_network(editor)}
+    save_model(model, dataclasses.replace(card, editor=Editor(editor)), networks)
+    monkeypatch.setattr(
+        finetuning.EditorTrainer,
+        "validate",
+        lambda self: {"validation_dice": {"any": self.state.step / 1000}, "findings": []},
+    )
+    told: list[str] = []
+    outcome = finetune_model(
+        str(model), corrected, tmp_path / "run", options(stage="editor"), tell=told.append
+    )
+    before, after = state(model), state(tmp_path / "run" / "model")
+    assert {name for name in before if not same(before[name], after[name])} == {"editor"}
+    assert outcome.clicks == finetuning.EDITOR_CLICKS
+    assert "after 3 clicks" in outcome.to_markdown()
+    assert not any("finetune --stage editor" in text for text in told)
+    # A refiner that learns says that its editor does not.
+    finetune_model(str(model), corrected, tmp_path / "refiner", options(), tell=told.append)
+    assert any("finetune --stage editor" in text for text in told)
 
 
 @pytest.mark.usefixtures("measured")

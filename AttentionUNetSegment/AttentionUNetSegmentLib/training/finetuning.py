@@ -34,7 +34,6 @@ from ..models import (
     LARGEST_BYTES,
     Model,
     ModelCard,
-    Stage,
     find_model,
     installed_models,
     load_model,
@@ -443,18 +442,18 @@ def finetuning_stage_options(
     """The shipped recipe, gentler, for a stage of a model."""
     budget = options.budget(_budget_share(name, card, options))
     if name == EDITOR:
-        stage = Stage(card.networks[EDITOR], card.stages["refiner"].spacing_mm)
+        spacing_mm = card.stages["refiner"].spacing_mm
         made = editor_options(budget, card.stages["refiner"], options.seed)
     else:
-        stage = card.stages[name]
+        spacing_mm = card.stages[name].spacing_mm
         recipe = {"locator": locator_options, "refiner": refiner_options}[name]
         made = recipe(budget, options.seed)
     original = {kind: made.kind_weights.get(kind, 0.0) for kind in ("scan", "region")}
     total = sum(original.values())
     return dataclasses.replace(
         made,
-        network=dict(stage.network),
-        patch=dataclasses.replace(made.patch, spacing_mm=stage.spacing_mm),
+        network=dict(card.networks[name]),
+        patch=dataclasses.replace(made.patch, spacing_mm=spacing_mm),
         target_label=card.target_label.value,
         window_hu=card.intensity_window_hu,
         trainings_before=count_trainings(card),
