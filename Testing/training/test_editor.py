@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS
+from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import InputError, ModelError
 from AttentionUNetSegmentLib.geometry.grid import Grid
 from AttentionUNetSegmentLib.inference import editing
@@ -19,9 +19,7 @@ from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import (
     Editor,
-    Label,
     Model,
-    ModelCard,
     Stage,
     load_model,
     save_model,
@@ -40,6 +38,7 @@ from AttentionUNetSegmentLib.training.pipeline import train_model
 from AttentionUNetSegmentLib.training.recipes import editor_options
 from AttentionUNetSegmentLib.training.schedule import Budget
 from AttentionUNetSegmentLib.training.stage_options import StageOptions
+from small_cards import card_of
 from small_cases import small_case, tiny_options, write_case
 from threshold_model import BRIGHT_HU, axial_scan, threshold_model
 
@@ -273,27 +272,16 @@ def model_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Pat
         return replace(made, network=network, patch=replace(made.patch, size=(32, 32, 16)))
 
     monkeypatch.setattr("AttentionUNetSegmentLib.training.pipeline.editor_options", small)
-    card = ModelCard(
-        name="before",
-        version="1.2.0",
-        title="Before",
-        summary="For tests.",
-        intended_use="Tests.",
-        licence="Apache-2.0",
-        citation=(),
-        intensity_window_hu=(-125, 275),
-        labels=tuple(Label(value, name) for value, name in enumerate(BTCV_LABELS)),
-        target="pancreas",
-        stages={"refiner": Stage(tiny_options(1).network, (2.0, 2.0, 3.0))},
-        figures={"validation": {"clicks": {"0": {"mean": 1}, "3": {"mean": 2}}}},
-    )
+    network = {**tiny_options(1).network, "out_channels": 2}
+    figures = {"validation": {"clicks": {"0": {"mean": 1}, "3": {"mean": 2}}}}
+    card = replace(card_of(refiner=network), version="1.2.0", figures=figures)
     torch.manual_seed(0)
-    save_model(tmp_path / "before", card, {"refiner": build_network(tiny_options(1).network)})
+    save_model(tmp_path / "before", card, {"refiner": build_network(network)})
     return tmp_path / "before", data
 
 
 def test_a_model_is_given_an_editor_and_keeps_its_other_weights(
-    model_and_data: tuple[Path, Path], tmp_path: Path
+    model_and_data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, data = model_and_data
     options: dict[str, Any] = {"stage": "editor", "synthetic": 0, "device": "cpu"}
@@ -310,7 +298,12 @@ def test_a_model_is_given_an_editor_and_keeps_its_other_weights(
     assert card.editor.weights is not None
     assert card.editor.training["done"]["editor"]["steps"] == 9
     assert card.version == "1.3.0"
+    # The model's own value of the pancreas, which is BTCV's eighth organ.
+    assert card.editor.training["recipe"]["editor"]["target_label"] == 1
     assert card.figures == {"validation": {"clicks": {"0": {"mean": 1}}}}
+
+    assert main(["models", "show", str(folder)]) == 0
+    assert card.editor.sha256 in capsys.readouterr().out
 
     # It starts from there the next time, and a new refiner leaves it behind.
     again = load_model(

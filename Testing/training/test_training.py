@@ -779,6 +779,17 @@ def test_regions_that_are_not_to_be_learnt_from_are_not_named(
     assert kinds == {0.0: {"scan"}, 0.2: {"scan", "region"}}
 
 
+def test_synthetic_abdomens_are_left_out_where_a_part_of_the_labels_is_learnt(
+    small_data: Path, tmp_path: Path
+) -> None:
+    """Their labels have BTCV's values, which then mean other organs."""
+    options: dict[str, Any] = {"labels": "liver,pancreas", "steps": 1, "stage": "refiner"}
+    model = load_model(train_model(small_data, tmp_path / "run", device="cpu", **options))
+    assert set(model.card.training["cases"]) == {"scan"}
+    with pytest.raises(InputError, match="other labels"):
+        train_model(small_data, tmp_path / "other", synthetic=2, device="cpu", **options)
+
+
 def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"synthetic": 0, "device": "cpu"}
     first = load_model(train_model(small_data, tmp_path / "first", steps=5, **options))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..networks.precision import PRECISIONS
 from ..training.option_fields import option
-from ..training.training_options import DEVICES
+from ..training.training_options import device_option, precision_option
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,5 @@ class ExperimentOptions:
     workers: int = option(
         "Processes, with one thread each if there are several.", None, 1, default=1
     )
-    device: str = option(
-        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
-    )
-    precision: str = option(
-        "Number format to compute in; auto takes bfloat16 where it is fast.",
-        default="auto",
-        choices=PRECISIONS,
-        old_spellings={"--precision bf16": "--precision=bfloat16"},
-    )
+    device: str = device_option()
+    precision: str = precision_option()

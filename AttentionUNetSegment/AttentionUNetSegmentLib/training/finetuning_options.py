@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..networks.precision import PRECISIONS, parse_precision
+from ..networks.precision import parse_precision
 from .option_fields import option
 from .schedule import Budget
-from .training_options import DEVICES, EDITOR, STAGES
+from .training_options import EDITOR, STAGES, device_option, precision_option
 
 LEARNING_RATE = 2e-4
 """A fifth of the recipe's: the network is to be moved, not taught anew."""
@@ -67,15 +67,8 @@ class FinetuningOptions:
         flag="--even-if-worse",
     )
     seed: int = option("Seed of all random numbers.", None, 0, default=0)
-    device: str = option(
-        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
-    )
-    precision: str = option(
-        "Number format to compute in; auto takes bfloat16 where it is fast.",
-        default="auto",
-        choices=PRECISIONS,
-        old_spellings={"--precision bf16": "--precision=bfloat16"},
-    )
+    device: str = device_option()
+    precision: str = precision_option()
 
     def __post_init__(self) -> None:
         known = (*STAGES, EDITOR)

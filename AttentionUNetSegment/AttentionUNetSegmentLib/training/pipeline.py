@@ -14,7 +14,13 @@ from torch import nn
 
 from ..datasets.cases import CaseFiles, DataSet, LabelledCase
 from ..datasets.checker import Finding
-from ..datasets.loading import find_cases, find_data_set, load_cases, load_sound_cases
+from ..datasets.loading import (
+    BTCV_LABELS,
+    find_cases,
+    find_data_set,
+    load_cases,
+    load_sound_cases,
+)
 from ..datasets.splits import SPLITS_FILE, Split, default_split, k_fold, load_splits, save_splits
 from ..errors import InputError, TrainingError
 from ..files import replace_text
@@ -113,13 +119,16 @@ def train_model(
     bfloat16 = uses_bfloat16(options.precision, device)
     found = _choose_labels(find_data_set(data), options)
     flat = _dimensions(found, options.dimensions, options.stage) == 2
-    synthetic = _synthetic_count(found, options.synthetic, flat)
     start = None if options.start_from is None else load_model(find_model(options.start_from))
-    splits = _splits(found, options)
-    split = splits[options.fold]
     stages: dict[str, StageOptions] = {}
     if start is not None and options.stage == EDITOR:
         stages[EDITOR] = _editor_options(start.card, found, options, choices)
+        # The refiner answers with its own labels, whatever their values are in the data.
+        names = [label.name for label in start.card.labels]
+        found = found.relabelled(names, start.card.target)
+    synthetic = _synthetic_count(found, options.synthetic, flat)
+    splits = _splits(found, options)
+    split = splits[options.fold]
     train, held_out, warnings = _load(found, split, synthetic, choices.regions, report)
     for warning in warnings:
         note(warning.text)
@@ -247,10 +256,11 @@ def _load(
 
 
 def _synthetic_count(found: DataSet, wanted: int | None, flat: bool) -> int:
-    if wanted and found.layout != "btcv":
+    theirs = found.labels == tuple(BTCV_LABELS)  # of which a part may have been chosen
+    if wanted and not theirs:
         raise InputError("Synthetic abdomens have BTCV's organs; this data set has other labels.")
     if wanted is None:
-        return 8 if found.layout == "btcv" and not flat else 0
+        return 8 if theirs and found.layout == "btcv" and not flat else 0
     return wanted
 
 
@@ -345,7 +355,7 @@ def _editor_options(
     refiner = card.stages["refiner"]
     if found.dimensions != 3 or refiner.network["dimensions"] != 3:
         raise InputError("An editor is trained on volumes, beside a refiner of 3 dimensions.")
-    if card.target != found.target:
+    if found.named and card.target != found.target:
         raise InputError(
             f"{card.name} segments the {card.target}, but the data set's target is "
             f"{found.target}; choose another --target or another model."
@@ -358,7 +368,7 @@ def _editor_options(
     made = editor_options(Budget(options.steps, options.minutes), refiner, options.seed)
     made = replace(
         made,
-        target_label=found.labels.index(found.target),
+        target_label=card.target_label.value,
         window_hu=card.intensity_window_hu,
         trainings_before=0 if card.editor is None else 1,
     )

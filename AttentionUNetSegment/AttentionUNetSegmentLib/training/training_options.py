@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..networks.precision import PRECISIONS, parse_precision
@@ -13,6 +14,23 @@ STAGES = ("all", "locator", "refiner")
 EDITOR = "editor"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BUDGET, _, DATA, NETWORK = GROUPS[:4]
+
+
+def device_option() -> Any:
+    """The option of what computes, for each command that trains."""
+    return option(
+        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
+    )
+
+
+def precision_option() -> Any:
+    """The option of what numbers are computed in, for each command that trains."""
+    return option(
+        "Number format to compute in; auto takes bfloat16 where it is fast.",
+        default="auto",
+        choices=PRECISIONS,
+        old_spellings={"--precision bf16": "--precision=bfloat16"},
+    )
 
 
 @dataclass(frozen=True)
@@ -54,15 +72,8 @@ class TrainingOptions:
         metavar="MODEL",
         flag="--from",
     )
-    device: str = option(
-        "Device to compute on; auto takes a GPU if there is one.", default="auto", choices=DEVICES
-    )
-    precision: str = option(
-        "Number format to compute in; auto takes bfloat16 where it is fast.",
-        default="auto",
-        choices=PRECISIONS,
-        old_spellings={"--precision bf16": "--precision=bfloat16"},
-    )
+    device: str = device_option()
+    precision: str = precision_option()
     seed: int = option("Seed of all random numbers.", None, 0, default=0)
     target: str | None = option("Label to train for; the data set's unless given.", DATA)
     labels: str | None = option(

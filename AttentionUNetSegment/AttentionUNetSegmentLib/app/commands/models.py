@@ -168,6 +168,7 @@ def _in_short(model: InstalledModel) -> dict[str, Any]:
         "licence": card.licence,
         "author": card.author,
         "sha256": weights.sha256 if weights else None,
+        "editor_sha256": card.editor.sha256 if card.editor else None,
         "megabytes": round(weights.bytes / 1e6, 1) if weights else None,
         "of_extension": model.folder.parent == MODELS_FOLDER,
         "folder": str(model.folder),
@@ -205,6 +206,9 @@ def _show_model(model: InstalledModel) -> None:
     }
     if card.weights:
         lines["Weights"] = f"{card.weights.bytes / 1e6:.1f} MB, SHA-256 {card.weights.sha256}"
+    if card.editor and card.editor.weights:
+        editor = card.editor.weights
+        lines["Editor"] = f"answers clicks, {editor.bytes / 1e6:.1f} MB, SHA-256 {editor.sha256}"
     show_lines(lines, "  ")
     if card.limitations:
         typer.echo("  Limitations")
