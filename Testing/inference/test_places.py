@@ -7,13 +7,14 @@ is a little less sure.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.geometry.grid import Region, aligned_grid, box_corners
-from AttentionUNetSegmentLib.inference import Click, Predictor, Volume
+from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, coarse_to_fine
 from AttentionUNetSegmentLib.inference.engine import MULTIPLE
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import Search
@@ -176,6 +177,23 @@ def test_a_crop_of_something_else_holds_none(
     clicked = predictor.predict(small, [Click(tuple(organ), True)], checked=True)
     assert clicked.found
     assert clicked.place == "clicks"
+
+
+def test_of_a_place_that_is_not_believed_nothing_is_said(
+    predictor: Predictor, see: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refine = coarse_to_fine.refine_region
+    monkeypatch.setattr(
+        coarse_to_fine, "refine_region", lambda *given: replace(refine(*given), cut=True)
+    )
+    see(0)
+    volume, organ = axial_scan()
+    crop = part_of(volume, box_around(volume, organ, (70.0, 50.0, 45.0)))
+    said = "reaches the border of the region"
+    assert any(said in warning for warning in predictor.predict(crop, checked=True).warnings)
+    unsure = predictor.predict(dimmed(crop, UNSURE_HU), checked=True)
+    assert not unsure.found
+    assert not any(said in warning for warning in unsure.warnings)
 
 
 def test_where_the_refiner_is_unsure_of_a_crop_the_locator_has_its_say(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,11 +69,13 @@ class RefinedRegion:
         refinement: of the region.
         selected: boolean, on its grid: the components that stay, with their holes filled.
         components: how many.
+        cut: the organ still reaches its border, and was not followed any further.
     """
 
     refinement: Refinement
     selected: np.ndarray
     components: int
+    cut: bool = False
 
 
 def find_candidates(
@@ -232,11 +234,7 @@ def refine_region(
         if wider is None:
             return refined
         if growths == MOST_GROWTHS:
-            warnings.append(
-                f"The {name} reaches the border of the region that was looked at, also "
-                "after it was widened; click inside in what is missing."
-            )
-            return refined
+            return replace(refined, cut=True)
         box = wider
         growths += 1
 

@@ -330,6 +330,11 @@ class ScanSegmenter:
         steps: StepTimer,
     ) -> MaskState:
         """The mask of a part of the scan that was not segmented before."""
+        if refined.cut:  # said of the place that is believed alone
+            warnings.append(
+                f"The {self.label.name} reaches the border of the region that was looked at, also "
+                "after it was widened; click inside in what is missing."
+            )
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             refinement = refined.refinement
             selected = self._without_neighbours(refined.selected, refinement)
