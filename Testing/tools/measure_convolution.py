@@ -1,10 +1,15 @@
-"""What it brings on this CPU that volumes are convolved in halves. See ``networks/volume_conv.py``.
+"""What the layers that are our own bring on this CPU, in float32, against PyTorch's.
 
     python Testing/tools/measure_convolution.py [--scan SCAN] [--threads 2] [--repetitions 10]
+                                                [--masks SCAN ...]
 
-The shipped refiner on a patch of the size that it was trained on, in float32, with our convolution
-and with PyTorch's, in turns: an answer, and the forward and backward pass of a training step. With
-a scan also the whole prediction, and a click after it.
+The shipped networks on a patch of the size that the refiner was trained on, in turns: with
+PyTorch's convolution; with volumes in halves (``networks/volume_conv.py``); and with the channels
+last in memory (``networks/channels_last.py``), which is for answers only. Of the refiner also the
+forward and backward pass of a training step, and with a scan the whole prediction and a click after
+it. With --masks the masks of scans by PyTorch's layers and by ours are compared.
+
+Where others use the processor too, the lowest times say more than the medians.
 """
 
 from __future__ import annotations
@@ -19,17 +24,26 @@ import numpy as np
 import torch
 from AttentionUNetSegmentLib.inference import Predictor, read_volume
 from AttentionUNetSegmentLib.inference.session import Session
-from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
+from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
+from AttentionUNetSegmentLib.networks import network as network_module
+from AttentionUNetSegmentLib.networks.channels_last import to_channels_last
 from AttentionUNetSegmentLib.networks.volume_conv import VolumeConv
 from AttentionUNetSegmentLib.training.recipes import refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget
 from torch import nn
 
+WAYS = ("PyTorch's", "halves", "channels last")
 
-def convolve_with(kind: type[nn.Conv3d], network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d):
-            module.__class__ = kind
+
+def compute(model: Model, way: str) -> None:
+    """Have a model's networks computed in one of the ways from now on."""
+    kind: type[nn.Conv3d] = nn.Conv3d if way == "PyTorch's" else VolumeConv
+    for network in model.networks.values():
+        for module in network.modules():
+            if isinstance(module, nn.Conv3d):
+                module.__class__ = kind
+    unchanged: Callable[[torch.Tensor], torch.Tensor] = lambda x: x  # noqa: E731
+    network_module.to_channels_last = to_channels_last if way == "channels last" else unchanged
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -43,23 +57,32 @@ def main() -> None:
     parser.add_argument("--scan", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument("--masks", type=Path, nargs="+", default=[], metavar="SCAN")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = load_model(find_model(DEFAULT_MODEL))
-    network = model.networks["refiner"]
-    network.requires_grad_(True)
+    refiner, locator = model.networks["refiner"], model.networks["locator"]
     patch = refiner_options(Budget(steps=1)).patch
-    image = torch.rand(1, 3, *patch.shape, generator=torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, *patch.shape, generator=random)
 
     @torch.inference_mode()
     def answer() -> torch.Tensor:
-        return torch.as_tensor(network(image))
+        return torch.as_tensor(refiner(image))
+
+    @torch.inference_mode()
+    def first_look() -> torch.Tensor:
+        return torch.as_tensor(locator(image[:, :1]))
 
     def step() -> None:
-        network.zero_grad()
-        network(image).square().mean().backward()
+        refiner.requires_grad_(True).zero_grad()
+        refiner(image).square().mean().backward()
 
-    actions: dict[str, Callable[[], object]] = {"an answer": answer, "a training step": step}
+    actions: dict[str, Callable[[], object]] = {
+        "locator": first_look,
+        "refiner": answer,
+        "a training step": step,
+    }
     if arguments.scan is not None:
         volume, predictor = read_volume(arguments.scan), Predictor(model, "cpu", "float32")
         session = Session(predictor, volume)
@@ -75,24 +98,45 @@ def main() -> None:
 
         actions |= {"scan to mask": lambda: predictor.predict(volume), "a click": click}
 
-    kinds: dict[str, type[nn.Conv3d]] = {"PyTorch's": nn.Conv3d, "ours": VolumeConv}
-    print(f"Patch {patch.shape}, float32, {arguments.threads} threads, medians in seconds:")
+    print(f"Patch {patch.shape}, float32, {arguments.threads} threads, seconds: median (lowest)")
     for name, action in actions.items():
-        times: dict[str, list[float]] = {kind: [] for kind in kinds}
+        times: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(arguments.repetitions + 1):
-            for kind, convolution in kinds.items():
-                for one in model.networks.values():
-                    convolve_with(convolution, one)
-                times[kind].append(seconds(action))
+            for way in WAYS:
+                compute(model, way)
+                times[way].append(seconds(action))
         # The first of each allocates.
-        theirs, ours = (statistics.median(one[1:]) for one in times.values())
-        print(f"{name}: PyTorch's {theirs:.2f}, ours {ours:.2f}, ratio {ours / theirs:.2f}")
-    with torch.inference_mode():
-        answers = []
-        for convolution in kinds.values():
-            convolve_with(convolution, network)
-            answers.append(answer())
-    print(f"Largest difference of the logits: {(answers[0] - answers[1]).abs().max():.1e}")
+        middle = {way: statistics.median(times[way][1:]) for way in WAYS}
+        least = {way: min(times[way][1:]) for way in WAYS}
+        told = [f"{way} {middle[way]:.3f} ({least[way]:.3f})" for way in WAYS]
+        ratios = [
+            f"{middle[way] / middle[WAYS[0]]:.2f} ({least[way] / least[WAYS[0]]:.2f})"
+            for way in WAYS[1:]
+        ]
+        print(f"{name}: {', '.join(told)}; ratios {', '.join(ratios)}", flush=True)
+    answers = []
+    for way in WAYS:
+        compute(model, way)
+        answers.append(answer())
+    print(
+        f"Largest logit {answers[0].abs().max():.1f}; largest differences from PyTorch's: ", end=""
+    )
+    print(", ".join(f"{(one - answers[0]).abs().max():.1e}" for one in answers[1:]))
+    for scan in arguments.masks:
+        compare_masks(model, scan)
+
+
+def compare_masks(model: Model, scan: Path) -> None:
+    volume, predictor = read_volume(scan), Predictor(model, "cpu", "float32")
+    masks = []
+    for way in (WAYS[0], WAYS[-1]):
+        compute(model, way)
+        masks.append(predictor.predict(volume).mask != 0)
+    theirs, ours = masks
+    different = np.count_nonzero(theirs != ours)
+    print(
+        f"{scan.name}: {np.count_nonzero(ours)} voxels, {different} of them different", flush=True
+    )
 
 
 if __name__ == "__main__":

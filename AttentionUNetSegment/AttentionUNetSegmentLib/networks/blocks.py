@@ -9,13 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .volume_conv import VolumeConv
+from . import channels_last
+from .volume_conv import VolumeConv, VolumeUpsampling
 
 _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: VolumeConv}
-_TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
 _LINEAR_MODES = {2: "bilinear", 3: "trilinear"}
 _MAX_GROUPS = 8
 
@@ -24,16 +21,20 @@ class InstanceNorm(nn.Module):
     """Instance norm with a learned scale and shift a channel (Ulyanov et al. 2016).
 
     Unlike torch's module it takes a feature map of one voxel, which the bottleneck of a small
-    input is, and gives the shift there: one voxel differs in nothing from its own mean.
+    input is, and gives the shift there: one voxel differs in nothing from its own mean. With
+    `inplace` it may write over its input where nothing is learnt from that.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, eps: float = 1e-5, inplace: bool = False) -> None:
         super().__init__()
         self.eps = eps
+        self.inplace = inplace
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.inplace and channels_last.is_channels_last(x):
+            return channels_last.normalise(x, self.weight, self.bias, self.eps)
         return torch.instance_norm(
             x, self.weight, self.bias, None, None, True, 0.0, self.eps, torch.backends.cudnn.enabled
         )
@@ -53,7 +54,7 @@ def norm_layer(norm: str, dimensions: int, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels) if dimensions == 2 else nn.BatchNorm3d(channels)
     if norm == "instance" or channels == 1:  # one group of one channel is instance norm
-        return InstanceNorm(channels)
+        return InstanceNorm(channels, inplace=True)
     most = min(_MAX_GROUPS, channels // 2)
     return nn.GroupNorm(max(n for n in range(1, most + 1) if channels % n == 0), channels)
 
@@ -125,7 +126,9 @@ class Upsampling(nn.Module):
             )
         else:
             self.layers = nn.Sequential(
-                _TRANSPOSED[dimensions](in_channels, out_channels, kernel_size=2, stride=2)
+                VolumeUpsampling(in_channels, out_channels)
+                if dimensions == 3
+                else nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

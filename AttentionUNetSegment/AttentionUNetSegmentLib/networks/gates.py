@@ -60,7 +60,7 @@ class AttentionGate(nn.Module):
         """alpha, `(B, heads, *spatial)`, float32 (float64 for an input in float64)."""
         # W_g works on the coarse grid and only its F_int channels are interpolated.
         signal = resize(self.w_g(gating_signal), skip.shape[2:])
-        score = self.psi(F.relu(self.w_x(skip) + signal))
+        score = self.psi(F.relu(self.w_x(skip) + signal, inplace=True))
         # In half precision the sigmoid is 1, its slope 0, from a score of 6 on.
         return self.coefficient(score.to(torch.promote_types(score.dtype, torch.float32)))
 

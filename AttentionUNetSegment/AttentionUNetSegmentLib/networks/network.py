@@ -13,6 +13,7 @@ from torch import nn
 from ..errors import ModelError
 from .attention import resample_attention
 from .blocks import crop_to, pad_to_multiple
+from .channels_last import to_channels_last
 from .config import CHANNELS, NetworkConfig
 from .gates import AttentionGate, MultiScaleGate
 
@@ -148,6 +149,9 @@ class SegmentationNetwork(nn.Module, ABC):
             )
         size = tuple(x.shape[2:])
         padded = pad_to_multiple(x, self.stride)
+        # Group norm, and batch norm while it learns, PyTorch sums less exactly in that layout.
+        if config.norm != "group" and not self.training:
+            padded = to_channels_last(padded)
         with self._head_input(return_features) as head_input:
             logits, attention, deep = self.forward_padded(padded, return_deep)
         logits = crop_to(logits, size)

@@ -1,0 +1,91 @@
+"""Answers about one volume on a CPU, in float32, with the channels last in memory.
+
+oneDNN convolves volumes that lie so without copying them to and fro, and PyTorch pools, upsamples
+and joins them faster. What it does not do well is here: instance norm, which it copies, or sums in
+single precision along a whole volume; transposed convolution, which it leaves to a slow routine
+for few voxels; and convolution, of which the same is true (see ``volume_conv.py``).
+
+A network's pass begins with :func:`to_channels_last`, which decides; each layer then goes by how
+its input lies.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_MEASURED = ("AVX2", "AVX512")
+"""Processors whose routines oneDNN has for this layout, by their name in PyTorch."""
+
+_AT_ONCE = 1 << 20
+"""Numbers, so that what is made of them fits in the processor's cache."""
+
+
+def to_channels_last(x: torch.Tensor) -> torch.Tensor:
+    """`x`, `(B, C, k, j, i)`, with its channels last in memory where that is faster."""
+    if not (_is_answered_in_float32(x) and x.shape[0] == 1):
+        return x
+    if not torch.backends.mkldnn.is_available():
+        return x
+    if torch.backends.cpu.get_cpu_capability() not in _MEASURED:
+        return x
+    # Not `contiguous`: a single channel counts as lying last already, but not to the next layer.
+    return torch.empty_like(x, memory_format=torch.channels_last_3d).copy_(x)
+
+
+def is_channels_last(x: torch.Tensor) -> bool:
+    """Whether a pass has `x`, one volume, with its channels last in memory."""
+    return (
+        _is_answered_in_float32(x)
+        and x.shape[0] == 1
+        and x.stride(1) == 1
+        and x.permute(0, 2, 3, 4, 1).is_contiguous()
+    )
+
+
+def _is_answered_in_float32(x: torch.Tensor) -> bool:
+    return (
+        x.ndim == 5
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def convolve(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: tuple[int, ...]
+) -> torch.Tensor:
+    """A convolution of stride 1, always by oneDNN."""
+    return torch.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
+
+
+def upsample(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """A transposed convolution 2x2x2 of stride 2: products of matrices, for no two voxels of its
+    output come of more than one of its input."""
+    channels, (k, j, i) = weight.shape[1], x.shape[2:]
+    output = x.new_empty(k, 2, j, 2, i, 2 * channels)
+    for plane in range(2):
+        for line in range(2):
+            matrix = weight[:, :, plane, line].transpose(1, 2).reshape(x.shape[1], -1)
+            pairs = torch.addmm(bias.repeat(2), _as_rows(x), matrix)
+            output[:, plane, :, line] = pairs.view(k, j, i, -1)
+    return output.view(1, 2 * k, 2 * j, 2 * i, channels).permute(0, 4, 1, 2, 3)
+
+
+def normalise(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """Instance norm, written over its input; as exact as where PyTorch sums in double, for it sums
+    by halves here."""
+    rows = _as_rows(x)
+    rows -= rows.mean(dim=0)
+    parts = rows.split(max(_AT_ONCE // x.shape[1], 1))
+    variance = torch.stack([part.square().sum(dim=0) for part in parts]).sum(dim=0) / len(rows)
+    torch.addcmul(bias, rows, weight * torch.rsqrt(variance + eps), out=rows)
+    return x
+
+
+def _as_rows(x: torch.Tensor) -> torch.Tensor:
+    """A row of channels a voxel; a view."""
+    return x.permute(0, 2, 3, 4, 1).view(-1, x.shape[1])
