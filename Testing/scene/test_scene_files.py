@@ -24,10 +24,13 @@ import SimpleITK
 import slicer
 from AttentionUNetSegmentLib.errors import OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.io.gzip_writing import BLOCK_BYTES
-from AttentionUNetSegmentLib.scene import files
+from AttentionUNetSegmentLib.scene import PANCREAS, files
+from AttentionUNetSegmentLib.scene.corrections import corrections
 from AttentionUNetSegmentLib.scene.export import exportLabelmap
 from AttentionUNetSegmentLib.scene.scene_file import saveSceneFile
+from AttentionUNetSegmentLib.scene.segmentation_file import isOrdinary, writeSegmentationFile
 from scene_helpers import (
     PLACES,
     SHAPE,
@@ -39,8 +42,10 @@ from scene_helpers import (
     add_segmentation,
     add_transform,
     hand_made,
+    mask_world_points,
     node_ids,
     prediction_on,
+    segment_world_points,
 )
 
 NAMES = (
@@ -279,12 +284,71 @@ def test_volumes_are_as_slicers_own_writer_makes_them(
     assert ours[1] == theirs[1]
     assert ours[0].keys() == theirs[0].keys()
     for field, text in theirs[0].items():
-        if field in ("space directions", "space origin"):  # to the last digit
-            numbers = [[float(n) for n in re.findall(r"[-+.e\d]+", one[field])]
-                       for one in (ours[0], theirs[0])]  # fmt: skip
-            np.testing.assert_allclose(*numbers, rtol=0, atol=1e-12)
+        if field in ("space directions", "space origin"):
+            assert_same_numbers(ours[0][field], text)
         else:
             assert ours[0][field] == text
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_unchanged_segment_is_as_slicers_own_writer_makes_it(
+    scene: Any, tmp_path: Path, place: str
+) -> None:
+    """The code that stands in for Slicer, whose import takes longer than all that is written."""
+    ct = add_ct("CT", PLACES[place])
+    prediction = prediction_on(ct)
+    files.saveSegment(
+        scene_package.writePrediction(prediction, ct, withVolumes=False), tmp_path / "theirs.nrrd"
+    )
+    assert isOrdinary(prediction, PANCREAS)
+    writeSegmentationFile(prediction, PANCREAS, tmp_path / "ours.nrrd")
+    ours, theirs = (split(tmp_path / name) for name in ("ours.nrrd", "theirs.nrrd"))
+    assert ours[1] == theirs[1]
+    assert list(ours[0]) == list(theirs[0])
+    for field, text in theirs[0].items():
+        if field in ("space directions", "space origin"):
+            assert_same_numbers(ours[0][field], text)
+        else:
+            assert ours[0][field] == text
+
+
+def test_an_unchanged_segment_opens_in_slicer_and_nothing_of_it_is_the_users(
+    scene: Any, ct: Any, tmp_path: Path
+) -> None:
+    prediction = prediction_on(ct)
+    writeSegmentationFile(prediction, PANCREAS, tmp_path / NAMES[0])
+    loaded = slicer.modules.segmentations.logic().LoadSegmentationFromFile(
+        str(tmp_path / NAMES[0]), False, "loaded"
+    )
+    (segment_id,) = loaded.GetSegmentation().GetSegmentIDs()
+    assert not corrections(loaded, segment_id).any
+    np.testing.assert_allclose(
+        segment_world_points(loaded, segment_id), mask_world_points(prediction), atol=1e-6
+    )
+    again = scene_package.writePrediction(prediction, ct, loaded)
+    assert again.segmentId == segment_id
+    assert not again.outcome.changed
+
+
+def test_what_is_out_of_the_ordinary_is_left_to_slicers_writer(ct: Any) -> None:
+    usual = prediction_on(ct)
+    assert isOrdinary(usual, PANCREAS)
+    nothing = np.zeros(SHAPE, np.uint8)
+    for odd, label in (
+        (prediction_on(ct, mask=nothing, found=False), PANCREAS),
+        (prediction_on(ct, clicks=(Click((0.0, 0.0, 0.0), True),)), PANCREAS),
+        (prediction_on(ct, others=(usual,)), PANCREAS),
+        (usual, dataclasses.replace(PANCREAS, color=None)),
+        (usual, dataclasses.replace(PANCREAS, terminology=None)),
+        (usual, dataclasses.replace(PANCREAS, name="a|b")),
+    ):
+        assert not isOrdinary(odd, label)
+
+
+def assert_same_numbers(ours: str, theirs: str) -> None:
+    """To all but the last digits: Slicer takes a matrix apart and puts it together again."""
+    numbers = [[float(n) for n in re.findall(r"[-+.e\d]+", text)] for text in (ours, theirs)]
+    np.testing.assert_allclose(*numbers, rtol=0, atol=1e-12)
 
 
 def split(path: Path) -> tuple[dict[str, str], bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from ..io.nrrd_writing import slabs_of_region, write_nrrd
 from . import segments
 from .colors import colorName
 from .results import ATTENTION_COLORS, PROBABILITY_COLORS, UNCERTAINTY_COLORS
+from .segmentation_file import writeSegmentationFile
 from .volumes import arrayOfImage, ijkToRas, nodeToWorld, setIjkToRas, toVtkMatrix
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import vtk
 
     from ..inference.prediction import Prediction
+    from ..inference.progress import CancelToken
+    from ..models import Label
     from .results import SceneResult
 
 SEGMENTATION_FILE = "segmentation.seg.nrrd"
@@ -106,16 +109,35 @@ def writeResultFiles(result: SceneResult, folder: Path, names: Collection[str]) 
     writeVolumeFiles(result.prediction, folder, {*names} - {*shown}, place)
 
 
+def writeSegment(prediction: Prediction, label: Label, path: Path) -> None:
+    """Write the segment of a prediction that is ordinary by :func:`~.segmentation_file.isOrdinary`
+    (``.seg.nrrd``), without Slicer.
+
+    Raises:
+        OutputError: the file could not be written completely.
+    """
+    try:
+        writeSegmentationFile(prediction, label, path)
+    except OSError as error:
+        raise _incomplete(path) from error
+
+
 def writeVolumeFiles(
-    prediction: Prediction, folder: Path, names: Collection[str], place: np.ndarray | None = None
+    prediction: Prediction,
+    folder: Path,
+    names: Collection[str],
+    place: np.ndarray | None = None,
+    cancel: CancelToken | None = None,
 ) -> None:
     """Write the volumes among the files of :func:`resultFileNames`, and that of the uncertainty,
     without Slicer, into an empty folder that is there; what fails leaves some of them.
 
     Args:
         place: 4x4, where they lie; where the prediction's volume does unless given.
+        cancel: checked between slabs.
 
     Raises:
+        Cancelled: the token was set.
         OutputError: a file could not be written completely.
     """
     _, probability, *attention = resultFileNames(prediction.levels)
@@ -130,7 +152,9 @@ def writeVolumeFiles(
         if name in names:
             slabs = slabs_of_region(part(), prediction.region, (k, j, i))
             path = folder / name
-            _writeVolume(path, slabs, np.float32, (k, j, i), place, prediction.levels)
+            _writeVolume(
+                path, _until(cancel, slabs), np.float32, (k, j, i), place, prediction.levels
+            )
 
 
 def saveSegment(result: SceneResult, path: Path) -> None:
@@ -185,6 +209,13 @@ def _segmentCopy(result: SceneResult, segmentId: str, value: int) -> slicer.vtkS
     copy.SetLabelValue(value)
     copy.AddRepresentation(segments.LABELMAP, labelmap)
     return copy
+
+
+def _until(cancel: CancelToken | None, slabs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for slab in slabs:
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        yield slab
 
 
 def _writeVolume(
