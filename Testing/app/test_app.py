@@ -577,7 +577,7 @@ def test_not_enough_memory_is_told_in_one_line(
     def exhaust(*arguments: object, **options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("AttentionUNetSegmentLib.scene.writeResultFiles", exhaust)
+    monkeypatch.setattr("AttentionUNetSegmentLib.scene.files.writeVolumeFiles", exhaust)
     status = run("segment", scan, "-o", tmp_path / "out", "--model", bright)
     assert_refused(capsys, status, "memory")
     assert list(tmp_path.iterdir()) == []

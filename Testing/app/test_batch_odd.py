@@ -4,6 +4,7 @@ results, tables that are open elsewhere, and patients' names that belong nowhere
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import sys
 from pathlib import Path
@@ -239,6 +240,20 @@ def test_a_label_map_keeps_the_place_of_a_tilted_stack(tmp_path: Path, shear: fl
     warnings: list[str] = []
     read_volume(tmp_path / "a.nii.gz", warnings.append)
     assert warnings == []
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_label_map_is_what_nibabel_would_write(tmp_path: Path, suffix: str) -> None:
+    place = np.array([[-0.7, 0, 0, 5], [0, -0.8, 0.1, 6], [0, 0.1, 2.5, 7], [0, 0, 0, 1]])
+    prediction = hand_made(Volume(np.zeros((9, 11, 13), np.int16), place))
+    write_label_map(prediction.mask, place, tmp_path / f"ours{suffix}")
+    image = nibabel.load(tmp_path / f"ours{suffix}")
+    nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header).to_filename(
+        tmp_path / "theirs.nii"
+    )
+    ours = (tmp_path / f"ours{suffix}").read_bytes()
+    plain = gzip.decompress(ours) if suffix == ".nii.gz" else ours
+    assert plain == (tmp_path / "theirs.nii").read_bytes()
 
 
 @pytest.mark.parametrize("missing", ["nothing", "patient", "character set"])

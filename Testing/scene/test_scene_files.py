@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import re
 import subprocess
 import sys
 import tempfile
 import textwrap
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +23,14 @@ import scene_helpers
 import SimpleITK
 import slicer
 from AttentionUNetSegmentLib.errors import OutputError
-from AttentionUNetSegmentLib.scene import files
+from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.inference.clicks import Click
+from AttentionUNetSegmentLib.io.gzip_writing import BLOCK_BYTES
+from AttentionUNetSegmentLib.scene import PANCREAS, files
+from AttentionUNetSegmentLib.scene.corrections import corrections
 from AttentionUNetSegmentLib.scene.export import exportLabelmap
 from AttentionUNetSegmentLib.scene.scene_file import saveSceneFile
+from AttentionUNetSegmentLib.scene.segmentation_file import isOrdinary, writeSegmentationFile
 from scene_helpers import (
     PLACES,
     SHAPE,
@@ -33,8 +41,11 @@ from scene_helpers import (
     add_ct,
     add_segmentation,
     add_transform,
+    hand_made,
+    mask_world_points,
     node_ids,
     prediction_on,
+    segment_world_points,
 )
 
 NAMES = (
@@ -210,17 +221,17 @@ def test_saving_changes_nothing_in_the_scene(scene: Any, ct: Any, tmp_path: Path
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Watched(HandMade):
-    """Notes whether the array that it returned last is still held when the next is asked for."""
+    """Notes whether what it returned last is still held when the next is asked for."""
 
     last: list[Any] = dataclasses.field(default_factory=list)
     held: list[bool] = dataclasses.field(default_factory=list)
 
-    def probability(self) -> np.ndarray:
-        return self._watch(super().probability())
+    def probability_in_region(self) -> np.ndarray:
+        return self._watch(super().probability_in_region())
 
-    def attention(self, level: int) -> np.ndarray:
+    def attention_in_region(self, level: int) -> np.ndarray:
         self.held.append(self.last[-1]() is not None)
-        return self._watch(super().attention(level))
+        return self._watch(super().attention_in_region(level))
 
     def _watch(self, array: np.ndarray) -> np.ndarray:
         self.last.append(weakref.ref(array))
@@ -236,6 +247,116 @@ def test_volumes_without_nodes_are_in_memory_one_at_a_time(ct: Any, tmp_path: Pa
     scene_package.saveResult(result, tmp_path)
     assert prediction.held == [False] * 4
     assert prediction.last[-1]() is None
+
+
+def test_volumes_are_never_in_memory_as_a_whole(ct: Any, tmp_path: Path) -> None:
+    """A long scan has four bytes for each of its voxels in each volume."""
+    shape = (400, 256, 256)
+    mask = np.zeros(shape, np.uint8)
+    mask[200:204, 100:140, 100:140] = 1
+    long = hand_made(Volume(mask, PLACES["plain"]), mask=mask)
+    files.writeVolumeFiles(long, tmp_path, NAMES[1:2])  # whatever is imported late
+    tracemalloc.start()
+    try:
+        files.writeVolumeFiles(long, tmp_path, NAMES[1:])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * BLOCK_BYTES < mask.nbytes
+    array, _ = read(tmp_path / NAMES[2])
+    np.testing.assert_array_equal(array, long.attention(1))
+
+
+@pytest.mark.parametrize("place", sorted({*PLACES} - {"sheared"}))
+def test_volumes_are_as_slicers_own_writer_makes_them(
+    scene: Any, tmp_path: Path, place: str
+) -> None:
+    ct = add_ct("CT", PLACES[place])
+    prediction = prediction_on(ct)
+    files.writeVolumeFiles(prediction, tmp_path, NAMES[1:2])
+    node = scene_package.addVolumeNode(Volume(prediction.probability(), PLACES[place]), "theirs")
+    image = SimpleITK.ReadImage(str(tmp_path / NAMES[1]))
+    for key in ("Name", "Units", "Window", "ColorMap"):
+        node.SetAttribute(key, image.GetMetaData(key))
+    storage = scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
+    files.writeNode(storage, node, tmp_path / "theirs.nrrd")
+    ours, theirs = (split(tmp_path / name) for name in (NAMES[1], "theirs.nrrd"))
+    assert ours[1] == theirs[1]
+    assert ours[0].keys() == theirs[0].keys()
+    for field, text in theirs[0].items():
+        if field in ("space directions", "space origin"):
+            assert_same_numbers(ours[0][field], text)
+        else:
+            assert ours[0][field] == text
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_unchanged_segment_is_as_slicers_own_writer_makes_it(
+    scene: Any, tmp_path: Path, place: str
+) -> None:
+    """The code that stands in for Slicer, whose import takes longer than all that is written."""
+    ct = add_ct("CT", PLACES[place])
+    prediction = prediction_on(ct)
+    files.saveSegment(
+        scene_package.writePrediction(prediction, ct, withVolumes=False), tmp_path / "theirs.nrrd"
+    )
+    assert isOrdinary(prediction, PANCREAS)
+    writeSegmentationFile(prediction, PANCREAS, tmp_path / "ours.nrrd")
+    ours, theirs = (split(tmp_path / name) for name in ("ours.nrrd", "theirs.nrrd"))
+    assert ours[1] == theirs[1]
+    assert list(ours[0]) == list(theirs[0])
+    for field, text in theirs[0].items():
+        if field in ("space directions", "space origin"):
+            assert_same_numbers(ours[0][field], text)
+        else:
+            assert ours[0][field] == text
+
+
+def test_an_unchanged_segment_opens_in_slicer_and_nothing_of_it_is_the_users(
+    scene: Any, ct: Any, tmp_path: Path
+) -> None:
+    prediction = prediction_on(ct)
+    writeSegmentationFile(prediction, PANCREAS, tmp_path / NAMES[0])
+    loaded = slicer.modules.segmentations.logic().LoadSegmentationFromFile(
+        str(tmp_path / NAMES[0]), False, "loaded"
+    )
+    (segment_id,) = loaded.GetSegmentation().GetSegmentIDs()
+    assert not corrections(loaded, segment_id).any
+    np.testing.assert_allclose(
+        segment_world_points(loaded, segment_id), mask_world_points(prediction), atol=1e-6
+    )
+    again = scene_package.writePrediction(prediction, ct, loaded)
+    assert again.segmentId == segment_id
+    assert not again.outcome.changed
+
+
+def test_what_is_out_of_the_ordinary_is_left_to_slicers_writer(ct: Any) -> None:
+    usual = prediction_on(ct)
+    assert isOrdinary(usual, PANCREAS)
+    nothing = np.zeros(SHAPE, np.uint8)
+    for odd, label in (
+        (prediction_on(ct, mask=nothing, found=False), PANCREAS),
+        (prediction_on(ct, clicks=(Click((0.0, 0.0, 0.0), True),)), PANCREAS),
+        (prediction_on(ct, others=(usual,)), PANCREAS),
+        (usual, dataclasses.replace(PANCREAS, color=None)),
+        (usual, dataclasses.replace(PANCREAS, terminology=None)),
+        (usual, dataclasses.replace(PANCREAS, name="a|b")),
+    ):
+        assert not isOrdinary(odd, label)
+
+
+def assert_same_numbers(ours: str, theirs: str) -> None:
+    """To all but the last digits: Slicer takes a matrix apart and puts it together again."""
+    numbers = [[float(n) for n in re.findall(r"[-+.e\d]+", text)] for text in (ours, theirs)]
+    np.testing.assert_allclose(*numbers, rtol=0, atol=1e-12)
+
+
+def split(path: Path) -> tuple[dict[str, str], bytes]:
+    """The fields of a NRRD file's header, in their order, and its voxels."""
+    header, packed = path.read_bytes().split(b"\n\n", 1)
+    lines = header.decode().splitlines()
+    fields = dict(re.split(":=|: ", line, maxsplit=1) for line in lines[3:])
+    return {"magic": lines[0], **fields}, gzip.decompress(packed)
 
 
 # What can go wrong
@@ -315,8 +436,8 @@ def test_incomplete_file_is_an_error_even_if_the_writer_is_content(
     ct: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = scene_package.writePrediction(prediction_on(ct), ct)
-    monkeypatch.setattr(files, "isComplete", lambda path: path.name != NAMES[3])
-    with pytest.raises(OutputError, match=NAMES[3]):
+    monkeypatch.setattr(files, "isComplete", lambda path: path.name != NAMES[0])
+    with pytest.raises(OutputError, match=NAMES[0]):
         scene_package.saveResult(result, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -334,8 +455,9 @@ def test_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:
             ct = add_ct("CT")
             rng = np.random.default_rng(0)  # more than the beginning needs: fails in the middle
             noise = np.ldexp(rng.random(SHAPE), rng.integers(-99, 99, SHAPE)).astype(np.float32)
-            HandMade.attention = lambda self, level: noise
-            result = scene.writePrediction(prediction_on(ct), ct, withVolumes=False)
+            HandMade.attention_in_region = lambda self, level: noise
+            everywhere = prediction_on(ct, mask=np.ones(SHAPE, np.uint8))
+            result = scene.writePrediction(everywhere, ct, withVolumes=False)
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (4400, resource.RLIM_INFINITY))
             try:

@@ -75,9 +75,9 @@ class FurtherFiles:
             saveSceneFile(segmented.scene_result, path.parent, path)
             return [path]
         if name == "uncertainty":
-            from ..scene.files import saveUncertainty
+            from ..scene.files import writeVolumeFiles
 
-            saveUncertainty(segmented.scene_result, path)
+            writeVolumeFiles(segmented.prediction, path.parent, [path.name])
             return [path]
         suffix = single_file_suffix(path)
         assert suffix is not None, name

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..geometry.grid import has_right_angles
+from ..io.gzip_writing import write_gzip
+
+_VOXELS_AT = 352  # behind the header and a word that says that no extension follows
 
 
 def write_label_map(labels: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> None:
@@ -19,8 +23,17 @@ def write_label_map(labels: np.ndarray, ijk_to_ras: np.ndarray, path: Path) -> N
     import nibabel
 
     matrix = ijk_to_ras
-    image = nibabel.Nifti1Image(labels.T, matrix)
+    image: Any = nibabel.Nifti1Image(labels.T, matrix)
     image.set_sform(matrix, code="scanner")
     image.set_qform(matrix, code="scanner" if has_right_angles(matrix) else "unknown")
     image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+    image.update_header()
+    header = image.header.copy()
+    header["magic"], header["vox_offset"] = b"n+1", _VOXELS_AT  # of one file, not of two
+    header.set_slope_inter(1, 0)
+    parts = [header.binaryblock.ljust(_VOXELS_AT, b"\0"), np.ascontiguousarray(labels)]
+    with path.open("wb") as file:
+        if path.name.endswith(".gz"):
+            write_gzip(file, parts)
+        else:
+            file.writelines(parts)

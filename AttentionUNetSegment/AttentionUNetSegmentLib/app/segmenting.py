@@ -11,6 +11,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -25,7 +26,7 @@ from ..geometry.grid import has_right_angles
 from ..geometry.itk import image_of_array
 from ..geometry.volume import Volume
 from ..inference.clicks import Click
-from ..inference.progress import ProgressCallback, ignore_progress
+from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.statistics import mask_statistics
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
@@ -206,9 +207,17 @@ class Segmented:
     def label(self) -> Label:
         return self.model.card.target_label
 
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether its segment can be written without Slicer."""
+        from ..scene.segmentation_file import isOrdinary
+
+        return isOrdinary(self.prediction, self.label)
+
     @cached_property
     def scene_result(self) -> SceneResult:
-        """The prediction in a scene of its own, as Slicer would have it."""
+        """The prediction in a scene of its own, as Slicer would have it; made when it is needed
+        first, for to import Slicer's libraries takes a second."""
         from .. import scene
 
         self._stack.enter_context(scene.headlessScene())
@@ -291,8 +300,9 @@ def segment_into(
     Raises:
         AttentionUNetSegmentError: it cannot be done; the directory is as it was.
     """
-    from ..scene import resultFileNames, writeResultFiles
+    from ..scene import resultFileNames
     from ..scene.all_labels import allLabelsFile, saveAllLabels
+    from ..scene.files import writeVolumeFiles
 
     clock = _Clock()
     wants_scene = bool({"mask", "probability", "attention"} & set(parts)) or job.all_labels
@@ -313,16 +323,18 @@ def segment_into(
         _segmented(job, clock) as segmented,
     ):
         job.progress(0.8, "Writing the results")
-        names: list[str] = []
+        names = _wanted_files(parts, segmented.prediction.levels)
         not_written: Sequence[str] = ()
         if wants_scene:
             with clock.stage("scene"):
-                result = segmented.scene_result
-            with clock.stage("writing"):
-                wanted = _wanted_files(parts, segmented.prediction.levels)
-                writeResultFiles(result, output.staging, wanted)
-                names += wanted
-        with clock.stage("writing"):
+                if "mask" in parts and not segmented.is_ordinary:
+                    _ = segmented.scene_result
+        with (
+            clock.stage("writing"),
+            _beside(partial(writeVolumeFiles, segmented.prediction, output.staging, names)),
+        ):
+            if "mask" in parts:
+                _write_segmentation(segmented, output.staging / names[0])
             if "picture" in parts:
                 job.progress(0.9, "Drawing the picture")
             names += _write_pictures(segmented, output, "picture" in parts)
@@ -332,6 +344,7 @@ def segment_into(
                 with explain_write_errors(directory):
                     saveAllLabels(found, node, output.staging / name)
                 names.append(name)
+        with clock.stage("writing"):
             if also:
                 further, not_written = also.write(segmented, output.staging)
                 names += further
@@ -442,9 +455,7 @@ def write_segment(
     if suffix == ".stl":
         return _write_surfaces(segmented, path)
     if suffix == ".seg.nrrd":
-        from ..scene.files import saveSegment
-
-        saveSegment(segmented.scene_result, path)
+        _write_segmentation(segmented, path)
     elif suffix == ".dcm":
         from .batch.dicom_seg import write_dicom_seg
 
@@ -453,6 +464,15 @@ def write_segment(
     else:
         raise ValueError(f"no format ends in '{suffix}'")
     return [path]
+
+
+def _write_segmentation(segmented: Segmented, path: Path) -> None:
+    from ..scene.files import saveSegment, writeSegment
+
+    if segmented.is_ordinary:
+        writeSegment(segmented.prediction, segmented.label, path)
+    else:
+        saveSegment(segmented.scene_result, path)
 
 
 def _binary(mask: np.ndarray) -> np.ndarray:
@@ -627,8 +647,29 @@ def _report_all_labels(found: AllLabels) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _beside(write: Callable[..., None]) -> Iterator[None]:
+    """Write in a thread of its own while the block does something else.
+
+    Args:
+        write: takes a token that ends it.
+
+    Raises:
+        Whatever the block or, in the end, the writing fails with.
+    """
+    token = CancelToken()
+    with ThreadPoolExecutor(1, "writing") as pool:
+        writing = pool.submit(write, cancel=token)
+        try:
+            yield
+            writing.result()
+        except BaseException:
+            token.cancel()
+            raise
+
+
 def _wanted_files(parts: Collection[str], levels: int) -> list[str]:
-    """Names of those files of the contract that Slicer's writers make."""
+    """Names of those files of the contract that hold voxels, the segmentation first."""
     from ..scene import resultFileNames
 
     mask, probability, *attention = resultFileNames(levels)

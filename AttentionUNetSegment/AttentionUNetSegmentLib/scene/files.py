@@ -1,10 +1,12 @@
-"""Results as files, through Slicer's own writers."""
+"""Results as files: segments that users may have changed through Slicer's own writer, volumes as it
+would write them, but slab by slab and on all cores."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +14,20 @@ import numpy as np
 
 from ..errors import OutputError
 from ..files import staged_folder
+from ..io.nrrd_writing import slabs_of_region, write_nrrd
 from . import segments
 from .colors import colorName
 from .results import ATTENTION_COLORS, PROBABILITY_COLORS, UNCERTAINTY_COLORS
-from .volumes import ijkToRas, imageFromArray, nodeToWorld, setIjkToRas, toVtkMatrix
+from .segmentation_file import writeSegmentationFile
+from .volumes import arrayOfImage, ijkToRas, nodeToWorld, setIjkToRas, toVtkMatrix
 
 if TYPE_CHECKING:
     import slicer
     import vtk
 
+    from ..inference.prediction import Prediction
+    from ..inference.progress import CancelToken
+    from ..models import Label
     from .results import SceneResult
 
 SEGMENTATION_FILE = "segmentation.seg.nrrd"
@@ -88,34 +95,66 @@ def writeResultFiles(result: SceneResult, folder: Path, names: Collection[str]) 
     Raises:
         OutputError, InputError: as :func:`saveResult`.
     """
-    prediction = result.prediction
     if SEGMENTATION_FILE in names:
         saveSegment(result, folder / SEGMENTATION_FILE)
-    nodes = (result.probabilityNode, *result.attentionNodes)
-    titles = volumeTitles(prediction.levels)
-    for level, name in enumerate(resultFileNames(prediction.levels)[1:]):
-        if name not in names:
-            continue
-        node = nodes[level] if level < len(nodes) else None
-        if node is not None:
-            image = node.GetImageData()
-        else:
-            array = prediction.attention(level) if level else prediction.probability()
-            image = imageFromArray(np.ascontiguousarray(array, dtype=np.float32))
-            del array
-        _writeImage(image, result.volumeNode, folder / name, *titles[name])
-        del image
+    volumes = resultFileNames(result.prediction.levels)[1:]
+    nodes = zip(volumes, (result.probabilityNode, *result.attentionNodes), strict=False)
+    shown = {name: node for name, node in nodes if name in names and node is not None}
+    place = ijkToRas(result.volumeNode)
+    for name, node in shown.items():
+        array = arrayOfImage(node.GetImageData())
+        _writeVolume(
+            folder / name, [array], array.dtype, array.shape, place, result.prediction.levels
+        )
+    writeVolumeFiles(result.prediction, folder, {*names} - {*shown}, place)
 
 
-def saveUncertainty(result: SceneResult, path: Path) -> None:
-    """Write the uncertainty as a compressed NRRD file, as :func:`saveResult` does the probability.
+def writeSegment(prediction: Prediction, label: Label, path: Path) -> None:
+    """Write the segment of a prediction that is ordinary by :func:`~.segmentation_file.isOrdinary`
+    (``.seg.nrrd``), without Slicer.
 
     Raises:
         OutputError: the file could not be written completely.
     """
-    title, colors = volumeTitles(result.prediction.levels)[UNCERTAINTY_FILE]
-    image = imageFromArray(np.ascontiguousarray(result.prediction.uncertainty(), dtype=np.float32))
-    _writeImage(image, result.volumeNode, path, title, colors)
+    try:
+        writeSegmentationFile(prediction, label, path)
+    except OSError as error:
+        raise _incomplete(path) from error
+
+
+def writeVolumeFiles(
+    prediction: Prediction,
+    folder: Path,
+    names: Collection[str],
+    place: np.ndarray | None = None,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Write the volumes among the files of :func:`resultFileNames`, and that of the uncertainty,
+    without Slicer, into an empty folder that is there; what fails leaves some of them.
+
+    Args:
+        place: 4x4, where they lie; where the prediction's volume does unless given.
+        cancel: checked between slabs.
+
+    Raises:
+        Cancelled: the token was set.
+        OutputError: a file could not be written completely.
+    """
+    _, probability, *attention = resultFileNames(prediction.levels)
+    parts: dict[str, Callable[[], np.ndarray]] = {probability: prediction.probability_in_region}
+    for level, name in enumerate(attention, start=1):
+        parts[name] = partial(prediction.attention_in_region, level)
+    parts[UNCERTAINTY_FILE] = prediction.uncertainty_in_region
+    k, j, i = prediction.mask.shape
+    if place is None:
+        place = prediction.volume.ijk_to_ras
+    for name, part in parts.items():
+        if name in names:
+            slabs = slabs_of_region(part(), prediction.region, (k, j, i))
+            path = folder / name
+            _writeVolume(
+                path, _until(cancel, slabs), np.float32, (k, j, i), place, prediction.levels
+            )
 
 
 def saveSegment(result: SceneResult, path: Path) -> None:
@@ -172,33 +211,38 @@ def _segmentCopy(result: SceneResult, segmentId: str, value: int) -> slicer.vtkS
     return copy
 
 
-def _writeImage(
-    image: vtk.vtkImageData,
-    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+def _until(cancel: CancelToken | None, slabs: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for slab in slabs:
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        yield slab
+
+
+def _writeVolume(
     path: Path,
-    title: str,
-    colors: str,
+    slabs: Iterable[np.ndarray],
+    dtype: np.dtype | type,
+    shape: tuple[int, ...],
+    place: np.ndarray,
+    levels: int,
 ) -> None:
-    """An image on the volume's grid, through a scene that is thrown away.
+    """Values from 0 to 1. The header says what they are and how to show them, for whoever reads
+    headers: Slicer's own reader takes none of it.
 
-    Its header says what it is and how to show it, for whoever reads headers: Slicer's own reader
-    takes none of it.
+    Raises:
+        OutputError: the file could not be written completely.
     """
-    import slicer
-
-    scene = slicer.vtkMRMLScene()
-    node = _addVolume(scene, volumeNode, image)
-    for key, value in (
-        ("Name", title),
-        ("Units", "1 (a share, from 0 to 1)"),
-        ("Window", "0 1"),
-        ("ColorMap", colorName(colors)),
-    ):
-        node.SetAttribute(key, value)
-    storage = scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")
-    # Zeros for the most part: higher levels take three times as long and gain a quarter.
-    storage.SetCompressionParameter(storage.GetCompressionParameterFastest())
-    writeNode(storage, node, path)
+    title, colors = volumeTitles(levels)[path.name]
+    keys = {
+        "Name": title,
+        "Units": "1 (a share, from 0 to 1)",
+        "Window": "0 1",
+        "ColorMap": colorName(colors),
+    }
+    try:
+        write_nrrd(path, slabs, dtype, shape, place, keys)
+    except OSError as error:
+        raise _incomplete(path) from error
 
 
 def _addVolume(
@@ -229,10 +273,14 @@ def writeNode(
     finally:
         vtk.vtkObject.SetGlobalWarningDisplay(shown)
     if not written or not isComplete(path):
-        raise OutputError(
-            f"'{path.name}' could not be written completely; the disk is probably full. Free some "
-            "space or choose another folder."
-        )
+        raise _incomplete(path)
+
+
+def _incomplete(path: Path) -> OutputError:
+    return OutputError(
+        f"'{path.name}' could not be written completely; the disk is probably full. Free some "
+        "space or choose another folder."
+    )
 
 
 def isComplete(path: Path) -> bool:

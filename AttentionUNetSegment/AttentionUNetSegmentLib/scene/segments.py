@@ -24,6 +24,10 @@ the role) was predicted on. A segmentation may so hold our segments of several v
 
 LABELMAP = "Binary labelmap"
 
+TERMINOLOGY_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
+REGION_CONTEXT = "Anatomic codes - DICOM master list"
+"""Lists of Slicer that a segment's code is from."""
+
 
 class Crop(NamedTuple):
     """The part of a mask that is not zero.
@@ -203,9 +207,14 @@ def addSegment(
     # An own labelmap: an empty segment without one would join the labelmap of another segment.
     segment.AddRepresentation(LABELMAP, emptyLabelmap(ijkToLocal))
     segmentation = segmentationNode.GetSegmentation()
-    segmentId = segmentation.GenerateUniqueSegmentID("AttentionUNetSegment_" + label.name)
+    segmentId = segmentation.GenerateUniqueSegmentID(idOfLabel(label))
     segmentation.AddSegment(segment, segmentId)
     return segmentId
+
+
+def idOfLabel(label: Label) -> str:
+    """Of the first segment of a label in a segmentation."""
+    return f"AttentionUNetSegment_{label.name}"
 
 
 def asTitle(name: str) -> str:
@@ -264,11 +273,11 @@ def serialized(terminology: Terminology) -> str:
 
     none = ("", "", "")
     return slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(
-        "Segmentation category and type - 3D Slicer General Anatomy list",
+        TERMINOLOGY_CONTEXT,
         *part(terminology.category),
         *part(terminology.type),
         *none,  # type modifier
-        "Anatomic codes - DICOM master list",
+        REGION_CONTEXT,
         *none,  # region
         *none,  # region modifier
     )

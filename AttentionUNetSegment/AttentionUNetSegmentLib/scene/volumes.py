@@ -34,8 +34,6 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     Raises:
         InputError: the node has no image, or is no scalar volume.
     """
-    from vtk.util.numpy_support import vtk_to_numpy
-
     name = volumeNode.GetName()
     if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
         raise InputError(f"'{name}' is a label map, not a CT; choose the CT it was drawn on.")
@@ -51,8 +49,7 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         )
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         raise InputError(f"'{name}' contains no image; load the CT again.")
-    array = vtk_to_numpy(scalars).reshape(tuple(reversed(image.GetDimensions())))
-    return Volume(array, nodeToPlace(volumeNode) @ ijkToRas(volumeNode))
+    return Volume(arrayOfImage(image), nodeToPlace(volumeNode) @ ijkToRas(volumeNode))
 
 
 def addVolumeNode(
@@ -104,6 +101,14 @@ def imageFromArray(array: np.ndarray) -> vtk.vtkImageData:
     image.SetDimensions(*reversed(array.shape))
     image.GetPointData().SetScalars(scalars)
     return image
+
+
+def arrayOfImage(image: vtk.vtkImageData) -> np.ndarray:
+    """A view (k, j, i) of the values of an image that has one for each voxel."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    scalars = image.GetPointData().GetScalars()
+    return vtk_to_numpy(scalars).reshape(tuple(reversed(image.GetDimensions())))
 
 
 def ijkToRas(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""The segment of a prediction that nobody has changed, as Slicer's own writer would write it
+(``.seg.nrrd``), without Slicer: to import it takes longer than all that is written.
+
+Whatever is out of the ordinary is left to Slicer's writer: several targets, clicks, an empty
+segment, a label without colour or code. A test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..geometry.grid import bounding_region
+from ..io.nrrd_writing import write_nrrd
+from . import segments
+from .corrections import STATE_TAG, State
+from .labelmaps import VoxelBox
+
+if TYPE_CHECKING:
+    from ..inference.prediction import Prediction
+    from ..models import Label, Terminology
+
+_PLAIN_NAME = re.compile(r"[\w ,.()-]+")
+_STATUS_TAG, _IN_PROGRESS = "Segmentation.Status", "inprogress"
+_TERMINOLOGY_TAG = "TerminologyEntry"
+
+_CONVERSION = (
+    ("Decimation factor", "0.0",
+     "Desired reduction in the total number of polygons. Range: 0.0 (no decimation) to 1.0 (as "
+     "much simplification as possible). Value of 0.8 typically reduces data set size by 80% "
+     "without losing too much details."),
+    ("Smoothing factor", "0.5",
+     "Smoothing factor. Range: 0.0 (no smoothing) to 1.0 (strong smoothing)."),
+    ("Compute surface normals", "1",
+     "Compute surface normals. 1 (default) = surface normals are computed. 0 = surface normals are "
+     "not computed (slightly faster but produces less smooth surface display, not used if "
+     "vtkSurfaceNets3D is used)."),
+    ("Conversion method", "0",
+     "Conversion method. 0 (default) = vtkDiscreteFlyingEdges3D is used to generate closed "
+     "surface.1 = vtkSurfaceNets3D (more performant than flying edges)."),
+    ("SurfaceNets smoothing", "0",
+     "SurfaceNets smoothing. 0 (default) = Smoothing done by vtkWindowedSincPolyDataFilter1 = "
+     "Smoothing done in surface nets filter."),
+    ("Joint smoothing", "0", "Perform joint smoothing."),
+    ("Reference image geometry", None,
+     "Image geometry description string determining the geometry of the labelmap that is created "
+     "in course of conversion. Can be copied from a volume, using the button."),
+    ("Oversampling factor", "1",
+     "Determines the oversampling of the reference image geometry. If it's a number, then all "
+     "segments are oversampled with the same value (value of 1 means no oversampling). If it has "
+     'the value "A", then automatic oversampling is calculated.'),
+    ("Crop to reference image geometry", "0",
+     "Crop the model to the extent of reference geometry. 0 (default) = created labelmap will "
+     "contain the entire model. 1 = created labelmap extent will be within reference image "
+     "extent."),
+    ("Collapse labelmaps", "1",
+     "Merge the labelmaps into as few shared labelmaps as possible 1 = created labelmaps will be "
+     "shared if possible without overwriting each other."),
+    ("Fractional labelmap oversampling factor", "1",
+     "Determines the oversampling of the reference image geometry. All segments are oversampled "
+     "with the same value (value of 1 means no oversampling)."),
+    ("Threshold fraction", "0.5",
+     "Determines the threshold that the closed surface is created at as a fractional value between "
+     "0 and 1."),
+)  # fmt: skip
+"""How Slicer makes other representations of a segment: names, its defaults, descriptions."""
+
+
+def isOrdinary(prediction: Prediction, label: Label) -> bool:
+    """Whether :func:`writeSegmentationFile` can write it."""
+    texts = [label.name]
+    if label.terminology is not None:
+        texts += [*label.terminology.category, *label.terminology.type]
+    return (
+        not prediction.others
+        and not prediction.clicks
+        and label.color is not None
+        and label.terminology is not None
+        and all(_PLAIN_NAME.fullmatch(text) for text in texts)
+        and bool(prediction.mask.any())
+    )
+
+
+def writeSegmentationFile(prediction: Prediction, label: Label, path: Path) -> None:
+    """Write the segment on the scan's own grid.
+
+    Args:
+        label: its name, colour and code.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    mask, place = prediction.mask, prediction.volume.ijk_to_ras
+    region = bounding_region(mask)
+    if label.color is None or label.terminology is None or region is None:
+        raise ValueError("it is out of the ordinary")
+    k, j, i = mask.shape
+    box = VoxelBox(place, (0, 0, 0), (k, j, i)).part(region)
+    seen = mask[region] != 0
+    tags = {
+        STATE_TAG: State.of(seen, np.zeros_like(seen), box).encoded(),
+        segments.TARGET_TAG: label.name,
+        _STATUS_TAG: _IN_PROGRESS,
+        _TERMINOLOGY_TAG: _terminologyEntry(label.terminology),
+    }
+    keys = {
+        "Segment0_Color": " ".join(f"{part / 255:g}" for part in label.color),
+        "Segment0_ColorAutoGenerated": "1",
+        "Segment0_Extent": " ".join(map(str, box.extent)),
+        "Segment0_ID": segments.idOfLabel(label),
+        "Segment0_LabelValue": "1",
+        "Segment0_Layer": "0",
+        "Segment0_Name": segments.asTitle(label.name),
+        "Segment0_NameAutoGenerated": "1",
+        "Segment0_Tags": "".join(f"{name}:{value}|" for name, value in sorted(tags.items())),
+        "Segmentation_ContainedRepresentationNames": f"{segments.LABELMAP}|",
+        "Segmentation_ConversionParameters": "".join(
+            f"{name}|{_geometry(prediction) if value is None else value}|{about}&"
+            for name, value, about in _CONVERSION
+        ),
+        "Segmentation_MasterRepresentation": segments.LABELMAP,
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    write_nrrd(path, [mask], np.uint8, mask.shape, place, keys, space="LPS")
+
+
+def _terminologyEntry(terminology: Terminology) -> str:
+    """As :func:`segments.serialized` has it from Slicer, for plain names."""
+    category, kind = ("^".join(code) for code in (terminology.category, terminology.type))
+    none = "^^"
+    return "~".join(
+        (segments.TERMINOLOGY_CONTEXT, category, kind, none, segments.REGION_CONTEXT, none, none)
+    )
+
+
+def _geometry(prediction: Prediction) -> str:
+    """The scan's grid as Slicer writes it: a matrix, and first and last index along i, j and k."""
+    extent = [bound for size in reversed(prediction.mask.shape) for bound in (0, size - 1)]
+    matrix = (f"{value:.16g}" for value in prediction.volume.ijk_to_ras.ravel())
+    return "".join(f"{value};" for value in (*matrix, *extent))
