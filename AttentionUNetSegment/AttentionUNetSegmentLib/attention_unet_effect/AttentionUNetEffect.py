@@ -87,7 +87,8 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             "<li><b>Shift + Backspace</b>: bring it back</ul>"
             "Click in slice views, or in a 3D view on a surface. The first click alone segments "
             "the organ around it. What was painted or erased by hand is kept, masking is obeyed, "
-            "and each answer is one undo step. The model and the device are chosen in the module "
+            "and each answer is one undo step. <b>Begin from this segment</b> lets clicks mend the "
+            "selected segment, whoever made it. The model and the device are chosen in the module "
             "'Attention U-Net Segment'. For research; not a medical device.</html>"
         )
 
@@ -98,6 +99,15 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self.stateLabel = qt.QLabel()
         self.stateLabel.wordWrap = True
         self.scriptedEffect.addOptionsWidget(self.stateLabel)
+        self.beginButton = qt.QPushButton(_("Begin from this segment"))
+        self.beginButton.toolTip = _(
+            "Take the selected segment as it is, whoever made it, and mend it by clicks: each of "
+            "them changes the piece that it points at, and all else stays. What was corrected by "
+            "hand in it up to now is taken for a part of it, and its points are removed; undo "
+            "brings both back. Segmenting the whole scan in the module forgets it."
+        )
+        self.beginButton.connect("clicked()", self.beginFromSegment)
+        self.scriptedEffect.addOptionsWidget(self.beginButton)
         self.takeBackButton = qt.QPushButton(_("Take back"))
         self.takeBackButton.toolTip = _("Remove the last point (Backspace)")
         self.removeAllButton = qt.QPushButton(_("Remove all"))
@@ -192,6 +202,20 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             return
         self._updateTarget()
         self._hub.session(volumeNode).newPoints().add(position_ras, inside)
+
+    def beginFromSegment(self) -> None:
+        """Clicks mend the selected segment as it is from now on; what cannot be done is said in the
+        options."""
+        self._problem = self._estimate = ""
+        if not self.scriptedEffect.confirmCurrentSegmentVisible():
+            return
+        try:
+            request = self.requestAfterClick()
+            if request is None:
+                raise InputError(_("Choose the CT as the editor's source volume first."))
+            self._hub.begin(request)
+        except AttentionUNetSegmentError as error:
+            self.segmentationFailed(error)
 
     def takeBack(self) -> None:
         """Remove the point under the mouse, or else the last one."""
@@ -312,6 +336,12 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     def _update(self) -> None:
         session = self._session
         clicks = session.clicks if session is not None else ()
+        begun = ""
+        if session is not None and session.beginsFromMask and not clicks:
+            begun = _(
+                "Begun from this segment: click inside in a piece that is missing, or with Ctrl "
+                "(Command on macOS) in one that is too much."
+            )
         if self._problem:
             text = self._problem
         elif self._hub.busy:
@@ -322,8 +352,13 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
                 inside=inside, outside=len(clicks) - inside
             )
         else:
-            text = _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
-        self.stateLabel.text = "\n".join(part for part in (text, self._estimate) if part)
+            text = (
+                ""
+                if begun
+                else _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
+            )
+        self.stateLabel.text = "\n".join(part for part in (begun, text, self._estimate) if part)
+        self.beginButton.enabled = self._segmentId is not None
         self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
 
 

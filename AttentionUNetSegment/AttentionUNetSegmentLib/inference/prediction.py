@@ -80,6 +80,8 @@ class Prediction:
         dice_estimate: how good it probably is; None where nothing was found, where the mask is
             somebody else's, and where the model's card does not tell how to estimate it.
         doubtful_places: those most worth a look and a click, by the volume at stake around each.
+        start: the mask (k, j, i) that the clicks mended, whoever made it; None where the network
+            drew the organ itself.
     """
 
     volume: Volume
@@ -108,6 +110,7 @@ class Prediction:
     attention_around_organ: tuple[float, ...] = ()
     dice_estimate: DiceEstimate | None = None
     doubtful_places: tuple[DoubtfulPlace, ...] = ()
+    start: np.ndarray | None = None
 
     @property
     def targets(self) -> tuple[Prediction, ...]:

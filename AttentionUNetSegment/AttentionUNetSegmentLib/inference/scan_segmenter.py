@@ -275,12 +275,12 @@ class ScanSegmenter:
         if inner is None:
             return MaskState.empty(warnings)
         engine, volume = self.engine, self.volume
-        with steps.step("refine", 0.3, f"Looking at the {engine.card.target}"):
+        with steps.step("refine", 0.3, f"Looking at the {self.label.name}"):
             box = coarse_to_fine.locate_mask(engine, volume, inner)
             spacing = engine.card.stages["refiner"].spacing_mm
             grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
             refinement = engine.run_refiner(
-                engine.sample(volume, grid), grid, (), warnings, steps.cancel
+                engine.sample(volume, grid), grid, (), warnings, steps.cancel, self.label
             )
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             device = refinement.probability.values.device

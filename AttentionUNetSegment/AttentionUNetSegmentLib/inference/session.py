@@ -78,6 +78,7 @@ class Session:
         start: a mask (k, j, i) of the scan to begin from, in the place of the automatic result:
             another program's, or one drawn by hand. It stays voxel by voxel as it is but for the
             pieces that clicks point at.
+        start_label: which of the model's targets the mask shows; the first unless given.
 
     Attributes:
         automatic: whether the organ was looked for in the whole scan first.
@@ -96,6 +97,7 @@ class Session:
         checked: bool = False,
         interest: Region | None = None,
         start: np.ndarray | None = None,
+        start_label: Label | None = None,
     ) -> None:
         if start is not None and start.shape != volume.array.shape:
             raise InputError(
@@ -104,7 +106,8 @@ class Session:
             )
         self.predictor = predictor
         self.volume = volume
-        self._segmenter = ScanSegmenter(predictor, volume, interest, start)
+        self._label = start_label or predictor.card.target_label
+        self._segmenter = ScanSegmenter(predictor, volume, interest, start, self._label)
         # Who mends another program's mask of one organ asks for nothing else.
         others = predictor.card.target_labels[1:] if start is None else ()
         self._other_segmenters = {
@@ -232,8 +235,7 @@ class Session:
         return dataclasses.replace(prediction, timings_s=steps.timings_s)
 
     def _check_targets(self, clicks: Sequence[Click]) -> None:
-        first = self.predictor.card.target
-        known = (first, *self._other_segmenters)
+        known = (self._label.name, *self._other_segmenters)
         for click in clicks:
             if click.target and click.target not in known:
                 raise InputError(
@@ -245,8 +247,7 @@ class Session:
         self, automatic: bool, clicks: tuple[Click, ...], steps: StepTimer
     ) -> tuple[MaskState, Prediction]:
         """State and prediction; on the CPU from the beginning where the GPU fails."""
-        first = self.predictor.card.target
-        own = tuple(click for click in clicks if click.target in ("", first))
+        own = tuple(click for click in clicks if click.target in ("", self._label.name))
         try:
             state = self._state(automatic, own, steps)
             others = tuple(
@@ -322,8 +323,10 @@ class Session:
         steps: StepTimer,
         others: tuple[Prediction, ...],
     ) -> Prediction:
-        prediction = self._of_target(self.predictor.card.target_label, state, clicks, steps)
-        quality = check_result_quality(prediction, self.predictor.card, self._interest)
+        prediction = self._of_target(self._label, state, clicks, steps)
+        quality = []
+        if self._label == self.predictor.card.target_label:
+            quality = check_result_quality(prediction, self.predictor.card, self._interest)
         warnings = (*self._scan_warnings, *self._device_warnings, *state.warnings, *quality)
         further = (text for other in others for text in other.warnings if text not in warnings)
         return dataclasses.replace(prediction, others=others, warnings=(*warnings, *further))
@@ -401,6 +404,7 @@ class Session:
             attention_around_organ=around_organ,
             dice_estimate=estimate,
             doubtful_places=places,
+            start=self._segmenter.start if label == self._label else None,
         )
 
     def _undecided(self, refinement: Refinement) -> np.ndarray:

@@ -29,6 +29,11 @@ class ClicksSection(Section):
         self._places: tuple[DoubtfulPlace, ...] = ()
         self._nextPlace = 0
         ui = self.ui
+        self._hint = ui.clickHintLabel.text
+        self._hintAtStart = _(
+            "Begun from a segment: press Inside and click in a piece that is missing, or press "
+            "Outside and click in a piece that is too much. All else of it stays as it is."
+        )
         clicked(ui.doubtfulPlaceButton, self._onDoubtfulPlace)
         ui.placeWidget.placeMultipleMarkups = (
             slicer.qSlicerMarkupsPlaceWidget.ForcePlaceMultipleMarkups
@@ -66,6 +71,9 @@ class ClicksSection(Section):
                 ui.clickList.addItem(text)
             ui.clickList.blockSignals(blocked)
             self._shown = shown
+        session = self.panel.session
+        begins = session is not None and session.beginsFromMask
+        ui.clickHintLabel.text = self._hintAtStart if begins else self._hint
         ui.clickHintLabel.visible = not clicks
         ui.clickList.visible = bool(clicks)
         hasVolume = self.panel.volumeNode is not None

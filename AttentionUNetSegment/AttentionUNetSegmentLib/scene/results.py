@@ -331,13 +331,19 @@ class _Writer:
         elif segmentId is None:
             segmentId = segments.findSegment(node, self.volumeNode, label)
         with _modifying(node):
-            self._adoptGeometry(node, segmentId)
+            if prediction.start is None:
+                self._adoptGeometry(node, segmentId)
             if segmentId is None:
                 grid = segments.ijkToSegmentation(self.volumeNode, node)
                 segmentId = segments.addSegment(node, label, grid)
                 self.undo.callback(node.GetSegmentation().RemoveSegment, segmentId)
             outcome = editing.write(
-                node, segmentId, self.volumeNode, prediction.mask, prediction.clicks
+                node,
+                segmentId,
+                self.volumeNode,
+                prediction.mask,
+                prediction.clicks,
+                prediction.start,
             )
             if chosen is None:
                 segments.linkSegment(node, segmentId, self.volumeNode)
