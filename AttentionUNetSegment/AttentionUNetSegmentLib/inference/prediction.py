@@ -10,8 +10,8 @@ import numpy as np
 from ..geometry.grid import GridImage, Region
 from ..geometry.volume import Volume
 from ..models import DiceEstimate
-from .clicks import Click
 from .doubts import DoubtfulPlace, uncertainty_of
+from .strokes import Prompt
 
 if TYPE_CHECKING:
     from ..models import Label
@@ -67,7 +67,7 @@ class Prediction:
         warnings: sentences for the user.
         model_name, model_version, model_sha256: of the card, the last of its weights.
         place: how it came that the refiner looked at :attr:`region`; None where nothing was found.
-        clicks: those that led to it, in their order.
+        clicks: those that led to it, and scribbles and lassos, in their order.
         pieces: how many separate ones the mask has.
         mean_probability: over the mask, on the network's grid; None where nothing was found.
         label: what was segmented; None where nobody said so.
@@ -97,7 +97,7 @@ class Prediction:
     model_version: str
     probability_map: GridImage | None = None
     attention_maps: tuple[GridImage, ...] = field(default=())
-    clicks: tuple[Click, ...] = ()
+    clicks: tuple[Prompt, ...] = ()
     pieces: int = 0
     mean_probability: float | None = None
     model_sha256: str = ""

@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from ..errors import InputError
-from ..inference.clicks import Click
+from ..inference.strokes import Prompt
 from ..scene.corrections import CorrectionTracker, readClicks
 from ..scene.start import beginsFromMask
 from .click_points import ClickPoints, clickNodeOf, newClickNode
@@ -47,11 +47,11 @@ class VolumeSession:
         self._points: ClickPoints | None = None
         self._observed: list[tuple[Any, int]] = []
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
-        self._stated: tuple[Click, ...] = ()
+        self._stated: tuple[Prompt, ...] = ()
         self.beginsFromMask = False
 
     @property
-    def clicks(self) -> tuple[Click, ...]:
+    def clicks(self) -> tuple[Prompt, ...]:
         points = self.points
         return points.clicks if points is not None else ()
 
@@ -128,7 +128,7 @@ class VolumeSession:
         self._trackers.clear()
         self.target = None
 
-    def _show(self, clicks: tuple[Click, ...]) -> None:
+    def _show(self, clicks: tuple[Prompt, ...]) -> None:
         points = self.newPoints() if clicks else self.points
         if points is not None:
             points.show(clicks)

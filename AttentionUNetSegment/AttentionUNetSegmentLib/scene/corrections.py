@@ -26,6 +26,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.grid import bounding_region
 from ..inference.clicks import Click
+from ..inference.strokes import Prompt, prompt_from_json, prompt_to_json
 from . import segments
 from .labelmaps import VoxelBox, Voxels, segmentVoxels, shifted
 from .removal import removeNode
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 STATE_TAG = "AttentionUNetSegment.State"
 """Segment tag that holds the state. Saved with the segment."""
 
-STATE_VERSION, START_VERSION = 1, 2
-"""Of a state, and of one with a mask to begin from, which earlier versions would not know."""
+STATE_VERSION, LATER_STATE_VERSION = 1, 2
+"""Of a state with nothing but clicks, and of one with what came later: a mask to begin from, and
+scribbles and lassos."""
 MOST_STATE_BYTES = 2**28
 """A state that unpacks to more is none: a file may come from anywhere."""
 
@@ -89,7 +91,7 @@ class State:
         seen: bool (k, j, i): what was last seen in the segment.
         user: bool, the same box: the voxels that are the user's, in the segment or out of it.
         ijkToLocal: 4x4, from the arrays' indices to the segmentation's coordinates.
-        clicks: those that the network's part was made from, in the world.
+        clicks: those that the network's part was made from, and scribbles and lassos, in the world.
         start: bool, the same box: the mask that the clicks mend; None where the network drew the
             organ itself.
     """
@@ -97,7 +99,7 @@ class State:
     seen: np.ndarray
     user: np.ndarray
     ijkToLocal: np.ndarray
-    clicks: tuple[Click, ...] = ()
+    clicks: tuple[Prompt, ...] = ()
     start: np.ndarray | None = None
 
     @classmethod
@@ -106,7 +108,7 @@ class State:
         seen: np.ndarray,
         user: np.ndarray,
         box: VoxelBox,
-        clicks: tuple[Click, ...] = (),
+        clicks: tuple[Prompt, ...] = (),
         start: np.ndarray | None = None,
     ) -> State:
         """A state on a box, cut to what is not zero."""
@@ -150,11 +152,13 @@ class State:
 
     def encoded(self) -> str:
         """As text without the separators that Slicer writes between tags."""
+        simple = self.start is None and all(isinstance(click, Click) for click in self.clicks)
         header = {
-            "version": STATE_VERSION if self.start is None else START_VERSION,
+            "version": STATE_VERSION if simple else LATER_STATE_VERSION,
             "shape": self.seen.shape,
             "ijkToLocal": self.ijkToLocal.ravel().round(9).tolist(),
-            "clicks": [[*click.position_ras, click.inside] for click in self.clicks],
+            "clicks": [prompt_to_json(click) for click in self.clicks],
+            **({} if self.start is None else {"start": True}),
         }
         planes = [self.seen, self.user, *([] if self.start is None else [self.start])]
         bits = np.packbits(np.stack(planes))
@@ -171,18 +175,18 @@ class State:
             content = unpacking.decompress(base64.b64decode(text, validate=True), MOST_STATE_BYTES)
             head, bits = content.split(b"\n", 1)
             header = json.loads(head)
-            if header["version"] not in (STATE_VERSION, START_VERSION):
+            if header["version"] not in (STATE_VERSION, LATER_STATE_VERSION):
                 raise ValueError("it was made by another version")
             k, j, i = (int(size) for size in header["shape"])
-            number = 2 if header["version"] == STATE_VERSION else 3
+            number = 3 if header.get("start") else 2
             count = number * k * j * i
             if min(k, j, i) < 0 or len(bits) != (count + 7) // 8:
                 raise ValueError("it is incomplete")
             flat = np.unpackbits(np.frombuffer(bits, np.uint8), count=count)
             planes = flat.astype(bool).reshape(number, k, j, i)
             matrix = np.array(header["ijkToLocal"], float).reshape(4, 4)
-            clicks = tuple(Click((r, a, s), inside) for r, a, s, inside in header["clicks"])
-        except (binascii.Error, zlib.error, KeyError, TypeError) as error:
+            clicks = tuple(map(prompt_from_json, header["clicks"]))
+        except (binascii.Error, zlib.error, KeyError, TypeError, AttributeError) as error:
             raise ValueError("it is damaged") from error
         return cls(planes[0], planes[1], matrix, clicks, *planes[2:])
 
@@ -268,8 +272,9 @@ def clearCorrections(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId
 
 def readClicks(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
-) -> tuple[Click, ...]:
-    """The clicks that the segment was made from; after an undo, those of the earlier state."""
+) -> tuple[Prompt, ...]:
+    """The clicks, scribbles and lassos that the segment was made from; after an undo, those of the
+    earlier state."""
     try:
         state = storedState(segmentationNode, segmentId)
     except InputError:

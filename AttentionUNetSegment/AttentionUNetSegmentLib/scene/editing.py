@@ -11,6 +11,7 @@ import numpy as np
 
 from ..geometry.grid import Grid, bounding_region, transform_points
 from ..inference.clicks import BALL_MM, Click, satisfy_clicks
+from ..inference.strokes import Prompt, line_clicks
 from . import segments
 from .corrections import State, currentState, networkWriting, noteState
 from .editor_rules import EditorRules
@@ -79,7 +80,7 @@ class SegmentEditing:
         segmentId: str,
         volumeNode: slicer.vtkMRMLScalarVolumeNode,
         mask: np.ndarray,
-        clicks: Sequence[Click] = (),
+        clicks: Sequence[Prompt] = (),
         start: np.ndarray | None = None,
     ) -> WriteOutcome:
         """Make the segment what the network says, except where the user said otherwise.
@@ -90,7 +91,8 @@ class SegmentEditing:
 
         Args:
             mask: uint8 (k, j, i), on the volume's grid.
-            clicks: those that the mask was made from, in their order, in the world.
+            clicks: those that the mask was made from, and scribbles and lassos, in their order, in
+                the world.
             start: the mask (k, j, i) that the clicks mended, where the segment began from one: what
                 differs from it changes alone. Without it the segment begins from none any more.
 
@@ -204,13 +206,15 @@ def _planned(
     rules: EditorRules,
     before: State,
     mask: np.ndarray,
-    clicks: tuple[Click, ...],
+    clicks: tuple[Prompt, ...],
     start: np.ndarray | None,
 ) -> _Plan:
     node = rules.segmentationNode
     # The world, or the segmentation's own coordinates under a transform that is not linear.
     grid, toWorld = _grid(rules, before), nodeToPlace(node)
-    placed, earlier = clicksInPlace(node, clicks), clicksInPlace(node, before.clicks)
+    place = Grid((1, 1, 1), toWorld @ grid)
+    placed = line_clicks(clicksInPlace(node, clicks), place)
+    earlier = line_clicks(clicksInPlace(node, before.clicks), place)
     answer = _answer(rules, mask)
     bounds = [answer.boundsOn(grid), before.boundsOn(grid), *_balls(rules, placed, grid, toWorld)]
     box = VoxelBox.around(grid, bounds)

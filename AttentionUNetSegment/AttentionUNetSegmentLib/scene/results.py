@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..inference.clicks import Click
 from ..inference.progress import CancelToken, ProgressCallback
+from ..inference.strokes import Prompt
 from ..models import Label
 from . import segments
 from .colors import INFERNO, VIRIDIS
@@ -114,7 +114,7 @@ class WrittenSegment:
 def segmentVolumeNode(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     predictor: Predictor,
-    clicks: Sequence[Click] = (),
+    clicks: Sequence[Prompt] = (),
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,

@@ -18,11 +18,11 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.grid import box_corners, transform_points
 from ..inference import region_of_interest
-from ..inference.clicks import Click
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.prepared_volumes import prepare_volumes
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
+from ..inference.strokes import Prompt
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .all_labels import writeAllLabels
@@ -88,7 +88,7 @@ class SegmentationTask:
 
     Args:
         volumeNode: a CT.
-        clicks: points in the world.
+        clicks: points, scribbles and lassos in the world.
         segmentationNode: gets the segment; the last one used for this volume, or a new one, unless
             given.
         roiNode: the organ is looked for in the box of voxels that this ROI reaches only.
@@ -114,7 +114,7 @@ class SegmentationTask:
     def __init__(
         self,
         volumeNode: slicer.vtkMRMLScalarVolumeNode,
-        clicks: Sequence[Click] = (),
+        clicks: Sequence[Prompt] = (),
         segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
         roiNode: slicer.vtkMRMLMarkupsROINode | None = None,
         options: SegmentationOptions | None = None,
@@ -254,12 +254,12 @@ class SegmentationTask:
     def _aboutFirst(self) -> bool:
         return self.label is self.labels[0]
 
-    def _otherClicks(self) -> list[Click]:
+    def _otherClicks(self) -> list[Prompt]:
         """Of the segments of the other targets, about these."""
         node = self.segmentationNode
         if node is None:
             node = segments.findSegmentation(self.volumeNode, self.labels[0])
-        clicks: list[Click] = []
+        clicks: list[Prompt] = []
         for label in self.labels:
             if node is None or label is self.label:
                 continue
