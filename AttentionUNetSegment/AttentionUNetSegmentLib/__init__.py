@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .inference.clicks import Click
+    from .inference.strokes import Lasso, Scribble
     from .networks import AttentionUNet
     from .notebook import ImagePrediction, segment
 
@@ -24,10 +25,20 @@ _LAZY = {
     "AttentionUNet": "networks",
     "Click": "inference",
     "ImagePrediction": "notebook",
+    "Lasso": "inference",
+    "Scribble": "inference",
     "segment": "notebook",
 }
 
-__all__ = ["AttentionUNet", "Click", "ImagePrediction", "__version__", "segment"]
+__all__ = [
+    "AttentionUNet",
+    "Click",
+    "ImagePrediction",
+    "Lasso",
+    "Scribble",
+    "__version__",
+    "segment",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ KNOWN_CIRCLES = (
     | {
         f"panel.{name}_section"
         for name in (
-            *("advanced", "attention", "clicks", "correction"),
+            *("advanced", "attention", "begin", "clicks", "correction"),
             *("input", "result", "segment"),
         )
     },

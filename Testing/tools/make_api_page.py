@@ -70,7 +70,13 @@ PARTS: list[tuple[str, ModuleType, dict[str, tuple[str, ...] | None]]] = [
     (
         "A scan in, a result out",
         AttentionUNetSegmentLib,
-        {"segment": (), "ImagePrediction": None, "Click": ("parse",)},
+        {
+            "segment": (),
+            "ImagePrediction": None,
+            "Click": ("parse",),
+            "Scribble": ("parse", "clicks"),
+            "Lasso": ("parse", "box", "contains"),
+        },
     ),
     (
         "The steps below it",
@@ -88,7 +94,8 @@ PARTS: list[tuple[str, ModuleType, dict[str, tuple[str, ...] | None]]] = [
         session,
         {
             "Session": (
-                *("predict", "add_click", "remove_click", "move_click"),
+                *("predict", "add_click", "add_scribble", "add_lasso", "add_box"),
+                *("remove_click", "move_click"),
                 *("undo", "redo", "reset"),
             ),
             "Update": (),

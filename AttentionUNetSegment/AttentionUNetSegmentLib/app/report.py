@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..inference.clicks import Click
 from ..inference.prediction import THRESHOLD
+from ..inference.strokes import Scribble, lassos_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +99,21 @@ def make_report(
             | ({"target": click.target} if click.target else {})
             for one in prediction.targets
             for click in one.clicks
+            if isinstance(click, Click)
+        ],
+        "scribbles": [
+            {"points_ras": [list(point) for point in scribble.points_ras]}
+            | {"inside": scribble.inside}
+            | ({"target": scribble.target} if scribble.target else {})
+            for one in prediction.targets
+            for scribble in one.clicks
+            if isinstance(scribble, Scribble)
+        ],
+        "lassos": [
+            {"points_ras": [list(point) for point in lasso.points_ras]}
+            | {"depth_mm": lasso.depth_mm, "closed": lasso.closed}
+            for one in prediction.targets
+            for lasso in lassos_of(one.clicks)
         ],
         "began_from_mask": began_from_mask,
         "place": prediction.place,

@@ -25,9 +25,9 @@ from ..files import StagedFolder, explain_write_errors, staged_folder
 from ..geometry.grid import has_right_angles
 from ..geometry.itk import image_of_array
 from ..geometry.volume import Volume
-from ..inference.clicks import Click
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.statistics import mask_statistics
+from ..inference.strokes import Prompt
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
 from .nifti_label_map import write_label_map
@@ -114,7 +114,7 @@ class SegmentationJob:
 
     Args:
         read: gives the scan.
-        clicks: points inside and outside the organ, in the scan's world.
+        clicks: points inside and outside the organ, scribbles and lassos, in the scan's world.
         model: name of an installed model, or a folder.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto", "float32" or "bfloat16".
@@ -131,7 +131,7 @@ class SegmentationJob:
     """
 
     read: ReadScan
-    clicks: Sequence[Click] = ()
+    clicks: Sequence[Prompt] = ()
     model: str = DEFAULT_MODEL
     device: str = "auto"
     precision: str = "auto"

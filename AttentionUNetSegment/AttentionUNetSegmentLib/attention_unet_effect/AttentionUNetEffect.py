@@ -1,4 +1,5 @@
-"""The Segment Editor effect: click inside the organ, or outside with Ctrl, and the segment follows.
+"""The Segment Editor effect: click or scribble inside the organ, or outside with Ctrl, and the
+segment follows.
 
 Slicer loads this file outside of its package, so that it imports by full names.
 """
@@ -17,6 +18,7 @@ from slicer.i18n import tr as _
 from AttentionUNetSegmentLib.attention_unet_effect.shortcut_keys import ShortcutKeys
 from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError, InputError
 from AttentionUNetSegmentLib.inference.clicks import Click
+from AttentionUNetSegmentLib.inference.strokes import Prompt, lassos_of
 from AttentionUNetSegmentLib.inference.validation import check_clicks
 from AttentionUNetSegmentLib.panel import installation
 from AttentionUNetSegmentLib.panel.error_text import inOneSentence
@@ -28,6 +30,7 @@ from AttentionUNetSegmentLib.panel.session_hub import (
     Request,
     sessionHub,
 )
+from AttentionUNetSegmentLib.panel.stroke_drawing import MOVED_PIXELS, StrokeDrawing, Tool
 from AttentionUNetSegmentLib.panel.target import targetOfSegment
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
 from AttentionUNetSegmentLib.scene.find_result import isResult
@@ -35,8 +38,6 @@ from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
 from AttentionUNetSegmentLib.scene.volumes import clicksInPlace, volumeFromNode
 
 NAME = "AttentionUNet"
-MOVED_PIXELS = 3
-"""A mouse that moved further between press and release turned the view, and did not click."""
 PICK_TOLERANCE = 0.005
 
 
@@ -56,6 +57,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self._active = False
         self._observed: tuple[Any, int] | None = None
         self._pressed: tuple[int, int] | None = None
+        self._drawing: StrokeDrawing | None = None
         self._problem = ""
         self._estimate = ""
         self._stage = ""
@@ -82,12 +84,16 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             "targets, an organ and its tumour for instance, they are about the selected segment."
             "<ul><li><b>Left click</b>: a point inside the organ"
             "<li><b>Ctrl + left click</b> (Command on macOS): a point outside it"
-            "<li><b>Drag</b> a point to move it"
+            "<li><b>Drag</b> in a slice view: a line inside, with Ctrl outside; it counts as one "
+            "point. Or a lasso, as chosen below"
+            "<li><b>Shift + drag</b>: a box that the organ does not leave, in all slices"
+            "<li><b>Drag</b> a point to move it, and what hangs on it"
             "<li><b>Backspace</b>: remove the point under the mouse, or else the last one"
             "<li><b>Shift + Backspace</b>: bring it back</ul>"
             "Click in slice views, or in a 3D view on a surface. The first click alone segments "
             "the organ around it. What was painted or erased by hand is kept, masking is obeyed, "
-            "and each answer is one undo step. The model and the device are chosen in the module "
+            "and each answer is one undo step. <b>Begin from this segment</b> lets clicks mend the "
+            "selected segment, whoever made it. The model and the device are chosen in the module "
             "'Attention U-Net Segment'. For research; not a medical device.</html>"
         )
 
@@ -98,6 +104,51 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self.stateLabel = qt.QLabel()
         self.stateLabel.wordWrap = True
         self.scriptedEffect.addOptionsWidget(self.stateLabel)
+        self.beginButton = qt.QPushButton(_("Begin from this segment"))
+        self.beginButton.toolTip = _(
+            "Take the selected segment as it is, whoever made it, and mend it by clicks: each of "
+            "them changes the piece that it points at, and all else stays. What was corrected by "
+            "hand in it up to now is taken for a part of it, and its points are removed; undo "
+            "brings both back. Segmenting the whole scan in the module forgets it."
+        )
+        self.beginButton.connect("clicked()", self.beginFromSegment)
+        self.scriptedEffect.addOptionsWidget(self.beginButton)
+        tools = qt.QHBoxLayout()
+        self.toolButtons = {}
+        group = qt.QButtonGroup(self.scriptedEffect.optionsFrame())
+        for tool, text, toolTip in (
+            (
+                Tool.SCRIBBLE,
+                _("Scribble"),
+                _(
+                    "Drag along what is missing, or with Ctrl (Command on macOS) along what is "
+                    "too much: the whole line counts as one point"
+                ),
+            ),
+            (
+                Tool.BOX,
+                _("Box"),
+                _(
+                    "Drag a box around the organ: what is outlined outside of it is taken away, in "
+                    "all slices, and stays away. Shift + drag does the same at any time."
+                ),
+            ),
+            (
+                Tool.LASSO,
+                _("Lasso"),
+                _(
+                    "Drag a closed line around the organ: what is outlined outside of it is taken "
+                    "away, in all slices, and stays away"
+                ),
+            ),
+        ):
+            button = qt.QRadioButton(text)
+            button.toolTip = toolTip
+            button.checked = tool is Tool.SCRIBBLE
+            group.addButton(button)
+            tools.addWidget(button)
+            self.toolButtons[tool] = button
+        self.scriptedEffect.addLabeledOptionsWidget(_("Drag:"), tools)
         self.takeBackButton = qt.QPushButton(_("Take back"))
         self.takeBackButton.toolTip = _("Remove the last point (Backspace)")
         self.removeAllButton = qt.QPushButton(_("Remove all"))
@@ -125,6 +176,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def deactivate(self) -> None:
         self._active = False
+        if self._drawing is not None:
+            self._drawing.cancel()
+            self._drawing = None
         self._keys.remove()
         if self._observed is not None:
             node, tag = self._observed
@@ -152,17 +206,12 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def processInteractionEvents(self, interactor: Any, eventId: int, viewWidget: Any) -> bool:
         """Returns whether the view is to do nothing more with the event."""
+        if viewWidget.className() == "qMRMLSliceWidget":
+            return self._onSliceEvent(interactor, eventId, viewWidget)
         if interactor.GetShiftKey() or interactor.GetAltKey():
             return False
         x, y = interactor.GetEventPosition()
         inside = not interactor.GetControlKey()
-        if viewWidget.className() == "qMRMLSliceWidget":
-            if eventId == vtk.vtkCommand.LeftButtonDoubleClickEvent:
-                return True  # two clicks; the view would fill the window, or change its contrast
-            if eventId != vtk.vtkCommand.LeftButtonPressEvent or self._overPoint:
-                return False  # the markups take a point that is there, to drag it
-            self.click(tuple(self.xyToRas((x, y), viewWidget)), inside)
-            return True
         if eventId == vtk.vtkCommand.LeftButtonPressEvent:
             self._pressed = None if self._overPoint else (x, y)
         elif eventId == vtk.vtkCommand.LeftButtonReleaseEvent and self._pressed is not None:
@@ -173,17 +222,50 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
                     self.click(position_ras, inside)
         return False  # so that the view can be turned
 
-    # Clicks
+    def _onSliceEvent(self, interactor: Any, eventId: int, sliceWidget: Any) -> bool:
+        x, y = interactor.GetEventPosition()
+        if self._drawing is not None:
+            # What is held down now says nothing: what is drawn was decided by the press.
+            if eventId == vtk.vtkCommand.MouseMoveEvent:
+                self._drawing.extend((x, y))
+            elif eventId == vtk.vtkCommand.LeftButtonReleaseEvent:
+                drawing, self._drawing = self._drawing, None
+                prompt = drawing.finish()
+                if prompt is not None:
+                    self.draw(prompt)
+            return True
+        if interactor.GetAltKey():
+            return False
+        shift = bool(interactor.GetShiftKey())
+        if eventId == vtk.vtkCommand.LeftButtonDoubleClickEvent:
+            # Two clicks; the view would fill the window, or change its contrast.
+            return not shift
+        if eventId != vtk.vtkCommand.LeftButtonPressEvent or self._overPoint:
+            return False  # the markups take a point that is there, to drag it
+        tool = Tool.BOX if shift else self.tool
+        self._drawing = StrokeDrawing(sliceWidget, tool, not interactor.GetControlKey(), (x, y))
+        return True
+
+    # Clicks and strokes
+
+    @property
+    def tool(self) -> Tool:
+        """What a drag draws without Shift."""
+        return next(one for one, button in self.toolButtons.items() if button.checked)
 
     def click(self, position_ras: tuple[float, float, float], inside: bool) -> None:
         """The user points at a place of the world; what cannot be done is said in the options."""
+        self.draw(Click(position_ras, inside))
+
+    def draw(self, prompt: Prompt) -> None:
+        """The user clicked, or drew a scribble, box or lasso; likewise."""
         self._problem = self._estimate = ""
         try:
             volumeNode = self.clickedVolume()
             if volumeNode is None:
                 raise InputError(_("Choose the CT as the editor's source volume, then click."))
             installation.requirePackages()
-            clicks = clicksInPlace(volumeNode, [Click(position_ras, inside)])
+            clicks = clicksInPlace(volumeNode, [prompt])
             check_clicks(volumeFromNode(volumeNode), clicks)
         except AttentionUNetSegmentError as error:
             self.segmentationFailed(error)
@@ -191,7 +273,21 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         if not self.scriptedEffect.confirmCurrentSegmentVisible():
             return
         self._updateTarget()
-        self._hub.session(volumeNode).newPoints().add(position_ras, inside)
+        self._hub.session(volumeNode).newPoints().addPrompt(prompt)
+
+    def beginFromSegment(self) -> None:
+        """Clicks mend the selected segment as it is from now on; what cannot be done is said in the
+        options."""
+        self._problem = self._estimate = ""
+        if not self.scriptedEffect.confirmCurrentSegmentVisible():
+            return
+        try:
+            request = self.requestAfterClick()
+            if request is None:
+                raise InputError(_("Choose the CT as the editor's source volume first."))
+            self._hub.begin(request)
+        except AttentionUNetSegmentError as error:
+            self.segmentationFailed(error)
 
     def takeBack(self) -> None:
         """Remove the point under the mouse, or else the last one."""
@@ -312,18 +408,32 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     def _update(self) -> None:
         session = self._session
         clicks = session.clicks if session is not None else ()
+        begun = ""
+        if session is not None and session.beginsFromMask and not clicks:
+            begun = _(
+                "Begun from this segment: click inside in a piece that is missing, or with Ctrl "
+                "(Command on macOS) in one that is too much."
+            )
         if self._problem:
             text = self._problem
         elif self._hub.busy:
             text = self._stage or _("Segmenting")
         elif clicks:
+            limits = len(lassos_of(clicks))
             inside = sum(click.inside for click in clicks)
             text = _("Points: {inside} inside, {outside} outside.").format(
-                inside=inside, outside=len(clicks) - inside
+                inside=inside, outside=len(clicks) - inside - limits
             )
+            if limits:
+                text += " " + _("Boxes and lassos: {number}.").format(number=limits)
         else:
-            text = _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
-        self.stateLabel.text = "\n".join(part for part in (text, self._estimate) if part)
+            text = (
+                ""
+                if begun
+                else _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
+            )
+        self.stateLabel.text = "\n".join(part for part in (begun, text, self._estimate) if part)
+        self.beginButton.enabled = self._segmentId is not None
         self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
 
 

@@ -17,6 +17,7 @@ from ..geometry.volume import Volume
 from .clicks import Click
 from .doubts import DoubtfulPlace
 from .progress import CancelToken, ProgressCallback
+from .strokes import Lasso, Scribble
 
 if TYPE_CHECKING:
     from ..io.reading import read_volume
@@ -35,9 +36,11 @@ __all__ = [
     "CancelToken",
     "Click",
     "DoubtfulPlace",
+    "Lasso",
     "Prediction",
     "Predictor",
     "ProgressCallback",
+    "Scribble",
     "Volume",
     "choose_device",
     "read_volume",

@@ -88,6 +88,7 @@ def update_with_click(
     window: Region,
     scan: torch.Tensor,
     clicks: Sequence[Click],
+    newest: int = 1,
 ) -> Refinement:
     """What is known after the last of some clicks.
 
@@ -97,9 +98,12 @@ def update_with_click(
         window: where it was run, in the indices of ``before``.
         scan: (1, 1, k, j, i) of the window, windowed to [0, 1].
         clicks: in the order in which they were placed.
+        newest: how many of them, the last ones, are new: the points of a scribble, all of one kind.
     """
     click = clicks[-1]
     weight = click_weight(click, seen.grid, scan.device)
+    for other in clicks[-newest:-1]:
+        weight = torch.maximum(weight, click_weight(other, seen.grid, scan.device))
     after = before.blend(seen, window, weight)
     part = (slice(None), slice(None), *window)
     agreeing = pull_to_clicks(

@@ -10,8 +10,8 @@ import numpy as np
 from ..geometry.grid import GridImage, Region
 from ..geometry.volume import Volume
 from ..models import DiceEstimate
-from .clicks import Click
 from .doubts import DoubtfulPlace, uncertainty_of
+from .strokes import Prompt
 
 if TYPE_CHECKING:
     from ..models import Label
@@ -67,7 +67,7 @@ class Prediction:
         warnings: sentences for the user.
         model_name, model_version, model_sha256: of the card, the last of its weights.
         place: how it came that the refiner looked at :attr:`region`; None where nothing was found.
-        clicks: those that led to it, in their order.
+        clicks: those that led to it, and scribbles and lassos, in their order.
         pieces: how many separate ones the mask has.
         mean_probability: over the mask, on the network's grid; None where nothing was found.
         label: what was segmented; None where nobody said so.
@@ -80,6 +80,8 @@ class Prediction:
         dice_estimate: how good it probably is; None where nothing was found, where the mask is
             somebody else's, and where the model's card does not tell how to estimate it.
         doubtful_places: those most worth a look and a click, by the volume at stake around each.
+        start: the mask (k, j, i) that the clicks mended, whoever made it; None where the network
+            drew the organ itself.
     """
 
     volume: Volume
@@ -95,7 +97,7 @@ class Prediction:
     model_version: str
     probability_map: GridImage | None = None
     attention_maps: tuple[GridImage, ...] = field(default=())
-    clicks: tuple[Click, ...] = ()
+    clicks: tuple[Prompt, ...] = ()
     pieces: int = 0
     mean_probability: float | None = None
     model_sha256: str = ""
@@ -108,6 +110,7 @@ class Prediction:
     attention_around_organ: tuple[float, ...] = ()
     dice_estimate: DiceEstimate | None = None
     doubtful_places: tuple[DoubtfulPlace, ...] = ()
+    start: np.ndarray | None = None
 
     @property
     def targets(self) -> tuple[Prediction, ...]:

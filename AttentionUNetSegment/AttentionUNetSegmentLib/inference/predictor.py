@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..geometry.volume import Volume
-from .clicks import Click
 from .engine import Engine
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback
 from .session import Session
+from .strokes import Prompt
 
 
 class Predictor(Engine):
@@ -36,7 +36,7 @@ class Predictor(Engine):
     def predict(
         self,
         volume: Volume,
-        clicks: Sequence[Click] = (),
+        clicks: Sequence[Prompt] = (),
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
         *,
@@ -47,7 +47,8 @@ class Predictor(Engine):
 
         Args:
             volume: CT in Hounsfield units.
-            clicks: points inside and outside the organ, in the same world as the volume.
+            clicks: points inside and outside the organ, scribbles and lassos, in the same world as
+                the volume.
             progress: told what is being done.
             cancel: checked between steps and between tiles.
             checked: ``quality.check_scan_quality`` has passed the scan already, of which this may

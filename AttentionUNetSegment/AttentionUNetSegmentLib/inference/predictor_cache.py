@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..models import ModelCard, load_model, read_card
+from ..models import Label, ModelCard, load_model, read_card
 from .progress import CancelToken, ProgressCallback, ignore_progress
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..geometry.grid import Region
     from ..geometry.volume import Volume
     from .predictor import Predictor
@@ -90,13 +92,18 @@ class PredictorCache:
         *,
         anew: bool = False,
         interest: Region | None = None,
+        start: np.ndarray | None = None,
+        start_label: Label | None = None,
     ) -> Iterator[Session]:
         """The session of a scan that was checked already, as an earlier click on it left it.
 
         Args:
-            key: what the scan is known by; another one where its voxels or its place change.
+            key: what the scan is known by; another one where its voxels, its place or the mask to
+                begin from change.
             anew: forget what was computed on it.
             interest: k, j, i box of the scan to look in.
+            start: a mask (k, j, i) of the scan to begin from.
+            start_label: which of the model's targets that shows; the first unless given.
 
         Raises:
             ModelError: the model cannot be used.
@@ -107,7 +114,14 @@ class PredictorCache:
         with self.predictor(options, progress) as predictor:
             session = self._sessions.pop(key, None)
             if session is None or anew:
-                session = Session(predictor, volume, checked=True, interest=interest)
+                session = Session(
+                    predictor,
+                    volume,
+                    checked=True,
+                    interest=interest,
+                    start=start,
+                    start_label=start_label,
+                )
             self._sessions[key] = session
             while len(self._sessions) > KEPT_SESSIONS:
                 self._sessions.popitem(last=False)

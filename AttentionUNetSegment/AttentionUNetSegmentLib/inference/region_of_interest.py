@@ -11,9 +11,9 @@ from ..errors import InputError
 from ..geometry.grid import Region, box_corners
 from ..geometry.volume import Volume
 from ..models import Search
-from .clicks import Click
 from .prediction import Prediction
 from .progress import ProgressCallback, ignore_progress
+from .strokes import Lasso, Prompt, points_of
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -67,12 +67,13 @@ def region_of_box(volume: Volume, corners_ras: np.ndarray, search: Search | None
     return region
 
 
-def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Click]) -> None:
+def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Prompt]) -> None:
     """Raises:
-    InputError: a click lies outside the region.
+    InputError: a click or a point of a scribble lies outside the region.
     """
-    for click in clicks:
-        ijk = volume.grid.index_of(click.position_ras)
+    points = [one for click in clicks if not isinstance(click, Lasso) for one in points_of(click)]
+    for point in points:
+        ijk = volume.grid.index_of(point)
         inside = [
             part.start - 0.5 <= index <= part.stop - 0.5
             for index, part in zip(ijk, reversed(region), strict=True)
@@ -88,7 +89,7 @@ def predict_in_box(
     predictor: Predictor,
     volume: Volume,
     corners_ras: np.ndarray,
-    clicks: Sequence[Click] = (),
+    clicks: Sequence[Prompt] = (),
     progress: ProgressCallback = ignore_progress,
 ) -> Prediction:
     """Segment a scan, looking for the organ in a box only.

@@ -7,7 +7,7 @@ session's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,8 +28,18 @@ from .clicks import Click, satisfy_clicks
 from .engine import MULTIPLE, Engine
 from .prediction import THRESHOLD, Place
 from .progress import StepTimer
-from .refinement import Refinement, mask_on_scan, region_on_scan
+from .refinement import LEAN, Refinement, mask_on_scan, region_on_scan
 from .regions import connected_components, select_components
+from .strokes import (
+    NETWORK_STEP_MM,
+    Lasso,
+    Prompt,
+    Scribble,
+    as_clicks,
+    clear_outside,
+    lassos_of,
+    line_clicks,
+)
 
 EMPTY_REGION: Region = (slice(0, 0), slice(0, 0), slice(0, 0))
 
@@ -148,7 +158,7 @@ class ScanSegmenter:
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             region = region_on_scan(self.volume, refinement)
             mask = mask_on_scan(self.volume, refinement, selected, region)
-            mask = self._satisfy_clicks(mask, region, ())
+            mask = self._satisfied(mask, region, ())
             if inside_first:
                 mask &= first.mask
         if self._is_cut(mask, region):
@@ -167,46 +177,51 @@ class ScanSegmenter:
             grid.bounds,
         )
 
-    def apply_click(
-        self, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer
+    def apply_prompt(
+        self, state: MaskState, prompts: tuple[Prompt, ...], steps: StepTimer
     ) -> MaskState:
-        """One more click: a network is run around it, and only there anything changes.
+        """One more click, scribble or lasso: a network is run around it, and only there anything
+        changes.
 
         Args:
-            state: before the last of the clicks.
-            clicks: in their order.
+            state: before the last of the prompts.
+            prompts: in their order.
         """
-        click, warnings = clicks[-1], list(state.warnings)
+        prompt, warnings = prompts[-1], list(state.warnings)
+        clicks = as_clicks(prompts, NETWORK_STEP_MM)
         if state.refinement is None:
             box = coarse_to_fine.locate_clicks(self.engine, self.volume, clicks)
             if box is None:
                 return state
-            refined = self._refine(coarse_to_fine.Candidate(box, "clicks"), clicks, warnings, steps)
-            return self._state_of(refined, "clicks", clicks, warnings, steps)
-        if not click.inside and not self._has_mask_near(state, click):
+            candidate = coarse_to_fine.Candidate(box, "clicks")
+            refined = self._refine(candidate, tuple(clicks), warnings, steps)
+            state = self._state_of(refined, "clicks", prompts, warnings, steps)
+            return self._within_lassos(state, prompts)
+        if isinstance(prompt, Lasso):
+            mask = self._satisfied(state.mask, state.region, prompts)
+            return self._within_lassos(replace(state, mask=mask), prompts)
+        newest = as_clicks([prompt], NETWORK_STEP_MM)
+        if not prompt.inside and not self._has_mask_near(state, newest):
             return state
         with steps.step("refine", 0.3, "Segmenting around the click"):
-            if self._has_features_at(state.refinement, click):
-                refinement = self._edit(state.refinement, state.selected, clicks)
-            else:
-                refinement = self._look_again(state.refinement, clicks, warnings, steps)
+            earlier = clicks[: -len(newest)]
+            refinement, selected = self._answer(state, earlier, newest, warnings, steps)
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
-            selected, components = self._select_near_click(state, refinement, clicks)
             region = region_on_scan(self.volume, refinement)
             mask = np.zeros([part.stop - part.start for part in region], np.uint8)
             mask[overlap_in(state.region, region)] = state.mask
-            reach = self._reach_on_scan(click, region)
+            reach = self._reach_on_scan(newest, region)
             drawn = mask_on_scan(self.volume, refinement, selected, reach)
             inner = overlap_in(reach, region)
-            furthest = np.maximum if click.inside else np.minimum
+            furthest = np.maximum if prompt.inside else np.minimum
             changed = furthest(drawn, mask[inner])
-            if self.start is not None:
-                changed = _only_the_piece(
-                    mask[inner], changed, self.volume.grid.subgrid(reach), click
-                )
+            if self.start is not None or isinstance(prompt, Scribble):
+                grid = self.volume.grid.subgrid(reach)
+                changed = _only_the_pieces(mask[inner], changed, grid, line_clicks([prompt], grid))
             mask[inner] = changed
-            mask = self._satisfy_clicks(mask, region, clicks)
-        return MaskState(
+            mask = self._satisfied(mask, region, prompts)
+        _, components = connected_components(selected)
+        after = MaskState(
             refinement,
             selected,
             region,
@@ -216,6 +231,68 @@ class ScanSegmenter:
             state.place,
             state.extent,
         )
+        return self._within_lassos(after, prompts)
+
+    def _within_lassos(self, state: MaskState, prompts: Sequence[Prompt]) -> MaskState:
+        """The state with nothing outside of lassos on the network's grid either."""
+        lassos, refinement = lassos_of(prompts), state.refinement
+        if not lassos or refinement is None:
+            return state
+        grid, known = refinement.grid, refinement.probability.values
+        high = refinement.values > THRESHOLD - LEAN
+        outside = torch.from_numpy(high & ~clear_outside(high, grid, lassos)).to(known.device)
+        lowered = torch.where(outside[None, None], known.clamp(max=THRESHOLD - LEAN), known)
+        selected = clear_outside(state.selected, grid, lassos)
+        _, components = connected_components(selected)
+        return replace(
+            state,
+            refinement=refinement.with_probability(lowered),
+            selected=selected,
+            components=components,
+        )
+
+    def _answer(
+        self,
+        state: MaskState,
+        earlier: list[Click],
+        newest: list[Click],
+        warnings: list[str],
+        steps: StepTimer,
+    ) -> tuple[Refinement, np.ndarray]:
+        """What the networks say after the points of a click or scribble, and which of their
+        components stay."""
+        assert state.refinement is not None
+        if all(self._has_features_at(state.refinement, click) for click in newest):
+            return self._edit_each(state, earlier, newest)
+        refinement, left = state.refinement, list(newest)
+        while left:
+            # The refiner answers all that are in its window at once, from the middle one on.
+            centre = left[len(left) // 2]
+            window = self._window(centre, refinement.grid)
+            near = [click for click in left if _is_well_within(click, refinement.grid, window)]
+            near = near or [centre]
+            clicks = (*earlier, *(click for click in newest if click not in left), *near)
+            refinement = self._look_again(refinement, window, clicks, len(near), warnings, steps)
+            left = [click for click in left if click not in near]
+        clicks = (*earlier, *newest)
+        return refinement, self._select_near(state, refinement, clicks, newest)
+
+    def _edit_each(
+        self, state: MaskState, earlier: list[Click], newest: list[Click]
+    ) -> tuple[Refinement, np.ndarray]:
+        """The editor's answers, one point after the other: to the first, and to those that the
+        answers before lack."""
+        refinement, selected = state.refinement, state.selected
+        assert refinement is not None
+        for number, click in enumerate(newest, start=1):
+            voxel = refinement.grid.voxel_of(click.position_ras)
+            if number > 1 and voxel is not None and selected[voxel] == click.inside:
+                continue
+            clicks = (*earlier, *newest[:number])
+            edited = self._edit(refinement, selected, clicks)
+            before = replace(state, refinement=refinement, selected=selected)
+            refinement, selected = edited, self._select_near(before, edited, clicks, [click])
+        return refinement, selected
 
     def _has_features_at(self, refinement: Refinement, click: Click) -> bool:
         """Whether the editor can answer a click: it is about the target that the editor was trained
@@ -250,13 +327,14 @@ class ScanSegmenter:
     def _look_again(
         self,
         refinement: Refinement,
+        window: Region,
         clicks: tuple[Click, ...],
+        newest: int,
         warnings: list[str],
         steps: StepTimer,
     ) -> Refinement:
-        """The refiner's answer around the last click, where there is no editor, or where the
+        """The refiner's answer around the last clicks, where there is no editor, or where the
         refiner has not looked yet."""
-        window = self._window(clicks[-1], refinement.grid)
         before, window = refinement.extended_to(window, COARSEST)
         grid = before.grid.subgrid(window)
         scan = self._sample(grid)
@@ -267,7 +345,7 @@ class ScanSegmenter:
             seen = before.crop(window)
         # A GPU with too little memory may just have been given up.
         scan, before = scan.to(self.engine.device), before.to(self.engine.device)
-        return update_with_click(before, seen, window, scan, clicks)
+        return update_with_click(before, seen, window, scan, clicks, newest)
 
     def _begin_from(self, start: np.ndarray, warnings: list[str], steps: StepTimer) -> MaskState:
         """A mask as it is, with what the network says of its surroundings."""
@@ -275,12 +353,12 @@ class ScanSegmenter:
         if inner is None:
             return MaskState.empty(warnings)
         engine, volume = self.engine, self.volume
-        with steps.step("refine", 0.3, f"Looking at the {engine.card.target}"):
+        with steps.step("refine", 0.3, f"Looking at the {self.label.name}"):
             box = coarse_to_fine.locate_mask(engine, volume, inner)
             spacing = engine.card.stages["refiner"].spacing_mm
             grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
             refinement = engine.run_refiner(
-                engine.sample(volume, grid), grid, (), warnings, steps.cancel
+                engine.sample(volume, grid), grid, (), warnings, steps.cancel, self.label
             )
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             device = refinement.probability.values.device
@@ -325,7 +403,7 @@ class ScanSegmenter:
         self,
         refined: coarse_to_fine.RefinedRegion,
         place: Place,
-        clicks: tuple[Click, ...],
+        prompts: Sequence[Prompt],
         warnings: list[str],
         steps: StepTimer,
     ) -> MaskState:
@@ -340,7 +418,7 @@ class ScanSegmenter:
             selected = self._without_neighbours(refined.selected, refinement)
             region = region_on_scan(self.volume, refinement)
             mask = mask_on_scan(self.volume, refinement, selected, region)
-            mask = self._satisfy_clicks(mask, region, clicks)
+            mask = self._satisfied(mask, region, prompts)
         return MaskState(
             refinement,
             selected,
@@ -382,9 +460,9 @@ class ScanSegmenter:
             for axis, (part, limit) in enumerate(zip(region, limits, strict=True))
         )
 
-    def _has_mask_near(self, state: MaskState, click: Click) -> bool:
-        """Whether there is anything that a click outside could take away."""
-        reach = self._reach_on_scan(click, state.region)
+    def _has_mask_near(self, state: MaskState, clicks: Sequence[Click]) -> bool:
+        """Whether there is anything that clicks outside could take away."""
+        reach = self._reach_on_scan(clicks, state.region)
         return bool(state.mask[overlap_in(reach, state.region)].any())
 
     def _sample(self, grid: Grid) -> torch.Tensor:
@@ -393,15 +471,19 @@ class ScanSegmenter:
             self._window_scan = (grid, self.engine.sample(self.volume, grid))
         return self._window_scan[1]
 
-    def _select_near_click(
-        self, state: MaskState, refinement: Refinement, clicks: tuple[Click, ...]
-    ) -> tuple[np.ndarray, int]:
-        """The components that stay: decided anew near the last click, as before elsewhere."""
+    def _select_near(
+        self,
+        state: MaskState,
+        refinement: Refinement,
+        clicks: Sequence[Click],
+        newest: Sequence[Click],
+    ) -> np.ndarray:
+        """The components that stay: decided anew near the last clicks, as before elsewhere."""
         assert state.refinement is not None
         grid, old_grid = refinement.grid, state.refinement.grid
         foreground = coarse_to_fine.foreground_of(refinement, self.volume, self.interest)
         anew = foreground  # of somebody else's mask every component stays
-        if self.start is None or clicks[-1].inside:
+        if self.start is None or newest[-1].inside:
             anew, _ = select_components(foreground, grid, clicks)
         shift = np.round((old_grid.bounds.low_ras - grid.bounds.low_ras) / grid.spacing_mm)
         selected = np.zeros(grid.shape, bool)
@@ -411,42 +493,52 @@ class ScanSegmenter:
                 for start, size in zip(shift.astype(int)[::-1], old_grid.shape, strict=True)
             )
         ] = state.selected
-        near = grid.region_of(_reach(clicks[-1]).corners_ras)
-        furthest = np.logical_or if clicks[-1].inside else np.logical_and
+        near = grid.region_of(_reach(newest).corners_ras)
+        furthest = np.logical_or if newest[-1].inside else np.logical_and
         selected[near] = furthest(selected[near], anew[near])
-        _, components = connected_components(selected)
-        return selected, components
+        return selected
 
-    def _reach_on_scan(self, click: Click, region: Region) -> Region:
-        """The part of a region of the scan that a click can change."""
-        reach = self.volume.grid.region_of(_reach(click).corners_ras)
+    def _reach_on_scan(self, clicks: Sequence[Click], region: Region) -> Region:
+        """The part of a region of the scan that clicks can change."""
+        reach = self.volume.grid.region_of(_reach(clicks).corners_ras)
         k, j, i = (
             slice(part.start + outer.start, part.stop + outer.start)
             for part, outer in zip(overlap_in(reach, region), region, strict=True)
         )
         return k, j, i
 
-    def _satisfy_clicks(
-        self, mask: np.ndarray, region: Region, clicks: tuple[Click, ...]
-    ) -> np.ndarray:
-        """Each click obeyed, and nothing outside of the user's box."""
+    def _satisfied(self, mask: np.ndarray, region: Region, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Each click and line obeyed, and nothing outside of lassos and of the user's box."""
         if self.interest is not None:
             outside = np.ones(mask.shape, bool)
             outside[overlap_in(self.interest, region)] = False
             mask[outside] = 0
-        return satisfy_clicks(mask, self.volume.grid.subgrid(region), clicks)
+        grid = self.volume.grid.subgrid(region)
+        mask = clear_outside(mask, grid, lassos_of(prompts))
+        return satisfy_clicks(mask, grid, line_clicks(prompts, grid))
 
 
-def _only_the_piece(before: np.ndarray, after: np.ndarray, grid: Grid, click: Click) -> np.ndarray:
-    """The mask before with that piece of the change alone which the click points at.
+def _is_well_within(click: Click, grid: Grid, window: Region) -> bool:
+    """Whether a network that is run on a window of a grid sees what is around a click."""
+    index = grid.index_of(click.position_ras)[::-1]
+    return all(
+        part.start + margin / 2 <= at <= part.stop - 1 - margin / 2
+        for at, part, margin in zip(index, window, MARGIN, strict=True)
+    )
+
+
+def _only_the_pieces(
+    before: np.ndarray, after: np.ndarray, grid: Grid, clicks: Sequence[Click]
+) -> np.ndarray:
+    """The mask before with those pieces of the change alone which a click or line points at.
 
     Args:
         before, after: (k, j, i) on the grid.
     """
     pieces, _ = connected_components(before != after)
-    voxel = grid.voxel_of(click.position_ras)
-    piece = pieces[voxel] if voxel is not None else 0
-    return np.where((pieces == piece) & (piece > 0), after, before)
+    voxels = [grid.voxel_of(click.position_ras) for click in clicks]
+    chosen = {int(pieces[voxel]) for voxel in voxels if voxel is not None} - {0}
+    return np.where(np.isin(pieces, sorted(chosen)), after, before)
 
 
 def changed_region(before: MaskState, after: MaskState) -> Region:
@@ -470,7 +562,7 @@ def changed_region(before: MaskState, after: MaskState) -> Region:
     return k, j, i
 
 
-def _reach(click: Click) -> Box:
-    """What a click can change."""
-    position = np.asarray(click.position_ras)
-    return Box(position, position).grown(click_update.REACH_MM)
+def _reach(clicks: Sequence[Click]) -> Box:
+    """What clicks can change."""
+    positions = np.array([click.position_ras for click in clicks])
+    return Box.around(positions).grown(click_update.REACH_MM)

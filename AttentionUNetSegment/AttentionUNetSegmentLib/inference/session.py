@@ -37,11 +37,12 @@ from .progress import CancelToken, ProgressCallback, StepTimer, ignore_progress
 from .quality import check_result_quality, check_scan_quality
 from .refinement import Refinement
 from .scan_segmenter import MaskState, ScanSegmenter, changed_region
+from .strokes import Lasso, Prompt, Scribble, moved_to
 from .validation import check_clicks
 
 KEPT_STATES = 32
 """States that are held, a few megabytes each; older ones are computed again where needed."""
-_StateKey = tuple[str, bool, tuple[Click, ...], tuple[Click, ...]]
+_StateKey = tuple[str, bool, tuple[Prompt, ...], tuple[Prompt, ...]]
 """Of a state: the target, empty for the first; whether there was an automatic result first; the
 first target's click that decided where another target was looked for; and the target's clicks."""
 UNDO_STEPS = 200
@@ -78,6 +79,7 @@ class Session:
         start: a mask (k, j, i) of the scan to begin from, in the place of the automatic result:
             another program's, or one drawn by hand. It stays voxel by voxel as it is but for the
             pieces that clicks point at.
+        start_label: which of the model's targets the mask shows; the first unless given.
 
     Attributes:
         automatic: whether the organ was looked for in the whole scan first.
@@ -96,6 +98,7 @@ class Session:
         checked: bool = False,
         interest: Region | None = None,
         start: np.ndarray | None = None,
+        start_label: Label | None = None,
     ) -> None:
         if start is not None and start.shape != volume.array.shape:
             raise InputError(
@@ -104,7 +107,8 @@ class Session:
             )
         self.predictor = predictor
         self.volume = volume
-        self._segmenter = ScanSegmenter(predictor, volume, interest, start)
+        self._label = start_label or predictor.card.target_label
+        self._segmenter = ScanSegmenter(predictor, volume, interest, start, self._label)
         # Who mends another program's mask of one organ asks for nothing else.
         others = predictor.card.target_labels[1:] if start is None else ()
         self._other_segmenters = {
@@ -118,13 +122,13 @@ class Session:
         self._states: OrderedDict[_StateKey, MaskState] = OrderedDict()
         self.automatic = False
         self.features: dict[str, float] | None = None
-        self._clicks: tuple[Click, ...] = ()
+        self._clicks: tuple[Prompt, ...] = ()
         self._current = MaskState.empty()
-        self._undo_steps: deque[tuple[Click, ...]] = deque(maxlen=UNDO_STEPS)
-        self._redo_steps: list[tuple[Click, ...]] = []
+        self._undo_steps: deque[tuple[Prompt, ...]] = deque(maxlen=UNDO_STEPS)
+        self._redo_steps: list[tuple[Prompt, ...]] = []
 
     @property
-    def clicks(self) -> tuple[Click, ...]:
+    def clicks(self) -> tuple[Prompt, ...]:
         """Those that the mask was made from, in their order."""
         return self._clicks
 
@@ -136,8 +140,29 @@ class Session:
         r, a, s = (float(value) for value in position_ras)
         return self._change_clicks((*self._clicks, Click((r, a, s), inside)))
 
+    def add_scribble(self, points_ras: Sequence[Sequence[float]], inside: bool) -> Update:
+        """A line inside or outside the organ, of two points or more. One step to undo."""
+        return self._change_clicks((*self._clicks, Scribble(_as_points(points_ras), inside)))
+
+    def add_lasso(
+        self, points_ras: Sequence[Sequence[float]], depth_mm: float | None = None
+    ) -> Update:
+        """A closed line in a plane, of three corners or more, that the organ does not leave: all
+        outside of it is taken away, and stays away. One step to undo.
+
+        Args:
+            depth_mm: how far it reaches to either side of its plane; through all slices unless
+                given.
+        """
+        return self._change_clicks((*self._clicks, Lasso(_as_points(points_ras), depth_mm)))
+
+    def add_box(self, corner_ras: Sequence[float], opposite_ras: Sequence[float]) -> Update:
+        """Likewise a box, between two opposite corners along R, A and S; through all slices where
+        these agree in one coordinate."""
+        return self._change_clicks((*self._clicks, Lasso.box(corner_ras, opposite_ras)))
+
     def remove_click(self, index: int) -> Update:
-        """Take a click away, wherever it is in the order.
+        """Take a click, scribble or lasso away, wherever it is in the order.
 
         Raises:
             IndexError: there is no such click.
@@ -145,13 +170,13 @@ class Session:
         return self._change_clicks(_without(self._clicks, index))
 
     def move_click(self, index: int, position_ras: Sequence[float]) -> Update:
-        """Drag a click elsewhere; it becomes the last one.
+        """Drag a click elsewhere, or a scribble or lasso by its ``position_ras``; it becomes the
+        last one.
 
         Raises:
             IndexError: there is no such click.
         """
-        r, a, s = (float(value) for value in position_ras)
-        moved = Click((r, a, s), self._clicks[index].inside)
+        moved = moved_to(self._clicks[index], position_ras)
         return self._change_clicks((*_without(self._clicks, index), moved))
 
     def reset(self) -> Update:
@@ -179,14 +204,14 @@ class Session:
         self._undo_steps.append(before)
         return update
 
-    def _change_clicks(self, clicks: tuple[Click, ...]) -> Update:
+    def _change_clicks(self, clicks: tuple[Prompt, ...]) -> Update:
         before = self._clicks
         update = self._update(clicks)
         self._undo_steps.append(before)
         self._redo_steps.clear()
         return update
 
-    def _update(self, clicks: tuple[Click, ...]) -> Update:
+    def _update(self, clicks: tuple[Prompt, ...]) -> Update:
         before = self._current
         prediction = self.predict(clicks, automatic=self.automatic)
         return Update(prediction.mask, changed_region(before, self._current), prediction)
@@ -195,7 +220,7 @@ class Session:
 
     def predict(
         self,
-        clicks: Sequence[Click] = (),
+        clicks: Sequence[Prompt] = (),
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
         *,
@@ -204,8 +229,9 @@ class Session:
         """The mask after these clicks, computed from the longest beginning of them that is known.
 
         Args:
-            clicks: points in the world, in the order in which they were placed; each about the
-                target that it names. What they are about changes, and the other targets do not.
+            clicks: points, scribbles and lassos in the world, in the order in which they were
+                drawn; each about the target that it names. What they are about changes, and the
+                other targets do not.
             progress: told what is being done.
             cancel: checked between steps and between tiles.
             automatic: look for the organ in the whole scan first, and let the clicks change what
@@ -231,9 +257,8 @@ class Session:
         steps.progress(1.0, "Done")
         return dataclasses.replace(prediction, timings_s=steps.timings_s)
 
-    def _check_targets(self, clicks: Sequence[Click]) -> None:
-        first = self.predictor.card.target
-        known = (first, *self._other_segmenters)
+    def _check_targets(self, clicks: Sequence[Prompt]) -> None:
+        known = (self._label.name, *self._other_segmenters)
         for click in clicks:
             if click.target and click.target not in known:
                 raise InputError(
@@ -242,11 +267,10 @@ class Session:
                 )
 
     def _compute(
-        self, automatic: bool, clicks: tuple[Click, ...], steps: StepTimer
+        self, automatic: bool, clicks: tuple[Prompt, ...], steps: StepTimer
     ) -> tuple[MaskState, Prediction]:
         """State and prediction; on the CPU from the beginning where the GPU fails."""
-        first = self.predictor.card.target
-        own = tuple(click for click in clicks if click.target in ("", first))
+        own = tuple(click for click in clicks if click.target in ("", self._label.name))
         try:
             state = self._state(automatic, own, steps)
             others = tuple(
@@ -276,10 +300,10 @@ class Session:
     def _state(
         self,
         automatic: bool,
-        clicks: tuple[Click, ...],
+        clicks: tuple[Prompt, ...],
         steps: StepTimer,
         name: str = "",
-        place: tuple[Click, ...] = (),
+        place: tuple[Prompt, ...] = (),
     ) -> MaskState:
         """The mask of a target after its clicks.
 
@@ -301,7 +325,7 @@ class Session:
                 state = MaskState.empty()
             self._remember((name, automatic, place, ()), state)
         for count in range(known + 1, len(clicks) + 1):
-            state = segmenter.apply_click(state, clicks[:count], steps)
+            state = segmenter.apply_prompt(state, clicks[:count], steps)
             self._remember((name, automatic, place, clicks[:count]), state)
         self._states.move_to_end((name, automatic, place, clicks))
         return state
@@ -318,12 +342,14 @@ class Session:
     def _prediction(
         self,
         state: MaskState,
-        clicks: tuple[Click, ...],
+        clicks: tuple[Prompt, ...],
         steps: StepTimer,
         others: tuple[Prediction, ...],
     ) -> Prediction:
-        prediction = self._of_target(self.predictor.card.target_label, state, clicks, steps)
-        quality = check_result_quality(prediction, self.predictor.card, self._interest)
+        prediction = self._of_target(self._label, state, clicks, steps)
+        quality = []
+        if self._label == self.predictor.card.target_label:
+            quality = check_result_quality(prediction, self.predictor.card, self._interest)
         warnings = (*self._scan_warnings, *self._device_warnings, *state.warnings, *quality)
         further = (text for other in others for text in other.warnings if text not in warnings)
         return dataclasses.replace(prediction, others=others, warnings=(*warnings, *further))
@@ -332,8 +358,8 @@ class Session:
         self,
         name: str,
         automatic: bool,
-        first_clicks: tuple[Click, ...],
-        clicks: tuple[Click, ...],
+        first_clicks: tuple[Prompt, ...],
+        clicks: tuple[Prompt, ...],
         steps: StepTimer,
     ) -> Prediction:
         """Of another target than the first; the same one as long as its state is the same."""
@@ -348,7 +374,7 @@ class Session:
         return before[1]
 
     def _of_target(
-        self, label: Label, state: MaskState, clicks: tuple[Click, ...], steps: StepTimer
+        self, label: Label, state: MaskState, clicks: tuple[Prompt, ...], steps: StepTimer
     ) -> Prediction:
         """A target's prediction, without its warnings."""
         predictor = self.predictor
@@ -401,6 +427,7 @@ class Session:
             attention_around_organ=around_organ,
             dice_estimate=estimate,
             doubtful_places=places,
+            start=self._segmenter.start if label == self._label else None,
         )
 
     def _undecided(self, refinement: Refinement) -> np.ndarray:
@@ -418,7 +445,11 @@ def _size(array: np.ndarray) -> str:
     return " x ".join(str(size) for size in reversed(array.shape))
 
 
-def _without(clicks: tuple[Click, ...], index: int) -> tuple[Click, ...]:
+def _as_points(points_ras: Sequence[Sequence[float]]) -> tuple[tuple[float, float, float], ...]:
+    return tuple((float(r), float(a), float(s)) for r, a, s in points_ras)
+
+
+def _without(clicks: tuple[Prompt, ...], index: int) -> tuple[Prompt, ...]:
     if not 0 <= index < len(clicks):
         raise IndexError(f"there are {len(clicks)} clicks, and none has the index {index}")
     return clicks[:index] + clicks[index + 1 :]

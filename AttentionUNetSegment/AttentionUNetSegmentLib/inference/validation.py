@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.volume import Volume
 from .clicks import Click
+from .strokes import Lasso, Prompt, Scribble, check_lasso
 
 # Hounsfield units: air -1000, fat about -100, water 0, soft tissue 20 to 100, bone up to 2000.
 _PADDING = -1500  # below any tissue: what scanners write outside their circular field
@@ -71,14 +72,18 @@ def check_ct(volume: Volume) -> list[str]:
     return warnings + _check_geometry(volume)
 
 
-def check_clicks(volume: Volume, clicks: Iterable[Click]) -> None:
-    """Refuse clicks that are in no voxel of the volume.
+def check_clicks(volume: Volume, clicks: Iterable[Prompt]) -> None:
+    """Refuse clicks that are in no voxel of the volume, scribbles of which no point is in one, and
+    lassos that enclose nothing.
 
     Raises:
-        InputError: the first click that is outside, or has no finite position.
+        InputError: the first that is outside, or has no finite position.
     """
     shape = np.array(volume.shape_ijk)
     for click in clicks:
+        if not isinstance(click, Click):
+            _check_stroke(volume, click)
+            continue
         position = np.array(click.position_ras, dtype=np.float64)
         if position.shape != (3,) or not np.isfinite(position).all():
             raise InputError(
@@ -93,6 +98,18 @@ def check_clicks(volume: Volume, clicks: Iterable[Click]) -> None:
                 f"The click at {_point(position)} (R, A, S in mm) lies outside the scan, which "
                 f"reaches from {_point(bounds.low_ras)} to {_point(bounds.high_ras)}."
             )
+
+
+def _check_stroke(volume: Volume, stroke: Scribble | Lasso) -> None:
+    points = np.array(stroke.points_ras, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        raise InputError("The points of a scribble or lasso are three finite numbers each.")
+    if isinstance(stroke, Lasso):
+        check_lasso(stroke)
+        return
+    if all(volume.grid.voxel_of(point) is None for point in points):
+        place = _point(points[0])
+        raise InputError(f"The scribble at {place} (R, A, S in mm) lies outside the scan.")
 
 
 def _check_extent(volume: Volume) -> list[str]:

@@ -15,9 +15,9 @@ from .predicted import ImagePrediction
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..inference.clicks import Click
     from ..inference.predictor_cache import PredictorCache
     from ..inference.progress import ProgressCallback
+    from ..inference.strokes import Prompt
 
 
 def segment(
@@ -26,7 +26,7 @@ def segment(
     spacing: Sequence[float] | None = None,
     affine: np.ndarray | None = None,
     orientation: str | None = None,
-    clicks: Sequence[Click | tuple[Sequence[float], bool]] = (),
+    clicks: Sequence[Prompt | tuple[Sequence[float], bool]] = (),
     start: np.ndarray | str | Path | None = None,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
@@ -51,7 +51,7 @@ def segment(
             grows, a letter an axis, of R, L, A, P, S, I: "SPL" for slices from feet to head, rows
             to the back, columns to the left.
         clicks: points inside and outside the organ, in the order in which they were placed: Click,
-            or (position in R, A, S mm, True for inside).
+            or (position in R, A, S mm, True for inside); and Scribble and Lasso among them.
         start: a mask to begin from, another program's or your own: an array with the axes of what
             was given, or the path of a label map on the scan's grid. Clicks mend it, and all else
             of it stays as it is; there is no automatic result then.
@@ -102,12 +102,13 @@ def _cache() -> PredictorCache:
     return PredictorCache()
 
 
-def _clicks(clicks: Sequence[Click | tuple[Sequence[float], bool]]) -> list[Click]:
+def _clicks(clicks: Sequence[Prompt | tuple[Sequence[float], bool]]) -> list[Prompt]:
     from ..inference.clicks import Click
+    from ..inference.strokes import Lasso, Scribble
 
-    made = []
+    made: list[Prompt] = []
     for click in clicks:
-        if isinstance(click, Click):
+        if isinstance(click, (Click, Scribble, Lasso)):
             made.append(click)
             continue
         try:

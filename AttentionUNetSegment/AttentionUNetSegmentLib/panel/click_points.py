@@ -1,11 +1,14 @@
 """The user's clicks as the control points of a markups node.
 
 A point's description says "inside" or "outside", so that it is saved with the scene; the point is
-selected where it is inside, which gives it the other of the node's two colors.
+selected where it is inside, which gives it the other of the node's two colors. A scribble, box or
+lasso hangs on a point, too, by which it is dragged, removed and put in order; its line stands in
+the description, as seen from the point.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +17,9 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..inference.clicks import Click
+from ..inference.strokes import Prompt, mapped, prompt_from_json, prompt_to_json
 from ..scene.results import INPUT_ROLE
+from .stroke_lines import StrokeLines
 
 INSIDE, OUTSIDE = "inside", "outside"
 CLICKS_ATTRIBUTE = "AttentionUNetSegment.Clicks"
@@ -73,8 +78,10 @@ class ClickPoints:
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         self._observed = (display, display.AddObserver("ModifiedEvent", self._onDisplay))
-        self._undone: list[Click] = []
-        self._known: tuple[Click, ...] = ()
+        self._lines = StrokeLines(node, INSIDE_COLOR, OUTSIDE_COLOR)
+        self._adding: Prompt | None = None
+        self._undone: list[Prompt] = []
+        self._known: tuple[Prompt, ...] = ()
         self._redoing = self._showing = False
 
     @property
@@ -88,16 +95,18 @@ class ClickPoints:
         self._onDisplay()
 
     def stop(self) -> None:
-        """Observe no more."""
+        """Observe no more, and show no lines."""
         display, tag = self._observed
         display.RemoveObserver(tag)
+        self._lines.remove()
 
     @property
-    def clicks(self) -> tuple[Click, ...]:
+    def clicks(self) -> tuple[Prompt, ...]:
+        """And scribbles, boxes and lassos."""
         return tuple(
-            Click(
+            _read(
                 tuple(self.node.GetNthControlPointPositionWorld(index)),
-                self.node.GetNthControlPointDescription(index) != OUTSIDE,
+                self.node.GetNthControlPointDescription(index),
             )
             for index in self._defined()
         )
@@ -128,22 +137,27 @@ class ClickPoints:
         if self._showing:
             return False
         for index in self._defined():
-            if self.node.GetNthControlPointDescription(index) not in (INSIDE, OUTSIDE):
-                self._describe(index, self.nextInside)
+            if _kind(self.node.GetNthControlPointDescription(index)) not in (INSIDE, OUTSIDE):
+                self._describe(index, self._adding)
                 if not self._redoing:
                     self._undone.clear()
         clicks = self.clicks
+        self._lines.show(clicks)
         changed, self._known = clicks != self._known, clicks
         return changed
 
     def add(self, position_ras: tuple[float, float, float], inside: bool) -> None:
-        before, self.nextInside = self.nextInside, inside
-        try:
-            self.node.AddControlPointWorld(vtk.vtkVector3d(*position_ras))
-        finally:
-            self.nextInside = before
+        self.addPrompt(Click(position_ras, inside))
 
-    def show(self, clicks: Sequence[Click]) -> None:
+    def addPrompt(self, prompt: Prompt) -> None:
+        """A click, scribble, box or lasso."""
+        self._adding = prompt
+        try:
+            self.node.AddControlPointWorld(vtk.vtkVector3d(*prompt.position_ras))
+        finally:
+            self._adding = None
+
+    def show(self, clicks: Sequence[Prompt]) -> None:
         """Make these the clicks, without :meth:`mark` taking it for the user's doing."""
         self._showing = True
         try:
@@ -156,11 +170,12 @@ class ClickPoints:
                 self.node.RemoveNthControlPoint(index)
             for click in clicks[same:]:
                 index = self.node.AddControlPointWorld(vtk.vtkVector3d(*click.position_ras))
-                self._describe(index, click.inside)
+                self._describe(index, click)
         finally:
             self._showing = False
         self._undone.clear()
         self._known = self.clicks
+        self._lines.show(self._known)
 
     def undo(self) -> None:
         self.remove(len(self._defined()) - 1)
@@ -171,7 +186,7 @@ class ClickPoints:
         click = self._undone.pop()
         self._redoing = True
         try:
-            self.add(click.position_ras, click.inside)
+            self.addPrompt(click)
         finally:
             self._redoing = False
 
@@ -188,8 +203,13 @@ class ClickPoints:
         for index in reversed(self._defined()):
             self.node.RemoveNthControlPoint(index)
 
-    def _describe(self, index: int, inside: bool) -> None:
-        self.node.SetNthControlPointDescription(index, INSIDE if inside else OUTSIDE)
+    def _describe(self, index: int, prompt: Prompt | None) -> None:
+        """Say what a point is; one that somebody else placed is a click of the next kind."""
+        inside = self.nextInside if prompt is None else prompt.inside
+        text = INSIDE if inside else OUTSIDE
+        if prompt is not None and not isinstance(prompt, Click):
+            text += " " + _written(prompt)
+        self.node.SetNthControlPointDescription(index, text)
         self.node.SetNthControlPointSelected(index, inside)
 
     def _defined(self) -> list[int]:
@@ -200,3 +220,26 @@ class ClickPoints:
             if self.node.GetNthControlPointPositionStatus(index)
             == slicer.vtkMRMLMarkupsNode.PositionDefined
         ]
+
+
+def _kind(description: str) -> str:
+    return description.partition(" ")[0]
+
+
+def _written(stroke: Prompt) -> str:
+    """A scribble, box or lasso as seen from its point."""
+    position = np.array(stroke.position_ras)
+    return json.dumps(prompt_to_json(mapped(stroke, lambda points: points - position)))
+
+
+def _read(position_ras: tuple[float, float, float], description: str) -> Prompt:
+    """What hangs on a point; a click where that cannot be read, for anybody may edit it."""
+    kind, _, stroke = description.partition(" ")
+    if stroke:
+        try:
+            prompt = prompt_from_json(json.loads(stroke))
+        except (ValueError, KeyError, TypeError):
+            pass
+        else:
+            return mapped(prompt, lambda points: points + np.array(position_ras))
+    return Click(position_ras, kind != OUTSIDE)

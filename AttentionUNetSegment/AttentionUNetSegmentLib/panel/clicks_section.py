@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import slicer
 from slicer.i18n import tr as _
 
-from ..inference.clicks import Click
+from ..inference.strokes import Lasso, Prompt, Scribble
 from ..scene.segments import asTitle
 from .click_points import ClickPoints
 from .section import Section, clicked
@@ -29,6 +29,11 @@ class ClicksSection(Section):
         self._places: tuple[DoubtfulPlace, ...] = ()
         self._nextPlace = 0
         ui = self.ui
+        self._hint = ui.clickHintLabel.text
+        self._hintAtStart = _(
+            "Begun from a segment: press Inside and click in a piece that is missing, or press "
+            "Outside and click in a piece that is too much. All else of it stays as it is."
+        )
         clicked(ui.doubtfulPlaceButton, self._onDoubtfulPlace)
         ui.placeWidget.placeMultipleMarkups = (
             slicer.qSlicerMarkupsPlaceWidget.ForcePlaceMultipleMarkups
@@ -50,7 +55,7 @@ class ClicksSection(Section):
         return session.points if session is not None else None
 
     @property
-    def clicks(self) -> tuple[Click, ...]:
+    def clicks(self) -> tuple[Prompt, ...]:
         return self.points.clicks if self.points is not None else ()
 
     def update(self) -> None:
@@ -66,6 +71,9 @@ class ClicksSection(Section):
                 ui.clickList.addItem(text)
             ui.clickList.blockSignals(blocked)
             self._shown = shown
+        session = self.panel.session
+        begins = session is not None and session.beginsFromMask
+        ui.clickHintLabel.text = self._hintAtStart if begins else self._hint
         ui.clickHintLabel.visible = not clicks
         ui.clickList.visible = bool(clicks)
         hasVolume = self.panel.volumeNode is not None
@@ -211,9 +219,16 @@ class ClicksSection(Section):
             self.panel.views.jumpTo(clicks[row].position_ras)
 
 
-def _describe(number: int, click: Click) -> str:
-    kind = _("inside") if click.inside else _("outside")
+def _describe(number: int, click: Prompt) -> str:
     position = "  ".join(
         f"{axis} {value:.1f}" for axis, value in zip("RAS", click.position_ras, strict=True)
     )
-    return f"{number}  {kind}   {position} mm"
+    return f"{number}  {_kind(click)}   {position} mm"
+
+
+def _kind(click: Prompt) -> str:
+    if isinstance(click, Lasso):
+        return _("box or lasso")
+    if isinstance(click, Scribble):
+        return _("line inside") if click.inside else _("line outside")
+    return _("inside") if click.inside else _("outside")

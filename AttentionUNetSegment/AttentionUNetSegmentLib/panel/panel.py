@@ -18,12 +18,14 @@ from ..models import Label
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
 from ..scene.find_result import ResultNodes, findResult
-from ..scene.segments import asTitle, findSegment
+from ..scene.segments import asTitle, claimSegment, findSegment
+from ..scene.start import requireStart
 from ..scene.statistics import segmentVolumeMl
 from ..scene.volumes import ijkToRas
 from . import installation
 from .advanced_section import AdvancedSection
 from .attention_section import AttentionSection
+from .begin_section import BeginSection
 from .clicks_section import ClicksSection
 from .correction_section import CorrectionSection
 from .error_text import inOneSentence, logError
@@ -77,6 +79,7 @@ class Panel(HubListener):
         self.entered = False
         self.input = InputSection(self)
         self.segmentation = SegmentSection(self)
+        self.begin = BeginSection(self)
         self.clicks = ClicksSection(self)
         self.attention = AttentionSection(self)
         self.result = ResultSection(self)
@@ -85,6 +88,7 @@ class Panel(HubListener):
         self.sections = (
             self.input,
             self.segmentation,
+            self.begin,
             self.clicks,
             self.attention,
             self.result,
@@ -244,6 +248,25 @@ class Panel(HubListener):
         except AttentionUNetSegmentError as error:
             self.showError(error)
 
+    def beginFrom(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """Take a segment as it is, for clicks to mend; what cannot be done is said in the panel."""
+        self.segmentation.showMessage("")
+        try:
+            installation.ensurePackages(self.resourcePath("requirements.txt"))
+            request = dataclasses.replace(
+                self._request(whole=False), segmentationNode=segmentationNode, segmentId=segmentId
+            )
+            requireStart(segmentationNode, segmentId, request.volumeNode)
+            label, parameters = self.target, self.parameters
+            if label is not None and parameters is not None:
+                # Now, so that the editor shows it, whose undo step it is going to be.
+                claimSegment(segmentationNode, segmentId, request.volumeNode, label)
+                parameters.segmentation = segmentationNode
+                self.update()
+            self.hub.begin(request)
+        except AttentionUNetSegmentError as error:
+            self.showError(error)
+
     def cancel(self, silently: bool = False) -> None:
         """Stop the running segmentation; the scene stays as it was."""
         if self.hub.cancel() and not silently:
@@ -346,7 +369,7 @@ class Panel(HubListener):
         return self._request(whole=False)
 
     def busyChanged(self) -> None:
-        if self.busy:
+        if self.hub.waitedFor:
             self.segmentation.showMessage("")
         self.update()
 
@@ -381,8 +404,11 @@ class Panel(HubListener):
         self.advanced.log(parameters.summary)
         for step, seconds in prediction.timings_s.items():
             _log.info("%s: %.2f s", step, seconds)
+        begun = _aboutStart(finished)
         if prediction.warnings:
-            self.say(_listed(prediction.warnings), "warning")
+            self.say(_listed([*prediction.warnings, *begun]), "warning")
+        elif begun:
+            self.say(_listed(begun))
         elif notes := _notes([result.outcome, *(other.outcome for other in result.others)]):
             self.say(notes)
         if finished.request.whole:
@@ -556,6 +582,19 @@ def _summary(volumes_ml: Mapping[str, float], prediction: Prediction, elapsed_s:
 def _listed(sentences: Sequence[str]) -> str:
     """Each on a line of its own, marked where there are several."""
     return sentences[0] if len(sentences) == 1 else "\n".join(f"• {one}" for one in sentences)
+
+
+def _aboutStart(finished: FinishedSegmentation) -> list[str]:
+    """That the segment is what the user had it begin from, or is that no more."""
+    prediction, task = finished.result.prediction, finished.task
+    if task.forgetsStart:
+        text = _(
+            "Segmented anew: the segment that it began from is forgotten; undo brings it back."
+        )
+        return [text]
+    if prediction.start is not None and not prediction.clicks:
+        return [_("Begun from this segment: a click mends the piece that it points at.")]
+    return []
 
 
 def _notes(outcomes: Sequence[WriteOutcome]) -> str:

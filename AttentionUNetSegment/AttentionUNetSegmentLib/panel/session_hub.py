@@ -18,9 +18,11 @@ from slicer.i18n import tr as _
 from ..errors import AttentionUNetSegmentError, InputError
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.worker import Worker
+from ..models import read_card
 from ..scene import segments
 from ..scene.editing import SegmentEditing, requireWritable
 from ..scene.find_result import findResult
+from ..scene.start import beginFrom, requireStart
 from ..scene.tasks import (
     SegmentationOptions,
     SegmentationTask,
@@ -154,6 +156,11 @@ class SessionHub:
         return self.runner.busy
 
     @property
+    def waitedFor(self) -> bool:
+        """What runs is not only the volumes of clicks that were answered."""
+        return self.busy and not (self._running is not None and self._running.afterwards)
+
+    @property
     def idle(self) -> bool:
         """Nothing runs, and no click waits to be answered."""
         return not self.busy and not self._clicked
@@ -210,6 +217,31 @@ class SessionHub:
         """
         self.cancel()
         self._begin(request)
+
+    def begin(self, request: Request) -> None:
+        """Let the clicks on a volume mend what is in the request's segment now, and look at its
+        surroundings. One undo step, which brings back its clicks and corrections.
+
+        Raises:
+            AttentionUNetSegmentError: it cannot be begun from; nothing has changed.
+        """
+        node, segmentId, volumeNode = (
+            request.segmentationNode,
+            request.segmentId,
+            request.volumeNode,
+        )
+        if node is None or segmentId is None:
+            raise InputError(_("Choose the segment to begin from first."))
+        installation.requirePackages()
+        requireStart(node, segmentId, volumeNode)
+        labels = read_card(request.optionsNow.predictorOptions().model_folder).target_labels
+        label = next((one for one in labels if one.name == request.target), labels[0])
+        self.cancel()
+        segments.claimSegment(node, segmentId, volumeNode, label)
+        beginFrom(node, segmentId, volumeNode, lambda: self.saveStateForUndo(node))
+        self.session(volumeNode).begin(node, segmentId)
+        self._tellClicksChanged(volumeNode)
+        self._try(request)
 
     def cancel(self) -> bool:
         """Forget what runs and the clicks that wait; False where nothing runs."""

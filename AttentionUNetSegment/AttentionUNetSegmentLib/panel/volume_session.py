@@ -10,8 +10,9 @@ import slicer
 import vtk
 
 from ..errors import InputError
-from ..inference.clicks import Click
+from ..inference.strokes import Prompt
 from ..scene.corrections import CorrectionTracker, readClicks
+from ..scene.start import beginsFromMask
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
 # As text: the class is that of another module, and need not be there yet.
@@ -28,6 +29,9 @@ class VolumeSession:
         onSegmentChanged: the segment's voxels, or after an undo its state, are others; called amid
             the change, so that it must not do more than ask for :meth:`takeUpSegment` to be called
             soon.
+
+    Attributes:
+        beginsFromMask: the clicks mend a mask that the user had them begin from.
     """
 
     def __init__(
@@ -43,10 +47,11 @@ class VolumeSession:
         self._points: ClickPoints | None = None
         self._observed: list[tuple[Any, int]] = []
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
-        self._stated: tuple[Click, ...] = ()
+        self._stated: tuple[Prompt, ...] = ()
+        self.beginsFromMask = False
 
     @property
-    def clicks(self) -> tuple[Click, ...]:
+    def clicks(self) -> tuple[Prompt, ...]:
         points = self.points
         return points.clicks if points is not None else ()
 
@@ -77,11 +82,16 @@ class VolumeSession:
         if before is not None:
             self._show(self._stated)
 
+    def begin(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """The clicks are about this segment as it is now, and there are none yet."""
+        self._follow(segmentationNode, segmentId)
+        self._show(())
+
     def clearTarget(self) -> None:
         """The clicks are about no segment yet. Those about the one before are kept with that."""
         if self.target is not None:
             self.target = None
-            self._stated = ()
+            self._stated, self.beginsFromMask = (), False
             self._show(())
 
     def takeUpResult(
@@ -95,7 +105,7 @@ class VolumeSession:
         clicks that belong to what is in it now.
 
         Returns:
-            Whether the clicks became others.
+            Whether the clicks, or what they mend, became others.
         """
         target = self.target
         if target is None or not _exists(target):
@@ -103,10 +113,10 @@ class VolumeSession:
         # The section that shows the corrections says why they cannot be read.
         with suppress(InputError):
             self._trackers[_key(target)].recordCorrections()
-        clicks = readClicks(*target)
-        if clicks == self._stated:
+        clicks, begins = readClicks(*target), beginsFromMask(*target)
+        if (clicks, begins) == (self._stated, self.beginsFromMask):
             return False
-        self._stated = clicks
+        self._stated, self.beginsFromMask = clicks, begins
         self._show(clicks)
         return True
 
@@ -118,7 +128,7 @@ class VolumeSession:
         self._trackers.clear()
         self.target = None
 
-    def _show(self, clicks: tuple[Click, ...]) -> None:
+    def _show(self, clicks: tuple[Prompt, ...]) -> None:
         points = self.newPoints() if clicks else self.points
         if points is not None:
             points.show(clicks)
@@ -126,6 +136,7 @@ class VolumeSession:
     def _follow(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         self.target = (segmentationNode, segmentId)
         self._stated = readClicks(segmentationNode, segmentId)
+        self.beginsFromMask = beginsFromMask(segmentationNode, segmentId)
         for key, tracker in list(self._trackers.items()):
             if not _exists((tracker.segmentationNode, tracker.segmentId)):
                 tracker.stop()

@@ -1,7 +1,8 @@
 """What the user did by hand in a segment, voxel by voxel, so that no later prediction undoes it.
 
 A segment's *state* says what was last seen in it, which of its voxels are the user's, and which
-clicks it was made from. What differs from what was last seen is the user's; the last action on a
+clicks it was made from, and the mask that these mend where the user had them begin from one. What
+differs from what was last seen is the user's; the last action on a
 voxel wins. A segment without a state comes from elsewhere and is the user's as a whole.
 
 The state lives in a tag of the segment: the Segment Editor's undo and redo restore a segment with
@@ -25,6 +26,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.grid import bounding_region
 from ..inference.clicks import Click
+from ..inference.strokes import Prompt, prompt_from_json, prompt_to_json
 from . import segments
 from .labelmaps import VoxelBox, Voxels, segmentVoxels, shifted
 from .removal import removeNode
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 STATE_TAG = "AttentionUNetSegment.State"
 """Segment tag that holds the state. Saved with the segment."""
 
-STATE_VERSION = 1
+STATE_VERSION, LATER_STATE_VERSION = 1, 2
+"""Of a state with nothing but clicks, and of one with what came later: a mask to begin from, and
+scribbles and lassos."""
 MOST_STATE_BYTES = 2**28
 """A state that unpacks to more is none: a file may come from anywhere."""
 
@@ -87,24 +91,33 @@ class State:
         seen: bool (k, j, i): what was last seen in the segment.
         user: bool, the same box: the voxels that are the user's, in the segment or out of it.
         ijkToLocal: 4x4, from the arrays' indices to the segmentation's coordinates.
-        clicks: those that the network's part was made from, in the world.
+        clicks: those that the network's part was made from, and scribbles and lassos, in the world.
+        start: bool, the same box: the mask that the clicks mend; None where the network drew the
+            organ itself.
     """
 
     seen: np.ndarray
     user: np.ndarray
     ijkToLocal: np.ndarray
-    clicks: tuple[Click, ...] = ()
+    clicks: tuple[Prompt, ...] = ()
+    start: np.ndarray | None = None
 
     @classmethod
     def of(
-        cls, seen: np.ndarray, user: np.ndarray, box: VoxelBox, clicks: tuple[Click, ...] = ()
+        cls,
+        seen: np.ndarray,
+        user: np.ndarray,
+        box: VoxelBox,
+        clicks: tuple[Prompt, ...] = (),
+        start: np.ndarray | None = None,
     ) -> State:
         """A state on a box, cut to what is not zero."""
-        region = bounding_region(seen | user)
+        region = bounding_region(seen | user if start is None else seen | user | start)
         if region is None:
             nothing = np.zeros((0, 0, 0), bool)
             return cls(nothing, nothing, box.grid, clicks)
-        return cls(seen[region], user[region], box.part(region).ijkToLocal, clicks)
+        cut = None if start is None else start[region]
+        return cls(seen[region], user[region], box.part(region).ijkToLocal, clicks, cut)
 
     def on(self, box: VoxelBox) -> tuple[np.ndarray, np.ndarray]:
         """What was seen, and what is the user's, in a box."""
@@ -112,6 +125,10 @@ class State:
             box.read(Voxels(self.seen, self.ijkToLocal)),
             box.read(Voxels(self.user, self.ijkToLocal)),
         )
+
+    def startOn(self, box: VoxelBox) -> np.ndarray | None:
+        """The mask to begin from in a box."""
+        return None if self.start is None else box.read(Voxels(self.start, self.ijkToLocal))
 
     def boundsOn(self, grid: np.ndarray) -> np.ndarray:
         return Voxels(self.seen, self.ijkToLocal).boundsOn(grid)
@@ -135,13 +152,16 @@ class State:
 
     def encoded(self) -> str:
         """As text without the separators that Slicer writes between tags."""
+        simple = self.start is None and all(isinstance(click, Click) for click in self.clicks)
         header = {
-            "version": STATE_VERSION,
+            "version": STATE_VERSION if simple else LATER_STATE_VERSION,
             "shape": self.seen.shape,
             "ijkToLocal": self.ijkToLocal.ravel().round(9).tolist(),
-            "clicks": [[*click.position_ras, click.inside] for click in self.clicks],
+            "clicks": [prompt_to_json(click) for click in self.clicks],
+            **({} if self.start is None else {"start": True}),
         }
-        bits = np.packbits(np.stack([self.seen, self.user]))
+        planes = [self.seen, self.user, *([] if self.start is None else [self.start])]
+        bits = np.packbits(np.stack(planes))
         packed = zlib.compress(json.dumps(header).encode() + b"\n" + bits.tobytes(), 1)
         return base64.b64encode(packed).decode()
 
@@ -155,19 +175,20 @@ class State:
             content = unpacking.decompress(base64.b64decode(text, validate=True), MOST_STATE_BYTES)
             head, bits = content.split(b"\n", 1)
             header = json.loads(head)
-            if header["version"] != STATE_VERSION:
+            if header["version"] not in (STATE_VERSION, LATER_STATE_VERSION):
                 raise ValueError("it was made by another version")
             k, j, i = (int(size) for size in header["shape"])
-            count = 2 * k * j * i
+            number = 3 if header.get("start") else 2
+            count = number * k * j * i
             if min(k, j, i) < 0 or len(bits) != (count + 7) // 8:
                 raise ValueError("it is incomplete")
             flat = np.unpackbits(np.frombuffer(bits, np.uint8), count=count)
-            planes = flat.astype(bool).reshape(2, k, j, i)
+            planes = flat.astype(bool).reshape(number, k, j, i)
             matrix = np.array(header["ijkToLocal"], float).reshape(4, 4)
-            clicks = tuple(Click((r, a, s), inside) for r, a, s, inside in header["clicks"])
-        except (binascii.Error, zlib.error, KeyError, TypeError) as error:
+            clicks = tuple(map(prompt_from_json, header["clicks"]))
+        except (binascii.Error, zlib.error, KeyError, TypeError, AttributeError) as error:
             raise ValueError("it is damaged") from error
-        return cls(planes[0], planes[1], matrix, clicks)
+        return cls(planes[0], planes[1], matrix, clicks, *planes[2:])
 
 
 def storedState(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> State | None:
@@ -205,7 +226,7 @@ def updatedState(before: State | None, voxels: Voxels) -> State:
         # Slicer has brought the segment to another grid, in one of its two ways.
         drawn = box.read(before.seenVoxels(), margin=0)
         seen = np.where(drawn == now, drawn, seen)
-    return State.of(now, user | (now != seen), box, before.clicks)
+    return State.of(now, user | (now != seen), box, before.clicks, before.startOn(box))
 
 
 def currentState(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> State:
@@ -241,16 +262,19 @@ def corrections(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
 def clearCorrections(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
     """Forget what is the user's; the voxels stay as they are until the network answers again."""
     segments.requireSegment(segmentationNode, segmentId)
-    voxels = segmentVoxels(segmentationNode.GetSegmentation().GetSegment(segmentId))
-    clicks = readClicks(segmentationNode, segmentId)
-    nobodys = np.zeros_like(voxels.array)
-    noteState(segmentationNode, segmentId, State(voxels.array, nobodys, voxels.ijkToLocal, clicks))
+    try:
+        state = currentState(segmentationNode, segmentId)
+    except InputError:  # it cannot be read, and is made anew
+        voxels = segmentVoxels(segmentationNode.GetSegmentation().GetSegment(segmentId))
+        state = State(voxels.array, voxels.array, voxels.ijkToLocal)
+    noteState(segmentationNode, segmentId, replace(state, user=np.zeros_like(state.user)))
 
 
 def readClicks(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
-) -> tuple[Click, ...]:
-    """The clicks that the segment was made from; after an undo, those of the earlier state."""
+) -> tuple[Prompt, ...]:
+    """The clicks, scribbles and lassos that the segment was made from; after an undo, those of the
+    earlier state."""
     try:
         state = storedState(segmentationNode, segmentId)
     except InputError:

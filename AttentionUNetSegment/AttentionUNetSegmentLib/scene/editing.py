@@ -11,6 +11,7 @@ import numpy as np
 
 from ..geometry.grid import Grid, bounding_region, transform_points
 from ..inference.clicks import BALL_MM, Click, satisfy_clicks
+from ..inference.strokes import Prompt, line_clicks
 from . import segments
 from .corrections import State, currentState, networkWriting, noteState
 from .editor_rules import EditorRules
@@ -79,7 +80,8 @@ class SegmentEditing:
         segmentId: str,
         volumeNode: slicer.vtkMRMLScalarVolumeNode,
         mask: np.ndarray,
-        clicks: Sequence[Click] = (),
+        clicks: Sequence[Prompt] = (),
+        start: np.ndarray | None = None,
     ) -> WriteOutcome:
         """Make the segment what the network says, except where the user said otherwise.
 
@@ -89,7 +91,10 @@ class SegmentEditing:
 
         Args:
             mask: uint8 (k, j, i), on the volume's grid.
-            clicks: those that the mask was made from, in their order, in the world.
+            clicks: those that the mask was made from, and scribbles and lassos, in their order, in
+                the world.
+            start: the mask (k, j, i) that the clicks mended, where the segment began from one: what
+                differs from it changes alone. Without it the segment begins from none any more.
 
         Raises:
             InputError: the segment is gone or completed, the segmentation holds no labelmaps or is
@@ -99,7 +104,7 @@ class SegmentEditing:
         requireWritable(segmentationNode, segmentId)
         rules = EditorRules(segmentationNode, segmentId, volumeNode, self._obeyed(segmentationNode))
         before = currentState(segmentationNode, segmentId)
-        plan = _planned(rules, before, mask, tuple(clicks))
+        plan = _planned(rules, before, mask, tuple(clicks), start)
         if plan.outcome.changed:
             # With what the user did up to now in it.
             noteState(segmentationNode, segmentId, before)
@@ -198,17 +203,27 @@ class _Plan:
 
 
 def _planned(
-    rules: EditorRules, before: State, mask: np.ndarray, clicks: tuple[Click, ...]
+    rules: EditorRules,
+    before: State,
+    mask: np.ndarray,
+    clicks: tuple[Prompt, ...],
+    start: np.ndarray | None,
 ) -> _Plan:
     node = rules.segmentationNode
     # The world, or the segmentation's own coordinates under a transform that is not linear.
     grid, toWorld = _grid(rules, before), nodeToPlace(node)
-    placed, earlier = clicksInPlace(node, clicks), clicksInPlace(node, before.clicks)
+    place = Grid((1, 1, 1), toWorld @ grid)
+    placed = line_clicks(clicksInPlace(node, clicks), place)
+    earlier = line_clicks(clicksInPlace(node, before.clicks), place)
     answer = _answer(rules, mask)
     bounds = [answer.boundsOn(grid), before.boundsOn(grid), *_balls(rules, placed, grid, toWorld)]
     box = VoxelBox.around(grid, bounds)
     seen, user = before.on(box)
     said = box.read(answer)
+    begun = None if start is None else before.startOn(box)
+    if start is not None and begun is not None:
+        # The segment may lie on a grid of its own: what no click is about stays as it is there.
+        said = np.where(box.read(_answer(rules, mask != start)), said, begun)
     wanted, user = reconciled(said, seen, user, toWorld @ box.ijkToLocal, placed, earlier)
     kept, blocked = int(np.count_nonzero(user & (said != seen))), 0
     others: dict[str, np.ndarray] = {}
@@ -224,8 +239,9 @@ def _planned(
         wanted[change] = np.where(forbidden, has, gets)
     voxel_ml = float(abs(np.linalg.det((toWorld @ grid)[:3, :3]))) / 1000
     changed = bool((wanted != seen).any())
+    after = State.of(wanted, user, box, clicks, begun)
     outcome = WriteOutcome(changed, kept, kept * voxel_ml, blocked, blocked * voxel_ml)
-    return _Plan(box, seen, wanted, State.of(wanted, user, box, clicks), tuple(others), outcome)
+    return _Plan(box, seen, wanted, after, tuple(others), outcome)
 
 
 def reconciled(

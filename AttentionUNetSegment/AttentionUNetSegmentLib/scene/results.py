@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..inference.clicks import Click
 from ..inference.progress import CancelToken, ProgressCallback
+from ..inference.strokes import Prompt
 from ..models import Label
 from . import segments
 from .colors import INFERNO, VIRIDIS
@@ -114,7 +114,7 @@ class WrittenSegment:
 def segmentVolumeNode(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     predictor: Predictor,
-    clicks: Sequence[Click] = (),
+    clicks: Sequence[Prompt] = (),
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
@@ -331,13 +331,19 @@ class _Writer:
         elif segmentId is None:
             segmentId = segments.findSegment(node, self.volumeNode, label)
         with _modifying(node):
-            self._adoptGeometry(node, segmentId)
+            if prediction.start is None:
+                self._adoptGeometry(node, segmentId)
             if segmentId is None:
                 grid = segments.ijkToSegmentation(self.volumeNode, node)
                 segmentId = segments.addSegment(node, label, grid)
                 self.undo.callback(node.GetSegmentation().RemoveSegment, segmentId)
             outcome = editing.write(
-                node, segmentId, self.volumeNode, prediction.mask, prediction.clicks
+                node,
+                segmentId,
+                self.volumeNode,
+                prediction.mask,
+                prediction.clicks,
+                prediction.start,
             )
             if chosen is None:
                 segments.linkSegment(node, segmentId, self.volumeNode)

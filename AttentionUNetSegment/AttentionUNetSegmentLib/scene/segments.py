@@ -263,6 +263,27 @@ def linkSegment(
         segmentationNode.SetNodeReferenceID(role, volumeNode.GetID())
 
 
+def claimSegment(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    label: Label,
+) -> None:
+    """Make a segment ours of this volume, whoever made it, in the place of the one that was."""
+    segmentation = segmentationNode.GetSegmentation()
+    inputs = _inputs(segmentationNode)
+    for other in segmentation.GetSegmentIDs():
+        its = segmentation.GetSegment(other)
+        ours = inputs.get(other, volumeNode.GetID()) == volumeNode.GetID()
+        if other != segmentId and ours and tag(its, TARGET_TAG) == label.name:
+            its.RemoveTag(TARGET_TAG)
+            segmentationNode.RemoveNodeReferenceIDs(INPUT_ROLE_PREFIX + other)
+    segment = segmentation.GetSegment(segmentId)
+    if tag(segment, TARGET_TAG) != label.name:
+        segment.SetTag(TARGET_TAG, label.name)
+    linkSegment(segmentationNode, segmentId, volumeNode)
+
+
 def serialized(terminology: Terminology) -> str:
     """The terminology as Slicer keeps it in a segment's tag."""
     import slicer

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +18,17 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.grid import box_corners, transform_points
 from ..inference import region_of_interest
-from ..inference.clicks import Click
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.prepared_volumes import prepare_volumes
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
+from ..inference.strokes import Prompt
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .all_labels import writeAllLabels
 from .corrections import readClicks
 from .results import SceneResult, writePrediction
+from .start import beginsFromMask, startOnScan
 from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
 
 if TYPE_CHECKING:
@@ -86,14 +88,15 @@ class SegmentationTask:
 
     Args:
         volumeNode: a CT.
-        clicks: points in the world.
+        clicks: points, scribbles and lassos in the world.
         segmentationNode: gets the segment; the last one used for this volume, or a new one, unless
             given.
         roiNode: the organ is looked for in the box of voxels that this ROI reaches only.
         options: how.
         automatic: look for the organ in the whole scan first; False: only around the clicks.
         continuing: the clicks changed since an earlier task on this volume: only what they change
-            is computed.
+            is computed. Clicks on a segment that began from a mask mend that then, and the ROI
+            says nothing; else what it began from is forgotten.
         segmentId: any segment of the segmentation; ours for this volume unless given.
         target: name of the model's target that the segment and the clicks are about; the first
             unless given. The clicks about the others are those that their segments were made from.
@@ -101,6 +104,7 @@ class SegmentationTask:
     Attributes:
         labels: of all targets of the model.
         label: of the one that the clicks are about.
+        forgetsStart: the segment began from a mask, which is not looked at any more.
 
     Raises:
         InputError: the scan, the ROI or a click cannot be used.
@@ -110,7 +114,7 @@ class SegmentationTask:
     def __init__(
         self,
         volumeNode: slicer.vtkMRMLScalarVolumeNode,
-        clicks: Sequence[Click] = (),
+        clicks: Sequence[Prompt] = (),
         segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
         roiNode: slicer.vtkMRMLMarkupsROINode | None = None,
         options: SegmentationOptions | None = None,
@@ -135,14 +139,23 @@ class SegmentationTask:
         about = list(self.clicks)
         if len(self.labels) > 1:
             about = [dataclasses.replace(click, target=self.label.name) for click in about]
-        self._worldClicks = (*about, *self._otherClicks())
+        self._start, self.forgetsStart = None, False
+        if segmentationNode is not None and segmentId is not None:
+            if continuing:
+                self._start = startOnScan(segmentationNode, segmentId, volumeNode)
+            else:
+                self.forgetsStart = beginsFromMask(segmentationNode, segmentId)
+        # Beside a mask to begin from nothing else is looked for.
+        others = self._otherClicks() if self._start is None else ()
+        self._worldClicks = (*about, *others)
         self._placedClicks = clicksInPlace(volumeNode, self._worldClicks)
         self._region = None
-        if roiNode is not None:
+        if roiNode is not None and self._start is None:
             corners = pointsInPlace(volumeNode, roiCorners(roiNode))
             self._region = region_of_interest.region_of_box(self._scan, corners, self._card.search)
             region_of_interest.check_clicks_in_region(self._scan, self._region, self._placedClicks)
-        self._key = _identity(volumeNode, self._scan, self._region)
+        begun = () if self._start is None else (self.label.name, _digest(self._start))
+        self._key = (*_identity(volumeNode, self._scan, self._region), *begun)
 
     def compute(
         self,
@@ -167,6 +180,8 @@ class SegmentationTask:
             progress,
             anew=not self._continuing,
             interest=self._region,
+            start=self._start,
+            start_label=None if self._start is None else self.label,
         ) as session:
             prediction = session.predict(
                 self._placedClicks,
@@ -208,7 +223,7 @@ class SegmentationTask:
             raise InputError(
                 "The output segmentation was removed meanwhile; nothing was changed. Segment again."
             )
-        label = self.labels[0]
+        label = self.labels[0] if self._start is None else self.label
         if not self.options.standardTerminology:
             label = dataclasses.replace(label, terminology=None)
         result = writePrediction(
@@ -239,12 +254,12 @@ class SegmentationTask:
     def _aboutFirst(self) -> bool:
         return self.label is self.labels[0]
 
-    def _otherClicks(self) -> list[Click]:
+    def _otherClicks(self) -> list[Prompt]:
         """Of the segments of the other targets, about these."""
         node = self.segmentationNode
         if node is None:
             node = segments.findSegmentation(self.volumeNode, self.labels[0])
-        clicks: list[Click] = []
+        clicks: list[Prompt] = []
         for label in self.labels:
             if node is None or label is self.label:
                 continue
@@ -288,6 +303,10 @@ def _identity(
     # Modification times are counted through all of VTK: no two images ever share one.
     modified = volumeNode.GetImageData().GetMTime()
     return volumeNode.GetID(), modified, scan.ijk_to_ras.tobytes(), box
+
+
+def _digest(mask: np.ndarray) -> bytes:
+    return sha256(np.packbits(mask).tobytes()).digest()
 
 
 def isAutomatic(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None) -> bool:

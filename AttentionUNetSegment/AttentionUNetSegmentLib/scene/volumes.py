@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.volume import Volume
-from ..inference.clicks import Click
+from ..inference.strokes import Prompt, mapped
 from ..paths import printable
 
 if TYPE_CHECKING:
@@ -168,16 +167,12 @@ def pointsInPlace(node: slicer.vtkMRMLTransformableNode, points: np.ndarray) -> 
 
 
 def clicksInPlace(
-    node: slicer.vtkMRMLTransformableNode, clicks: Sequence[Click]
-) -> tuple[Click, ...]:
-    """Clicks in the world, as users make them, likewise."""
+    node: slicer.vtkMRMLTransformableNode, clicks: Sequence[Prompt]
+) -> tuple[Prompt, ...]:
+    """Clicks, scribbles and lassos in the world, as users make them, likewise."""
     if not clicks or _isPlacedLinearly(node):
         return tuple(clicks)
-    points = pointsInPlace(node, np.array([click.position_ras for click in clicks]))
-    return tuple(
-        dataclasses.replace(click, position_ras=(float(r), float(a), float(s)))
-        for click, (r, a, s) in zip(clicks, points, strict=True)
-    )
+    return tuple(mapped(click, lambda points: pointsInPlace(node, points)) for click in clicks)
 
 
 def _isPlacedLinearly(node: slicer.vtkMRMLTransformableNode) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,8 @@ import PySide6
 import shiboken6
 import slicer
 import slicer.util
-from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QThread, QTimer
+from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QPointF, Qt, QThread, QTimer
+from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QWidget
 
 
@@ -124,6 +125,35 @@ def dragInView(view: Any, start: tuple[int, int], end: tuple[int, int], ctrl: bo
         moveMouse(view, x, y, ctrl)
         processEvents()
     view.interactor().InvokeEvent("LeftButtonReleaseEvent")
+
+
+def drawWithMouse(
+    view: Any,
+    pixels: Sequence[tuple[int, int]],
+    *,
+    ctrl: bool = False,
+    shift: bool = False,
+    release: bool = True,
+) -> None:
+    """A person at a view, through Qt: the left button goes down at the first pixel (counted from
+    the lower left corner), the mouse moves over the others, and the button comes up."""
+    held = Qt.KeyboardModifier.NoModifier
+    held |= Qt.KeyboardModifier.ControlModifier if ctrl else held
+    held |= Qt.KeyboardModifier.ShiftModifier if shift else held
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+
+    def send(kind: QEvent.Type, x: int, y: int, button: Any, buttons: Any) -> None:
+        place = QPointF(x, view.renderWindow().GetSize()[1] - 1 - y)
+        event = QMouseEvent(kind, place, view.mapToGlobal(place), button, buttons, held)
+        QCoreApplication.sendEvent(view, event)
+        processEvents()
+
+    send(QEvent.Type.MouseMove, *pixels[0], none, none)
+    send(QEvent.Type.MouseButtonPress, *pixels[0], left, left)
+    for x, y in pixels[1:]:
+        send(QEvent.Type.MouseMove, x, y, none, left)
+    if release:
+        send(QEvent.Type.MouseButtonRelease, *pixels[-1], left, none)
 
 
 @contextmanager

@@ -86,6 +86,31 @@ def segment(
         bool, typer.Option("--no-probability", help="Leave out the probability volume.")
     ] = False,
     click: ClickOption = None,
+    scribble: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="R,A,S/R,A,S,+",
+            help="A line inside (+) or outside (-) the organ through two points or more, in mm. "
+            "May be given several times; counts after the clicks.",
+        ),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="R,A,S/R,A,S",
+            help="Two opposite corners of a box that the organ does not leave, in mm: what is "
+            "outlined outside is taken away. Where they agree in one coordinate the box reaches "
+            "through all slices. May be given several times; counts after the scribbles.",
+        ),
+    ] = None,
+    lasso: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="R,A,S/R,A,S/...",
+            help="The same with a closed line of three corners or more in one plane; it reaches "
+            "through all slices. May be given several times; counts after the boxes.",
+        ),
+    ] = None,
     region: Annotated[
         str | None,
         typer.Option(
@@ -157,6 +182,7 @@ def segment(
     from ...errors import InputError, OutputError
     from ...inference.clicks import Click
     from ...inference.region_of_interest import parse_box
+    from ...inference.strokes import Lasso, Prompt, Scribble
     from ...io.label_maps import read_mask
     from ...io.zipped import unzip
     from ..segmenting import (
@@ -191,11 +217,16 @@ def segment(
             )
     elif not parts and not formats:
         raise InputError("With these options nothing would be written but the report; use '-o -'.")
-    clicks = [Click.parse(text) for text in click or []]
-    box = None if region is None else parse_box(region)
+    clicks: list[Prompt] = [
+        *map(Click.parse, click or ()),
+        *map(Scribble.parse, scribble or ()),
+        *map(Lasso.parse_box, box or ()),
+        *map(Lasso.parse, lasso or ()),
+    ]
+    looked_in = None if region is None else parse_box(region)
     if start is None and start_label is not None:
         raise InputError("--start-label says which label of --start; give that too.")
-    if start is not None and box is not None:
+    if start is not None and looked_in is not None:
         raise InputError("--start says where the organ is; leave out --region.")
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress(quiet, verbose))
@@ -208,7 +239,7 @@ def segment(
             device=device,
             precision=precision.value,
             tile_voxels=None if tile is None else tile**3,
-            box=box,
+            box=looked_in,
             start=None if start is None else lambda volume: read_mask(start, volume, start_label),
             all_labels=all_labels,
             separate=separate,

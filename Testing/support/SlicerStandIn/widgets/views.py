@@ -2,7 +2,9 @@
 
 A view renders when it is painted, at its own size; that is when it is shown, grabbed into a
 picture, or told to with ``forceRender``. Its VTK interactor has the original's style, so that
-events given to it (:mod:`SlicerStandIn.driving`) reach the markups in it; those of Qt do not.
+events given to it (:mod:`SlicerStandIn.driving`) reach the markups in it. The mouse's come from Qt,
+as VTK's own widget (``QVTKInteractorAdapter``) hands them on: y counted from below, the modifiers
+of the moment with each event, and the second press of a double click as a double click alone.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor, QImage, QPainter
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -42,6 +44,7 @@ class ctkVTKAbstractView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setMinimumSize(80, 80)
+        self.setMouseTracking(True)
         self._pauses = 0
         self._window: Any = None
         self._renderer: Any = None
@@ -63,6 +66,34 @@ class ctkVTKAbstractView(QWidget):
 
     def interactor(self) -> Any:
         return self.renderWindow().GetInteractor()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self._handOn(event, f"{_buttonOf(event)}ButtonPressEvent")
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        self._handOn(event, f"{_buttonOf(event)}ButtonReleaseEvent")
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        self._handOn(event, f"{_buttonOf(event)}ButtonDoubleClickEvent")
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        self._handOn(event, "MouseMoveEvent")
+
+    def _handOn(self, event: QMouseEvent, name: str) -> None:
+        interactor = self.interactor()
+        held = event.modifiers()
+        repeated = event.type() == QEvent.MouseButtonDblClick
+        x, y = int(event.position().x()), int(event.position().y())
+        interactor.SetEventInformation(
+            x,
+            self.renderWindow().GetSize()[1] - 1 - y,
+            bool(held & Qt.ControlModifier),
+            bool(held & Qt.ShiftModifier),
+            chr(0),
+            int(repeated),
+        )
+        interactor.SetAltKey(bool(held & Qt.AltModifier))
+        interactor.InvokeEvent(name)
 
     def _attach(self) -> None:
         """What a kind of view puts into its renderer."""
@@ -282,6 +313,10 @@ class qMRMLThreeDWidget(qMRMLAbstractViewWidget):
 
     def viewLogic(self) -> Any:
         return self._view._viewLogic
+
+
+def _buttonOf(event: QMouseEvent) -> str:
+    return {Qt.MiddleButton: "Middle", Qt.RightButton: "Right"}.get(event.button(), "Left")
 
 
 CLASSES: tuple[type, ...] = (

@@ -1,0 +1,89 @@
+"""The lines of scribbles, boxes and lassos in the views, beside the points that they hang on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import slicer
+import vtk
+
+from ..inference.strokes import Lasso, Prompt, Scribble
+from ..scene.removal import removeNode
+
+LINES_ROLE = "AttentionUNetSegment.StrokeOf"
+"""Node reference role, from a line to the points that it belongs to."""
+LINE_MM = 1.2
+
+
+class StrokeLines:
+    """A curve for each stroke among some prompts: not saved, hidden from editors, and nothing that
+    the mouse could take.
+
+    Args:
+        node: the points.
+        inside, outside: the colors of lines.
+    """
+
+    def __init__(
+        self,
+        node: slicer.vtkMRMLMarkupsFiducialNode,
+        inside: tuple[float, float, float],
+        outside: tuple[float, float, float],
+    ) -> None:
+        self._node = node
+        self._colors = {True: inside, False: outside}
+        self._lines: list[tuple[Prompt, slicer.vtkMRMLMarkupsCurveNode]] = []
+
+    def show(self, prompts: Sequence[Prompt]) -> None:
+        """The lines of these, and no others."""
+        strokes = [prompt for prompt in prompts if isinstance(prompt, (Scribble, Lasso))]
+        kept = []
+        for stroke, line in self._lines:
+            if stroke in strokes and line.GetScene() is not None:
+                strokes.remove(stroke)
+                kept.append((stroke, line))
+            else:
+                _remove(line)
+        self._lines = [*kept, *((stroke, self._draw(stroke)) for stroke in strokes)]
+
+    def remove(self) -> None:
+        for _stroke, line in self._lines:
+            _remove(line)
+        self._lines = []
+
+    def _draw(self, stroke: Scribble | Lasso) -> slicer.vtkMRMLMarkupsCurveNode:
+        closed = isinstance(stroke, Lasso)
+        line = slicer.mrmlScene.CreateNodeByClass(
+            "vtkMRMLMarkupsClosedCurveNode" if closed else "vtkMRMLMarkupsCurveNode"
+        )
+        line.UnRegister(None)
+        line.SetHideFromEditors(True)
+        line.SetSaveWithScene(False)
+        line.SetLocked(True)
+        line.SetCurveTypeToLinear()
+        line = slicer.mrmlScene.AddNode(line)
+        line.SetNodeReferenceID(LINES_ROLE, self._node.GetID())
+        line.CreateDefaultDisplayNodes()
+        display = line.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        for set_color in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
+            set_color(*self._colors[stroke.inside])
+        display.SetPropertiesLabelVisibility(False)
+        display.SetPointLabelsVisibility(False)
+        # Of the line alone: its corners are no points that one could take.
+        display.SetUseGlyphScale(False)
+        display.SetGlyphSize(0.01)
+        display.SetCurveLineSizeMode(slicer.vtkMRMLMarkupsDisplayNode.UseLineDiameter)
+        display.SetLineDiameter(LINE_MM)
+        points = vtk.vtkPoints()
+        for point in np.array(stroke.points_ras):
+            points.InsertNextPoint(*point)
+        line.SetControlPointPositionsWorld(points)
+        return line
+
+
+def _remove(line: slicer.vtkMRMLMarkupsCurveNode) -> None:
+    scene = line.GetScene()
+    if scene is not None and not scene.IsClosing():
+        removeNode(line)
