@@ -23,6 +23,7 @@ from ..datasets.loading import find_cases, find_data_set, load_case
 from ..errors import InputError, TrainingError
 from ..files import replace_text
 from ..inference.coarse_to_fine import locator_view
+from ..inference.features import COARSER_FEATURES
 from ..inference.mirrored import BEGINNING, CLEARLY, measure_disorder
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
@@ -47,7 +48,7 @@ from .spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS, spoilings
 RUNS_FILE = "runs.jsonl"
 GOOD, BAD = 0.7, 0.5
 """From this Dice on a result is called good, and below that one bad."""
-FIXED_FEATURES = ("soft_dice_logit", "log_pieces", "log_ml")
+FIXED_FEATURES = ("soft_dice_logit", "log_pieces", "log_ml", *COARSER_FEATURES)
 AROUND = "attention_around_"
 PLACES, WITHIN_MM = 3, 10.0
 RANDOM_DRAWS = 5
@@ -289,7 +290,7 @@ def _run(predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> R
     truth = case.labels.array == target
     k, j, i = (slice(0, size) for size in case.ct.array.shape)
     region = case.ct.grid.bounds.fits_in(predictor.card.search.largest_box_mm)
-    session = Session(predictor, case.ct, interest=(k, j, i) if region else None)
+    session = Session(predictor, case.ct, interest=(k, j, i) if region else None, look_coarser=True)
     try:
         prediction = session.predict()
     except InputError:

@@ -31,7 +31,7 @@ from .clicks import Click
 from .device import describe_device, is_lost_device
 from .doubts import DoubtfulPlace, find_doubtful_places
 from .engine import Engine
-from .features import result_features, summarise_attention
+from .features import COARSER_FEATURES, result_features, summarise_attention
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, StepTimer, ignore_progress
 from .quality import check_result_quality, check_scan_quality
@@ -80,6 +80,8 @@ class Session:
             another program's, or one drawn by hand. It stays voxel by voxel as it is but for the
             pieces that clicks point at.
         start_label: which of the model's targets the mask shows; the first unless given.
+        look_coarser: let the refiner look once more for some of the :attr:`features`; by default
+            where the model's card weighs one of them.
 
     Attributes:
         automatic: whether the organ was looked for in the whole scan first.
@@ -99,6 +101,7 @@ class Session:
         interest: Region | None = None,
         start: np.ndarray | None = None,
         start_label: Label | None = None,
+        look_coarser: bool | None = None,
     ) -> None:
         if start is not None and start.shape != volume.array.shape:
             raise InputError(
@@ -108,7 +111,13 @@ class Session:
         self.predictor = predictor
         self.volume = volume
         self._label = start_label or predictor.card.target_label
-        self._segmenter = ScanSegmenter(predictor, volume, interest, start, self._label)
+        if look_coarser is None:
+            estimator = predictor.card.dice_estimate
+            weighed = () if estimator is None else estimator.coefficients
+            look_coarser = any(name in weighed for name in COARSER_FEATURES)
+        self._segmenter = ScanSegmenter(
+            predictor, volume, interest, start, self._label, look_coarser
+        )
         # Who mends another program's mask of one organ asks for nothing else.
         others = predictor.card.target_labels[1:] if start is None else ()
         self._other_segmenters = {
@@ -398,7 +407,7 @@ class Session:
             # Of a mask of somebody else's the network does not say how good it is.
             if is_first and state.selected.any() and self._segmenter.start is None:
                 self.features = result_features(
-                    refinement, state.selected, state.components, levels
+                    refinement, state.selected, state.components, levels, state.coarser
                 )
                 if (estimator := predictor.card.dice_estimate) is not None and volume_ml > 0:
                     estimate = estimator.estimate(self.features)
