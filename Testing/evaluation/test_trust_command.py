@@ -23,6 +23,7 @@ from AttentionUNetSegmentLib.evaluation.trust import (
     to_markdown,
 )
 from AttentionUNetSegmentLib.inference import Predictor
+from AttentionUNetSegmentLib.inference.features import COARSER_FEATURES
 from AttentionUNetSegmentLib.inference.mirrored import BEGINNING
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import Model, read_card, save_model
@@ -72,7 +73,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         done.append((case.name, change))
         random = np.random.default_rng(zlib.crc32(f"{case.name} {change}".encode()))
         logit = float(random.normal(0.8, 1.2))
-        attention = {f"attention_around_{level}": float(random.random()) for level in (1, 2)}
+        others = [f"attention_around_{level}" for level in (1, 2)]
+        features = {name: float(random.random()) for name in [*COARSER_FEATURES, *others]}
         return Run(
             case=case.name,
             patient=case.name,
@@ -82,7 +84,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
             dice=float(np.clip(expit(logit) + random.normal(0, 0.03), 0, 1)),
             found=True,
             warnings=(f"{BEGINNING} mirrored.",) if change in MIRRORED else (),
-            features={"soft_dice_logit": logit, "log_pieces": 0.0, "log_ml": 4.0, **attention},
+            features={"soft_dice_logit": logit, "log_pieces": 0.0, "log_ml": 4.0, **features},
             disorder=-1.5 if change in ORIENTATIONS else -2.5,
             found_errors=0.12,
             random_errors=0.06,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.geometry.grid import Box, Grid
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume
-from AttentionUNetSegmentLib.inference.features import result_features, summarise_attention
+from AttentionUNetSegmentLib.inference.features import (
+    COARSER_FEATURES,
+    look_coarser,
+    result_features,
+    summarise_attention,
+)
 from AttentionUNetSegmentLib.inference.refinement import Refinement
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DiceEstimator, Interval
@@ -137,3 +143,95 @@ def test_uncertainty_lies_on_the_scan_and_is_that_of_the_probability(
     outside[prediction.region] = False
     expected[outside] = 0
     np.testing.assert_allclose(prediction.uncertainty(), expected, atol=1e-6)
+
+
+def estimator_of(*names: str) -> DiceEstimator:
+    return dataclasses.replace(LOW_ESTIMATE, coefficients=dict.fromkeys(names, 1.0))
+
+
+def test_a_second_look_is_had_where_the_card_weighs_it_only(
+    scan: tuple[Volume, np.ndarray],
+) -> None:
+    session = session_on(scan[0], estimator_of("log_ml"))
+    session.predict()
+    passes = refiner_passes(session)
+    assert len(passes) == 1
+    assert not set(COARSER_FEATURES) & set(session.features or {})
+
+    session = session_on(scan[0], estimator_of("log_ml", "mean_intensity"))
+    session.predict()
+    fine, coarse = refiner_passes(session)
+    assert fine == passes[0]
+    assert math.prod(coarse) <= math.prod(fine)
+    # The organ is as bright, and as sharp, in larger voxels.
+    assert (session.features or {})["scale_agreement"] == pytest.approx(0.97, abs=0.03)
+
+
+def refiner_passes(session: Session) -> list[tuple[int, ...]]:
+    return session.predictor.networks["refiner"].passes  # type: ignore[return-value]
+
+
+def test_a_click_does_not_look_a_second_time_again(scan: tuple[Volume, np.ndarray]) -> None:
+    volume, (r, a, s) = scan
+    session = session_on(volume, estimator_of("log_ml", *COARSER_FEATURES))
+    session.predict()
+    before, told = len(refiner_passes(session)), dict(session.features or {})
+    prediction = session.predict([Click((float(r), float(a), float(s)), False)])
+    assert len(refiner_passes(session)) == before + 1
+    after = session.features or {}
+    assert {name: after[name] for name in COARSER_FEATURES} == {
+        name: told[name] for name in COARSER_FEATURES
+    }
+    assert prediction.dice_estimate is not None
+
+
+def test_what_clicks_found_alone_is_estimated_too(scan: tuple[Volume, np.ndarray]) -> None:
+    volume, (r, a, s) = scan
+    session = session_on(volume, estimator_of("log_ml", *COARSER_FEATURES))
+    click = Click((float(r), float(a), float(s)), True)
+    assert session.predict([click], automatic=False).dice_estimate is not None
+
+
+class TwoAnswers:
+    """An engine that says something else on every other grid than the first."""
+
+    def __init__(self, fine: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.fine = fine
+
+    def sample(self, volume: Volume, grid: Grid) -> torch.Tensor:
+        return torch.full((1, 1, *grid.shape), 0.25)
+
+    def run_refiner(self, scan: torch.Tensor, grid: Grid, *_: object) -> Refinement:
+        return answer(grid, self.fine)
+
+
+def answer(grid: Grid, says: Callable[[np.ndarray], np.ndarray]) -> Refinement:
+    k, j, i = np.indices(grid.shape)
+    places = grid.position_of(np.stack([i, j, k], axis=-1).reshape(-1, 3))
+    values = says(places).reshape(grid.shape).astype(np.float32)
+    return Refinement.of(grid, torch.from_numpy(values)[None, None], [])
+
+
+def test_the_agreement_is_the_dice_of_both_answers() -> None:
+    def ball(places: np.ndarray) -> np.ndarray:
+        return np.clip((30 - np.linalg.norm(places - (47, 31, 22), axis=1)) / 20, 0, 1)
+
+    def smaller(places: np.ndarray) -> np.ndarray:
+        return np.clip((24 - np.linalg.norm(places - (50, 31, 22), axis=1)) / 20, 0, 1)
+
+    known = answer(GRID, ball)
+    engine, volume = TwoAnswers(smaller), axial_scan((3.0, 3.0, 4.0))[0]
+    found = look_coarser(engine, volume, known, (), [])  # type: ignore[arg-type]
+    one, other = known.values, answer(GRID, smaller).values
+    expected = 2 * np.minimum(one, other).sum() / (one.sum() + other.sum())
+    assert 0.4 < expected < 0.8
+    assert found["scale_agreement"] == pytest.approx(expected, abs=0.01)
+    assert found["mean_intensity"] == pytest.approx(0.25)
+    nothing = look_coarser(
+        TwoAnswers(lambda places: 0 * places[:, 0]),  # type: ignore[arg-type]
+        volume,
+        answer(GRID, lambda places: 0 * places[:, 0]),
+        (),
+        [],
+    )
+    assert nothing["scale_agreement"] == 0

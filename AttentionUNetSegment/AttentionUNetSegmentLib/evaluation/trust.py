@@ -232,7 +232,7 @@ def disorder_limit(runs: Sequence[Run]) -> float | None:
 
 
 class _Records:
-    """The runs in a file, a line each, the first line of the model that they are of."""
+    """The runs in a file, a line each; the first line tells the model and the features weighed."""
 
     def __init__(self, path: Path, sha256: str) -> None:
         self.path = path
@@ -240,13 +240,16 @@ class _Records:
         self.refused: list[tuple[str, str]] = []
         self._done: set[tuple[str, str]] = set()
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        head = {"weights_sha256": sha256}
+        head = {"weights_sha256": sha256, "features": [*FIXED_FEATURES]}
         try:
             contents = [json.loads(line) for line in lines]
         except ValueError as error:
             raise InputError(f"'{path}' is damaged; delete it.") from error
         if contents and contents[0] != head:
-            raise InputError(f"'{path}' is of another model; choose another folder or delete it.")
+            raise InputError(
+                f"'{path}' is of another model, or of another version of this program; "
+                "choose another folder or delete it."
+            )
         if not contents:
             path.write_text(json.dumps(head) + "\n", "utf-8")
         for content in contents[1:]:
