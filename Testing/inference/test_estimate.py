@@ -163,8 +163,8 @@ def test_a_second_look_is_had_where_the_card_weighs_it_only(
     fine, coarse = refiner_passes(session)
     assert fine == passes[0]
     assert math.prod(coarse) <= math.prod(fine)
-    # The organ is as bright, and as sharp, in larger voxels.
-    assert (session.features or {})["scale_agreement"] == pytest.approx(0.97, abs=0.03)
+    # The organ is the same in larger voxels, but for its rim.
+    assert 0.85 < (session.features or {})["scale_agreement"] < 1
 
 
 def refiner_passes(session: Session) -> list[tuple[int, ...]]:
