@@ -7,6 +7,7 @@ import pytest
 from AttentionUNetSegmentLib.evaluation.estimation import (
     area_under_curve,
     cross_validate,
+    estimate_by_others,
     fit_interval,
     fit_logistic,
     folds_by_patient,
@@ -103,3 +104,18 @@ def test_an_interval_is_widened_until_it_holds_for_other_patients() -> None:
     assert interval.coverage == 0.9
     narrow = fit_interval(estimate, dice)
     assert interval.at(0.5)[1] - interval.at(0.5)[0] > narrow.at(0.5)[1] - narrow.at(0.5)[0]
+
+
+def test_what_was_not_fitted_on_is_estimated_by_other_patients() -> None:
+    random = np.random.default_rng(1)
+    features = random.normal(size=(60, 2))
+    true = 1 / (1 + np.exp(-features @ [1.0, -0.5]))
+    patients = [f"p{number // 3}" for number in range(60)]
+    own = cross_validate(features, true, patients)
+    order = random.permutation(60)[:25]
+    asked = estimate_by_others(
+        features, true, patients, features[order], [patients[number] for number in order]
+    )
+    np.testing.assert_array_equal(asked, own[order])
+    none = estimate_by_others(features, true, patients, features[:0], [])
+    assert none.shape == (0,)

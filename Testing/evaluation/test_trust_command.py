@@ -17,6 +17,7 @@ from AttentionUNetSegmentLib.evaluation.spoiling import AS_IT_IS, MIRRORED, ORIE
 from AttentionUNetSegmentLib.evaluation.trust import (
     RUNS_FILE,
     Run,
+    TrustReport,
     is_seen,
     measure_trust,
     share_near,
@@ -69,13 +70,15 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """In the place of each segmentation a result whose soft Dice tells its Dice: case, change."""
     done: list[tuple[str, str]] = []
 
-    def made_up(_predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> Run:
+    def made_up(
+        _predictor: Predictor, case: LabelledCase, change: str, seen: bool, clicks: int
+    ) -> list[Run]:
         done.append((case.name, change))
         random = np.random.default_rng(zlib.crc32(f"{case.name} {change}".encode()))
         logit = float(random.normal(0.8, 1.2))
         others = [f"attention_around_{level}" for level in (1, 2)]
         features = {name: float(random.random()) for name in [*COARSER_FEATURES, *others]}
-        return Run(
+        run = Run(
             case=case.name,
             patient=case.name,
             change=change,
@@ -89,9 +92,20 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
             found_errors=0.12,
             random_errors=0.06,
         )
+        after = dataclasses.replace(run, clicks=1, dice=min(run.dice + 0.1, 1.0))
+        return [run, after] if clicks else [run]
 
     monkeypatch.setattr(trust, "_run", made_up)
     return done
+
+
+def clicked_mean(result: TrustReport) -> float:
+    """Mean Dice after a click, of which nothing is fitted on."""
+    assert {run.clicks for run in result.fitted} == {0}
+    assert {run.clicks for run in result.clicked} == {1}
+    # The features are those before the click, which added 0.1.
+    assert (result.clicked_estimates < [run.dice for run in result.clicked]).mean() > 0.8
+    return float(np.mean([run.dice for run in result.clicked]))
 
 
 def test_it_fits_reports_and_writes_the_card(
@@ -125,7 +139,8 @@ def test_it_fits_reports_and_writes_the_card(
         assert words in text
     assert "| left and right exchanged | 10 of 10 | 1 of 1 |" in text
     assert "| as it is | 0 of 10 | 0 of 1 |" in text
-    assert len(json.loads((tmp_path / "out" / "trust.json").read_text("utf-8"))["runs"]) == 60
+    assert len(json.loads((tmp_path / "out" / "trust.json").read_text("utf-8"))["runs"]) == 70
+    assert f"| 1 | 10 | {clicked_mean(result):.3f} |" in text
 
 
 def test_a_run_that_was_stopped_goes_on(
@@ -150,8 +165,7 @@ def test_a_run_that_was_stopped_goes_on(
 def test_a_result_is_measured_against_its_truth() -> None:
     predictor = Predictor(threshold_model(PANCREAS), "cpu", "float32")
     case = small_case()
-    run = trust._run(predictor, case, AS_IT_IS, seen=False)
-    assert run is not None
+    (run,) = trust._run(predictor, case, AS_IT_IS, seen=False, clicks=0)
     prediction = Session(predictor, case.ct).predict()
     truth = case.labels.array == PANCREAS
     assert run.dice == pytest.approx(dice(prediction.mask != 0, truth), abs=0.02)
@@ -159,6 +173,19 @@ def test_a_result_is_measured_against_its_truth() -> None:
     assert set(run.features or {}) >= {"soft_dice_logit", "log_pieces", "log_ml"}
     assert not run.whole  # it is as small as a region
     assert 0 <= (run.found_errors or 0) <= 1
+
+
+def test_clicks_mend_what_they_are_about_and_are_counted() -> None:
+    predictor = Predictor(threshold_model(PANCREAS), "cpu", "float32")
+    case = small_case()
+    # The expert drew a slice less than is bright.
+    labels = case.labels.array.copy()
+    labels[np.argwhere(labels == PANCREAS)[:, 0].max()] = 0
+    case = dataclasses.replace(case, labels=case.labels.with_array(labels))
+    runs = trust._run(predictor, case, AS_IT_IS, seen=False, clicks=2)
+    assert [run.clicks for run in runs] == [0, 1, 2]
+    assert runs[0].dice < runs[1].dice
+    assert all(run.features is not None for run in runs)
 
 
 def test_too_few_patients_are_refused(model: Path, tmp_path: Path) -> None:

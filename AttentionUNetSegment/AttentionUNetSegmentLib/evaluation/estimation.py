@@ -78,12 +78,33 @@ def cross_validate(
     features: np.ndarray, dice: np.ndarray, patients: Sequence[str], folds: int = FOLDS
 ) -> np.ndarray:
     """The estimate of each row by a fit on other patients."""
+    return estimate_by_others(features, dice, patients, features, patients, folds)
+
+
+def estimate_by_others(
+    features: np.ndarray,
+    dice: np.ndarray,
+    patients: Sequence[str],
+    asked: np.ndarray,
+    asked_patients: Sequence[str],
+    folds: int = FOLDS,
+) -> np.ndarray:
+    """The estimate of some rows, each by a fit on other patients than its own.
+
+    Args:
+        features, dice, patients: what is fitted on: (N, F), (N,) and N names.
+        asked, asked_patients: what is estimated: (M, F) and M names, each among those fitted on.
+
+    Returns:
+        (M,).
+    """
     fold = folds_by_patient(patients, folds)
-    estimates = np.zeros(len(dice))
-    for one in np.unique(fold):
-        held_out = fold == one
-        fit = fit_logistic(features[~held_out], dice[~held_out])
-        estimates[held_out] = fit.estimate(features[held_out])
+    fold_of = dict(zip(patients, fold, strict=True))
+    asked_fold = np.array([fold_of[name] for name in asked_patients])
+    estimates = np.zeros(len(asked))
+    for one in np.unique(asked_fold):
+        fit = fit_logistic(features[fold != one], dice[fold != one])
+        estimates[asked_fold == one] = fit.estimate(asked[asked_fold == one])
     return estimates
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import platform
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ from .estimation import (
     COVERAGE,
     area_under_curve,
     cross_validate,
+    estimate_by_others,
     fit_logistic,
     folds_by_patient,
     risk_coverage,
     widened_interval,
 )
 from .metrics import dice
+from .simulated_user import click_on_largest_error
 from .spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS, spoilings
 
 RUNS_FILE = "runs.jsonl"
@@ -68,6 +70,7 @@ class Run:
         disorder: of the organs that the locator sees; None where it saw too little.
         found_errors: share of the wrong voxels near the first places.
         random_errors: the same of as many random places on the outline.
+        clicks: how many of an ideal user it was mended by.
     """
 
     case: str
@@ -82,6 +85,7 @@ class Run:
     disorder: float | None = None
     found_errors: float | None = None
     random_errors: float | None = None
+    clicks: int = 0
 
     @property
     def told_orientation(self) -> bool:
@@ -96,6 +100,7 @@ class TrustReport:
         runs: all of them.
         estimator: fitted on the unseen cases; None where there are too few.
         estimates: of the unseen runs with a result, by a fit on other patients, in their order.
+        clicked, clicked_estimates: the same of what clicks mended, which is not fitted on.
         refused: case and change of what was taken for no CT.
     """
 
@@ -108,6 +113,8 @@ class TrustReport:
     estimates: np.ndarray
     refused: tuple[tuple[str, str], ...] = ()
     fitted: list[Run] = field(default_factory=list)
+    clicked: list[Run] = field(default_factory=list)
+    clicked_estimates: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def true(self) -> np.ndarray:
@@ -144,6 +151,7 @@ def measure_trust(
     output: Path,
     *,
     changes: int = 4,
+    clicks: int = 3,
     device: str = "auto",
     precision: str = "auto",
     write_card: bool = False,
@@ -158,6 +166,8 @@ def measure_trust(
             which a run that was stopped goes on.
         changes: in how many ways each case is spoilt, drawn by its name; a whole scan is mirrored
             and turned in all ways beside.
+        clicks: of an ideal user, after which the results on unseen scans as they are get estimates,
+            too.
         write_card: write the fit into the model's card.
 
     Raises:
@@ -190,16 +200,19 @@ def measure_trust(
         case = load_case(case_files)
         for change in _chosen_changes(case, seen, changes):
             if (case.name, change) not in done:
-                done.add(case.name, change, _run(predictor, case, change, seen))
-    runs = done.runs
+                more = clicks if change == AS_IT_IS and not seen else 0
+                done.add(case.name, change, _run(predictor, case, change, seen, more))
+    runs = [run for run in done.runs if run.clicks == 0]
     fitted = [run for run in runs if not run.seen and run.features is not None]
-    if len({run.patient for run in fitted}) < 10:
+    patients = {run.patient for run in fitted}
+    clicked = [run for run in done.runs if run.clicks and run.features and run.patient in patients]
+    if len(patients) < 10:
         raise TrainingError(
             f"Of the cases of '{data}' fewer than ten patients were not trained on; the estimate "
             "of the Dice needs more."
         )
     machine = f"{platform.system()} {platform.machine()}, {predictor.device.type}"
-    result = _fit(card.name, card.version, data.name, machine, runs, fitted, done.refused)
+    result = _fit(card.name, card.version, data.name, machine, runs, fitted, clicked, done.refused)
     replace_text(output / "trust.json", json.dumps(result_json(result), indent=1) + "\n")
     replace_text(output / "trust.md", to_markdown(result))
     from .trust_figures import draw_calibration
@@ -258,12 +271,14 @@ class _Records:
     def __contains__(self, key: tuple[str, str]) -> bool:
         return key in self._done
 
-    def add(self, case: str, change: str, run: Run | None) -> None:
-        content: dict[str, Any] = {"case": case, "change": change}
-        content |= {"refused": True} if run is None else dataclasses.asdict(run)
+    def add(self, case: str, change: str, runs: Sequence[Run]) -> None:
+        """What came out of a change of a case, together; nothing where it was refused."""
+        contents: list[dict[str, Any]] = [dataclasses.asdict(run) for run in runs]
+        contents = contents or [{"case": case, "change": change, "refused": True}]
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(content) + "\n")
-        self._keep(content)
+            file.write("".join(json.dumps(content) + "\n" for content in contents))
+        for content in contents:
+            self._keep(content)
 
     def _keep(self, content: dict[str, Any]) -> None:
         self._done.add((content["case"], content["change"]))
@@ -285,8 +300,10 @@ def _chosen_changes(case: LabelledCase, seen: bool, changes: int) -> list[str]:
     return [AS_IT_IS, *always, *(names[number] for number in sorted(drawn[:changes]))]
 
 
-def _run(predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> Run | None:
-    """Segment a case after a change; None where it is refused as no CT."""
+def _run(
+    predictor: Predictor, case: LabelledCase, change: str, seen: bool, clicks: int
+) -> list[Run]:
+    """Segment a case after a change, and mend it by clicks; nothing where it is taken for no CT."""
     target = predictor.target_label
     if change != AS_IT_IS:
         case = spoilings(case)[change](case, target)
@@ -297,14 +314,14 @@ def _run(predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> R
     try:
         prediction = session.predict()
     except InputError:
-        return None
+        return []
     disorder = None
     if not region and predictor.has_locator and change in (AS_IT_IS, *ORIENTATIONS):
         scan, _ = locator_view(predictor, case.ct, case.ct.grid.bounds)
         disorder = measure_disorder(predictor.run_locator(scan, [])[0].cpu().numpy())
     mask = prediction.mask != 0
     near, by_chance = _errors_near_places(prediction, mask, truth)
-    return Run(
+    run = Run(
         case=case.name,
         patient=case.patient or case.name,
         change=change,
@@ -318,6 +335,29 @@ def _run(predictor: Predictor, case: LabelledCase, change: str, seen: bool) -> R
         found_errors=near,
         random_errors=by_chance,
     )
+    return [run, *_runs_after_clicks(session, run, prediction, truth, clicks)]
+
+
+def _runs_after_clicks(
+    session: Session, run: Run, prediction: Prediction, truth: np.ndarray, clicks: int
+) -> Iterator[Run]:
+    """What is left after each click at the largest mistake."""
+    for number in range(1, clicks + 1):
+        click = click_on_largest_error(prediction.mask != 0, truth, prediction.volume)
+        if click is None:
+            return
+        prediction = session.add_click(click.position_ras, click.inside).prediction
+        yield dataclasses.replace(
+            run,
+            clicks=number,
+            dice=dice(prediction.mask != 0, truth),
+            found=prediction.found,
+            warnings=prediction.warnings,
+            features=session.features,
+            disorder=None,
+            found_errors=None,
+            random_errors=None,
+        )
 
 
 def _errors_near_places(
@@ -356,12 +396,20 @@ def _fit(
     machine: str,
     runs: Sequence[Run],
     fitted: list[Run],
+    clicked: list[Run],
     refused: Sequence[tuple[str, str]],
 ) -> TrustReport:
     names = feature_names(fitted)
     features, true = feature_rows(fitted, names), np.array([run.dice for run in fitted])
     patients = [run.patient for run in fitted]
     estimates = cross_validate(features, true, patients)
+    clicked_estimates = estimate_by_others(
+        features,
+        true,
+        patients,
+        feature_rows(clicked, names),
+        [run.patient for run in clicked],
+    )
     fit = fit_logistic(features, true)
     interval, within = widened_interval(estimates, true, patients)
     area = area_under_curve(true < GOOD, -estimates)
@@ -384,7 +432,17 @@ def _fit(
         measured=measured,
     )
     return TrustReport(
-        name, version, data, machine, tuple(runs), estimator, estimates, tuple(refused), fitted
+        name,
+        version,
+        data,
+        machine,
+        tuple(runs),
+        estimator,
+        estimates,
+        tuple(refused),
+        fitted,
+        clicked,
+        clicked_estimates,
     )
 
 
@@ -395,7 +453,8 @@ def feature_names(runs: Sequence[Run]) -> list[str]:
 
 
 def feature_rows(runs: Sequence[Run], names: Sequence[str]) -> np.ndarray:
-    return np.array([[(run.features or {})[name] for name in names] for run in runs])
+    rows = [[(run.features or {})[name] for name in names] for run in runs]
+    return np.array(rows, dtype=float).reshape(len(runs), len(names))
 
 
 # The report
@@ -414,7 +473,11 @@ def result_json(result: TrustReport) -> dict[str, Any]:
         "estimator": dataclasses.asdict(result.estimator),
         "runs": [
             {**dataclasses.asdict(run), "estimate": float(estimate)}
-            for run, estimate in zip(result.fitted, result.estimates, strict=True)
+            for run, estimate in zip(
+                [*result.fitted, *result.clicked],
+                [*result.estimates, *result.clicked_estimates],
+                strict=True,
+            )
         ],
     }
 
@@ -430,6 +493,7 @@ def to_markdown(result: TrustReport) -> str:
         "",
         *_estimate_table(result),
         "",
+        *_clicks_table(result),
         *_feature_table(fitted, true, estimates),
         "",
         *_warnings(result),
@@ -502,6 +566,36 @@ def _estimate_table(result: TrustReport) -> list[str]:
         "",
         f"The interval, which is to hold {_percent(COVERAGE)}, held {_percent(within)} of the "
         "results of other patients.",
+    ]
+
+
+def _clicks_table(result: TrustReport) -> list[str]:
+    """How good the estimate is after clicks, of which it was fitted on none."""
+    rows = []
+    for number in sorted({run.clicks for run in result.clicked}):
+        chosen = np.array([run.clicks == number for run in result.clicked])
+        true = np.array([run.dice for run in result.clicked])[chosen]
+        estimates = result.clicked_estimates[chosen]
+        ends = [result.estimator.interval.at(float(one)) for one in estimates]
+        held = [low <= one <= high for one, (low, high) in zip(true, ends, strict=True)]
+        rows.append(
+            [
+                str(number),
+                str(int(chosen.sum())),
+                f"{true.mean():.3f}",
+                f"{np.abs(estimates - true).mean():.3f}",
+                f"{(estimates - true).mean():+.3f}",
+                _percent(float(np.mean(held))),
+            ]
+        )
+    if not rows:
+        return []
+    head = ["clicks", "number", "mean Dice", "mean absolute error", "bias", "within the interval"]
+    return [
+        "Scans as they are, mended by an ideal user's clicks, which are not fitted on:",
+        "",
+        *markdown_table(head, rows),
+        "",
     ]
 
 

@@ -27,6 +27,12 @@ def trust(
         int,
         typer.Option(help="In how many ways each scan is spoilt, beside mirroring.", min=0),
     ] = 4,
+    clicks: Annotated[
+        int,
+        typer.Option(
+            help="Clicks of an ideal user after which scans as they are get one, too.", min=0
+        ),
+    ] = 3,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = Precision.AUTO,
     write_card: Annotated[
@@ -53,6 +59,7 @@ def trust(
             data,
             output,
             changes=changes,
+            clicks=clicks,
             device=device.value,
             precision=precision.value,
             write_card=write_card,
