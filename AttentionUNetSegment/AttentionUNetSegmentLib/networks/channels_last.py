@@ -60,6 +60,21 @@ def convolve(
     return torch.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
 
 
+def convolve_joined(
+    parts: tuple[torch.Tensor, torch.Tensor],
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    padding: tuple[int, ...],
+) -> torch.Tensor:
+    """:func:`convolve` of two inputs joined along their channels, without joining them: the joined
+    one is the largest of a pass, and memory that is new each time takes as long as a norm."""
+    first, second = parts
+    before = first.shape[1]
+    output = convolve(first, weight[:, :before], bias, padding)
+    output += convolve(second, weight[:, before:], None, padding)
+    return output
+
+
 def upsample(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """A transposed convolution 2x2x2 of stride 2: products of matrices, for no two voxels of its
     output come of more than one of its input."""
