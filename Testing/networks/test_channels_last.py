@@ -3,16 +3,19 @@ the last, and nothing of it where a network learns."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
-from AttentionUNetSegmentLib.networks import build_network
+from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
+from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
 from AttentionUNetSegmentLib.networks.blocks import InstanceNorm
 from AttentionUNetSegmentLib.networks.channels_last import is_channels_last, to_channels_last
 from AttentionUNetSegmentLib.networks.volume_conv import VolumeConv, VolumeUpsampling
 from AttentionUNetSegmentLib.training.recipes import attention_unet
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 IMAGE = torch.rand(1, 3, 20, 33, 40, generator=torch.Generator().manual_seed(1))
 
@@ -83,6 +86,26 @@ def test_all_layers_of_an_answer_have_the_channels_last() -> None:
     assert all(found.values()), [name for name, is_last in found.items() if not is_last]
 
 
+@pytest.mark.parametrize("stage", ["locator", "refiner"])
+def test_an_answer_joins_nothing_and_goes_no_slow_way(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in the shipped networks: what PyTorch does for a layer that it has not in this
+    layout, and what is new memory each time."""
+    network = load_model(find_model(DEFAULT_MODEL)).networks[stage]
+    assert isinstance(network, SegmentationNetwork)
+    image = torch.rand(1, network.config.in_channels, 32, 32, 48)
+    monkeypatch.setattr(torch, "cat", None)
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as recorded:
+        network(image)
+    count = Counter(event.name for event in recorded.events())
+    for name in ("slow_conv3d_forward", "slow_conv_transpose3d", "native_batch_norm"):
+        assert count[f"aten::{name}"] == 0, name
+    # Two a block, but three a block of the decoder, whose first one is of two inputs; three a gate;
+    # and the head.
+    assert count["aten::mkldnn_convolution"] == 5 * 2 + 4 * 3 + 4 * 3 + 1
+
+
 def test_a_network_that_learns_has_them_as_before() -> None:
     network = small_network()
     assert not any(layouts(network, IMAGE).values())
@@ -141,3 +164,15 @@ def test_upsampling_is_transposed_convolution(shape: tuple[int, ...]) -> None:
     laid = to_channels_last(image)
     torch.testing.assert_close(ours(laid), theirs(image), rtol=1e-5, atol=1e-5)
     assert is_channels_last(ours(laid))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_two_inputs_are_convolved_as_if_they_were_joined(bias: bool) -> None:
+    torch.manual_seed(0)
+    ours = VolumeConv(5, 4, 3, padding=1, bias=bias)
+    parts = torch.rand(1, 2, 6, 7, 8), torch.rand(1, 3, 6, 7, 8)
+    expected = nn.Conv3d.forward(ours, torch.cat(parts, dim=1))
+    assert torch.equal(ours(parts), ours(torch.cat(parts, dim=1)))
+    first, second = (to_channels_last(part) for part in parts)
+    torch.testing.assert_close(ours((first, second)), expected, rtol=1e-5, atol=1e-5)

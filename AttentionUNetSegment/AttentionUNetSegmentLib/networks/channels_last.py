@@ -60,15 +60,31 @@ def convolve(
     return torch.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), (1, 1, 1), 1)
 
 
+def convolve_joined(
+    parts: tuple[torch.Tensor, torch.Tensor],
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    padding: tuple[int, ...],
+) -> torch.Tensor:
+    """:func:`convolve` of two inputs joined along their channels, without joining them: the joined
+    one is the largest of a pass, and memory that is new each time takes as long as a norm."""
+    first, second = parts
+    before = first.shape[1]
+    output = convolve(first, weight[:, :before], bias, padding)
+    output += convolve(second, weight[:, before:], None, padding)
+    return output
+
+
 def upsample(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """A transposed convolution 2x2x2 of stride 2: products of matrices, for no two voxels of its
     output come of more than one of its input."""
     channels, (k, j, i) = weight.shape[1], x.shape[2:]
     output = x.new_empty(k, 2, j, 2, i, 2 * channels)
+    rows, twice = _as_rows(x), bias.repeat(2)
     for plane in range(2):
         for line in range(2):
             matrix = weight[:, :, plane, line].transpose(1, 2).reshape(x.shape[1], -1)
-            pairs = torch.addmm(bias.repeat(2), _as_rows(x), matrix)
+            pairs = torch.addmm(twice, rows, matrix)
             output[:, plane, :, line] = pairs.view(k, j, i, -1)
     return output.view(1, 2 * k, 2 * j, 2 * i, channels).permute(0, 4, 1, 2, 3)
 
@@ -80,8 +96,10 @@ def normalise(
     by halves here."""
     rows = _as_rows(x)
     rows -= rows.mean(dim=0)
-    parts = rows.split(max(_AT_ONCE // x.shape[1], 1))
-    variance = torch.stack([part.square().sum(dim=0) for part in parts]).sum(dim=0) / len(rows)
+    squares = torch.zeros_like(weight)
+    for part in rows.split(max(_AT_ONCE // x.shape[1], 1)):
+        squares += part.square().sum(dim=0)
+    variance = squares / len(rows)
     torch.addcmul(bias, rows, weight * torch.rsqrt(variance + eps), out=rows)
     return x
 

@@ -74,11 +74,16 @@ class UNet(SegmentationNetwork):
                 # The gating signal is the coarser feature, before it is upsampled.
                 skip, alpha = gate_of_level[level](skip, x)
                 attention.insert(0, alpha)
-            x = torch.cat([skip, self.upsamplings[index](x)], dim=1)
-            x = self.decoder[index](x)
+            x = self._decode(self.decoder[index], skip, self.upsamplings[index](x))
             if deep and index and self.deep_heads:
                 deep_logits.insert(0, self.deep_heads[index - 1](x))
         return self.head(x), attention, deep_logits
+
+    def _decode(self, block: nn.Module, skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """What a block makes of a skip and the feature from below, joined."""
+        if self.config.dimensions == 3:
+            return block((skip, x))  # it knows when not to join them
+        return block(torch.cat([skip, x], dim=1))
 
 
 class ResUNet(UNet):

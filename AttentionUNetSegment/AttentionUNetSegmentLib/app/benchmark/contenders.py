@@ -1,15 +1,15 @@
 """The work that is measured: ours, and what a user would take instead.
 
 Each contender is a function that gets a :class:`Bench` and gives the seconds of its repetitions;
-what its steps took, it leaves in ``bench.parts``. All of them see the same scan; those that run the
-refiner run the same weights.
+what its steps took, it leaves in ``bench.parts``, and what else it found in ``bench.details``. All
+of them see the same scan; those that run the refiner run the same weights.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,7 @@ class Bench:
     device: str
     repetitions: int
     parts: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def few(self) -> int:
@@ -248,6 +249,26 @@ def nnunet_mirrored(bench: Bench) -> tuple[float, ...]:
     return nnunet_sliding_window(bench, mirroring=True)
 
 
+def roofline(bench: Bench) -> tuple[float, ...]:
+    """The passes that this scan needs, and an editor's over its window."""
+    from ...inference.editing import WINDOW
+    from ...models import EDITOR
+    from .roofline import measure_roofline
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    with ExitStack() as hooks:
+        for name, network in bench.predictor.networks.items():
+            hook = network.register_forward_pre_hook(
+                lambda _network, given, name=name: shapes.update({name: tuple(given[0].shape[2:])})
+            )
+            hooks.callback(hook.remove)
+        bench.predictor.predict(bench.volume)
+    shapes[EDITOR] = WINDOW
+    seconds, bench.details = measure_roofline(bench.predictor, shapes, bench.repetitions)
+    bench.parts = {name: one["median_s"] for name, one in bench.details["networks"].items()}
+    return seconds
+
+
 def pass_ours(bench: Bench) -> tuple[float, ...]:
     return _one_pass(bench, bench.predictor.networks["refiner"])
 
@@ -382,6 +403,7 @@ CONTENDERS: dict[str, tuple[str, Callable[[Bench], tuple[float, ...]]]] = {
     ),
     "nnunet": ("nnU-Net's predictor, whole scan, no mirroring", nnunet_sliding_window),
     "nnunet-mirroring": ("nnU-Net's predictor, whole scan, mirroring", nnunet_mirrored),
+    "roofline": ("Our networks' passes over what this scan needs, and an editor's", roofline),
     "pass": ("One pass of our refiner over a patch", pass_ours),
     "pass-attention": ("The same, returning the attention", pass_with_attention),
     "pass-float32": ("The pass in float32", pass_float32),

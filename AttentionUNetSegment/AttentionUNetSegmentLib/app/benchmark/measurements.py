@@ -24,6 +24,7 @@ class Measurement:
         note: what else is to be known.
         skipped: why there is nothing, where there is nothing.
         parts: median seconds of the steps that it consists of.
+        details: what else was found, for JSON.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Measurement:
     note: str = ""
     skipped: str = ""
     parts: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def median_s(self) -> float | None:

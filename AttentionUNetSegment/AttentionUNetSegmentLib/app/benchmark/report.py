@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...markdown import markdown_table
 from .measurements import Measurement, by_name
 from .running import Benchmark, GrowthPoint
 
 _GROUPS = {
-    "From the command line": ("help", "first-progress", "job-cold"),
+    "From the command line": ("help", "first-progress", "job-cold", "job-cold-mask", "batch"),
     "The job, libraries loaded": ("job-warm", "job-scene", "prediction", "networks"),
     "The whole scan, in other programs' ways": (
         "monai-sliding-window",
@@ -20,6 +21,7 @@ _GROUPS = {
         "nnunet-mirroring",
     ),
     "One pass over a patch": (
+        "roofline",
         "pass",
         "pass-attention",
         "pass-float32",
@@ -76,6 +78,7 @@ def to_markdown(benchmark: Benchmark) -> str:
         if one.parts:
             steps = [(step, _number(took, 3)) for step, took in one.parts.items()]
             lines += ["", *markdown_table([f"{one.title}: step", "median (s)"], steps)]
+        lines += _roofline(one.details)
     if benchmark.growth:
         heading = (
             *("slices", "pixels", "prediction (s)", "its peak memory (MB)", "file to files (s)"),
@@ -95,6 +98,59 @@ def to_markdown(benchmark: Benchmark) -> str:
         ]
         lines += ["", *markdown_table(heading, rows)]
     return "\n".join(lines) + "\n"
+
+
+def _roofline(found: Mapping[str, Any]) -> list[str]:
+    """What the passes of the networks could take, where that was measured."""
+    if "networks" not in found:
+        return []
+    rates, networks = found["rates"], found["networks"]
+    lines = [
+        "",
+        f"At best the processor reached {rates['matrix_gflops']:.0f} GFLOP/s in a matrix product, "
+        f"{rates['convolution_gflops']:.0f} in a convolution, and {rates['copy_gbs']:.1f} GB/s in "
+        "a copy. The least is what each operation would take at these rates.",
+        "",
+        *markdown_table(
+            (
+                *("network", "voxels", "GFLOP", "GB", "FLOP a byte", "median (s)", "lowest (s)"),
+                *("least (s)", "GFLOP/s", "share of the peak", "at the lowest"),
+            ),
+            [
+                (
+                    name,
+                    " x ".join(str(edge) for edge in one["shape"]),
+                    f"{one['gflop']:.1f}",
+                    f"{one['gigabytes']:.2f}",
+                    f"{one['flop_a_byte']:.0f}",
+                    _number(one["median_s"], 3),
+                    _number(one["lowest_s"], 3),
+                    _number(one["least_s"], 3),
+                    f"{one['gflops']:.0f}",
+                    f"{100 * one['share_of_peak']:.0f} %",
+                    f"{100 * one['best_share_of_peak']:.0f} %",
+                )
+                for name, one in networks.items()
+            ],
+        ),
+    ]
+    for name, one in networks.items():
+        for key, title in (("by_operation", "operation"), ("by_layer", "layer")):
+            rows = [
+                (
+                    row["what"],
+                    _number(row["seconds"], 3),
+                    f"{100 * row['seconds'] / sum(other['seconds'] for other in one[key]):.0f} %",
+                    f"{row['gflop']:.2f}",
+                    f"{row['gigabytes']:.3f}",
+                    _number(row["least_s"], 3),
+                )
+                for row in one[key]
+                if row["seconds"] >= 0.001
+            ]
+            heading = (f"{name}: {title}", "median (s)", "share", "GFLOP", "GB", "least (s)")
+            lines += ["", *markdown_table(heading, rows)]
+    return lines
 
 
 def _row(one: Measurement) -> list[str]:

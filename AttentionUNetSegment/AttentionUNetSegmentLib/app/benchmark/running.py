@@ -30,10 +30,14 @@ from .growth import (
 )
 from .measurements import Measurement, by_name, peak_memory_mb, ratio
 
+BATCH_STUDIES = 4
+"""Copies of the scan, so that what is done once a batch counts a quarter for each."""
 COMMANDS = {
     "help": "attention-unet-segment --help",
     "first-progress": "attention-unet-segment segment, start to first progress",
     "job-cold": "Whole job, file to files, from the command line",
+    "job-cold-mask": "Mask only (-o mask.nii.gz), from the command line",
+    "batch": f"batch: each of {BATCH_STUDIES} studies, one after the other, start included",
 }
 
 
@@ -236,13 +240,19 @@ def _in_own_process(spec: dict[str, Any]) -> Measurement:
 def _command(name: str, spec: dict[str, Any]) -> Measurement:
     program = [sys.executable, "-m", "AttentionUNetSegmentLib.app"]
     environment = _environment(spec["threads"])
+    options = ["--model", spec["model"], "--device", spec["device"]]
+    quick = name in ("help", "first-progress")
+    studies = BATCH_STUDIES if name == "batch" else 1
     seconds = []
-    for _ in range(spec["repetitions"] if name != "job-cold" else max(spec["repetitions"] // 3, 1)):
+    for _ in range(spec["repetitions"] if quick else max(spec["repetitions"] // 3, 1)):
         with tempfile.TemporaryDirectory() as folder:
-            job = ["segment", spec["scan"], "-o", folder]
-            job += ["--model", spec["model"], "--device", spec["device"]]
+            output = str(Path(folder) / ("mask.nii.gz" if name == "job-cold-mask" else "results"))
+            arguments = ["segment", spec["scan"], "-o", output, *options]
+            if name == "help":
+                arguments = ["--help"]
+            elif name == "batch":
+                arguments = ["batch", _write_list(spec, Path(folder)), "-o", output, *options]
             began = time.perf_counter()
-            arguments = ["--help"] if name == "help" else job
             if name == "first-progress":
                 ended = _until_it_shows_something([*program, *arguments], environment)
                 if ended is None:
@@ -256,9 +266,22 @@ def _command(name: str, spec: dict[str, Any]) -> Measurement:
             )
             if done.returncode:
                 return Measurement(name, COMMANDS[name], skipped="It failed; run it by itself.")
-            seconds.append(time.perf_counter() - began)
+            seconds.append((time.perf_counter() - began) / studies)
     measured = Measurement(name, COMMANDS[name], tuple(seconds))
-    return replace(measured, peak_mb=peak_memory_mb(True)) if name == "job-cold" else measured
+    return measured if quick else replace(measured, peak_mb=peak_memory_mb(True))
+
+
+def _write_list(spec: dict[str, Any], folder: Path) -> str:
+    """A batch's list of the same scan several times."""
+    import csv
+
+    path = folder / "studies.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["scan", "name"])
+        scan = Path(spec["scan"]).absolute()
+        rows.writerows([scan, f"study-{number}"] for number in range(BATCH_STUDIES))
+    return str(path)
 
 
 def _until_it_shows_something(command: list[str], environment: dict[str, str]) -> float | None:

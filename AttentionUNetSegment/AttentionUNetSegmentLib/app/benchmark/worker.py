@@ -38,6 +38,7 @@ def measure(spec: dict[str, Any]) -> Measurement:
         peak_memory_mb(),
         torch.cuda.max_memory_allocated() / 1e6 if on_gpu else None,
         parts=bench.parts,
+        details=bench.details,
     )
 
 

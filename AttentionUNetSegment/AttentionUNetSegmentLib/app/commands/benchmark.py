@@ -45,9 +45,11 @@ def benchmark(
 ) -> None:
     """Measure time and memory on this machine.
 
-    Our job and its parts, a click, MONAI's sliding-window inference with the same network, its
-    AttentionUnet of the same widths, and nnU-Net's predictor where it is installed; one after the
-    other, each in a process of its own.
+    Our job and its parts from the command line and in a scene, a batch, a click, how near the
+    networks come to what the processor can do (--only roofline), MONAI's sliding-window inference
+    with the same network, its AttentionUnet of the same widths, and nnU-Net's predictor where it is
+    installed; one after the other, each in a process of its own. The press and the click in
+    Slicer's panel are measured by Testing/tools/measure_slicer_loop.py of the source.
     """
     from ..benchmark.report import to_markdown, write_benchmark
     from ..benchmark.running import run_benchmark
