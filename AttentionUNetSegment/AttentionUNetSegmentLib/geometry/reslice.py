@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .grid import Box, transform_points
+from .grid import Box, Grid, Region, box_corners, transform_points
 from .volume import Volume
 
 _LEFT, _POSTERIOR, _SUPERIOR = np.array([[-1.0, 0, 0], [0, -1.0, 0], [0, 0, 1.0]])
@@ -66,6 +66,18 @@ class SliceRectangle:
         """Width and height."""
         size = self.box.extent_mm
         return float(size[self.orientation.right_axis]), float(size[self.orientation.down_axis])
+
+    def region_of(self, grid: Grid) -> Region:
+        """The part of a grid that :meth:`sample` reads, with a voxel around it; may be empty."""
+        ends = np.array([self.box.low_ras, self.box.high_ras])
+        ends[:, self.orientation.normal_axis] = self.position_mm
+        indices = grid.index_of(box_corners(*ends))
+        slices = []
+        for axis, size in zip((2, 1, 0), grid.shape, strict=True):
+            start = int(np.clip(np.floor(indices[:, axis].min()) - 1, 0, size))
+            stop = int(np.clip(np.ceil(indices[:, axis].max()) + 2, start, size))
+            slices.append(slice(start, stop))
+        return slices[0], slices[1], slices[2]
 
     def sample(
         self, array: np.ndarray, ras_to_ijk: np.ndarray, pixel_mm: float
