@@ -263,6 +263,19 @@ def test_no_more_attention_is_computed_than_is_drawn() -> None:
     assert max(prediction.voxels) <= 4 * j * i
 
 
+def test_a_scan_that_is_a_view_gives_the_same_slice() -> None:
+    array = np.random.default_rng(0).random((9, 14, 17)).astype(np.float32)
+    points = np.random.default_rng(1).uniform(-2, 18, (40, 50, 3))
+    expected = interpolate(array, points)
+    for view in (np.asfortranarray(array), array[::-1][::-1], np.repeat(array, 2, 1)[:, ::2]):
+        for given_points in (points, points[:1] + 40):
+            values, inside = interpolate(view, given_points)
+            of_array = interpolate(array, given_points)
+            np.testing.assert_allclose(values, of_array[0], atol=1e-5)
+            np.testing.assert_array_equal(inside, of_array[1])
+    assert expected[1].any()
+
+
 @given(shift=st.floats(-40, 40), turn=st.floats(-40, 40))
 @settings(max_examples=30, deadline=None)
 def test_a_slice_of_the_part_that_it_reads_is_a_slice_of_all(shift: float, turn: float) -> None:
