@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.app import overlay
-from AttentionUNetSegmentLib.geometry.grid import Box
+from AttentionUNetSegmentLib.geometry.grid import Box, Region
 from AttentionUNetSegmentLib.geometry.reslice import (
     AXIAL,
     CORONAL,
@@ -54,12 +55,13 @@ def body(spacing: tuple[float, float, float] = (5.0, 5.0, 6.0)) -> Volume:
 class HandMade(SimpleNamespace):
     """What :func:`render_overlay` reads of a prediction; counts the maps that it asks for."""
 
-    def attention_in_region(self, level: int) -> np.ndarray:
+    def attention_in_region(self, level: int, part: Region) -> np.ndarray:
         self.asked.append(level)
-        return (self.mask[self.region] * np.float32(0.9)).astype(np.float32)
+        self.voxels.append(math.prod(one.stop - one.start for one in part))
+        return (self.mask[self.region][part] * np.float32(0.9)).astype(np.float32)
 
-    def uncertainty_in_region(self) -> np.ndarray:
-        return (self.mask[self.region] * np.float32(0.6)).astype(np.float32)
+    def uncertainty_in_region(self, part: Region) -> np.ndarray:
+        return (self.mask[self.region][part] * np.float32(0.6)).astype(np.float32)
 
 
 def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) -> Any:
@@ -89,6 +91,7 @@ def hand_made(volume: Volume, mask: np.ndarray | None = None, **changes: Any) ->
         "model_version": "1.2.3",
         "model_sha256": "0123456789abcdef",
         "asked": [],
+        "voxels": [],
     }
     return HandMade(**content | changes)
 
@@ -249,6 +252,43 @@ def test_attention_is_asked_for_once_a_level() -> None:
     prediction = hand_made(body())
     texts(prediction)
     assert prediction.asked == [1, 2, 3, 4]
+
+
+def test_no_more_attention_is_computed_than_is_drawn() -> None:
+    """Four slices around the drawn one, of all that the network looked at."""
+    prediction = hand_made(body())
+    overlay.draw_overlay(prediction, "scan.nii.gz")
+    k, j, i = (part.stop - part.start for part in prediction.region)
+    assert k > 10
+    assert max(prediction.voxels) <= 4 * j * i
+
+
+def test_a_scan_that_is_a_view_gives_the_same_slice() -> None:
+    array = np.random.default_rng(0).random((9, 14, 17)).astype(np.float32)
+    points = np.random.default_rng(1).uniform(-2, 18, (40, 50, 3))
+    expected = interpolate(array, points)
+    for view in (np.asfortranarray(array), array[::-1][::-1], np.repeat(array, 2, 1)[:, ::2]):
+        for given_points in (points, points[:1] + 40):
+            values, inside = interpolate(view, given_points)
+            of_array = interpolate(array, given_points)
+            np.testing.assert_allclose(values, of_array[0], atol=1e-5)
+            np.testing.assert_array_equal(inside, of_array[1])
+    assert expected[1].any()
+
+
+@given(shift=st.floats(-40, 40), turn=st.floats(-40, 40))
+@settings(max_examples=30, deadline=None)
+def test_a_slice_of_the_part_that_it_reads_is_a_slice_of_all(shift: float, turn: float) -> None:
+    array = np.random.default_rng(0).random((9, 14, 17)).astype(np.float32)
+    matrix = rotation(0, turn) @ rotation(2, 20) @ np.diag([3.0, 2.5, 4.0, 1.0])
+    volume = Volume(array, matrix)
+    for orientation in (AXIAL, CORONAL, SAGITTAL):
+        frame = SliceRectangle(orientation, shift, Box(np.full(3, -12.0), np.full(3, 21.0)))
+        part = frame.region_of(volume.grid)
+        whole = frame.sample(array, volume.ras_to_ijk, 1.3)
+        read = frame.sample(array[part], volume.grid.subgrid(part).ras_to_ijk, 1.3)
+        np.testing.assert_array_equal(read[1], whole[1])
+        np.testing.assert_allclose(read[0], whole[0], atol=1e-5)
 
 
 def test_attention_is_drawn_in_colour(page: np.ndarray) -> None:

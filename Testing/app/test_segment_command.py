@@ -6,6 +6,7 @@ The networks take what is bright for the organ, so that the right answer is know
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -699,3 +700,76 @@ def test_radiomics_of_nothing_are_none() -> None:
 
     volume = Volume(hounsfield(), np.diag([4.0, 4.0, 5.0, 1.0]))
     assert radiomic_features(volume, np.zeros(SHAPE, np.uint8))["features"] == {}
+
+
+# What it costs, counted in modules
+
+
+IMPORTED = f"""
+import dataclasses, sys
+sys.path[:0] = [{str(LIBRARY)!r}, {str(Path(__file__).parents[1] / "support")!r}]
+from AttentionUNetSegmentLib import models
+from AttentionUNetSegmentLib.app import segmenting
+from AttentionUNetSegmentLib.app.main import main
+from AttentionUNetSegmentLib.models.terminology import PANCREAS
+from threshold_model import threshold_model
+model = threshold_model()
+labels = (models.Label(0, "background"), PANCREAS)
+model = dataclasses.replace(model, card=dataclasses.replace(model.card, labels=labels))
+segmenting.load_model = lambda folder: model
+status = main(sys.argv[1:])
+names = {{name.partition(".")[0] for name in sys.modules}}
+heavy = "slicer slicer_core vtk vtkmodules matplotlib monai ray highdicom tensorboard"
+print(status, *sorted(names & {{*heavy.split()}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "needed"),
+    [
+        ("mask.nii.gz", (), set()),
+        ("mask.seg.nrrd", (), set()),
+        ("-", ("--quiet",), set()),
+        ("out", ("--only", "mask", "--only", "probability", "--only", "attention"), set()),
+        ("out", (), {"matplotlib"}),
+    ],
+)
+def test_nothing_is_imported_that_what_is_written_does_not_need(
+    output: str,
+    options: tuple[str, ...],
+    needed: set[str],
+    scan: Path,
+    model_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Slicer's libraries take a second, Matplotlib a half."""
+    place = output if output == "-" else str(tmp_path / output)
+    arguments = ["segment", str(scan), "-o", place, "--model", str(model_folder), *options]
+    process = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *arguments], capture_output=True, text=True
+    )
+    status, *imported = process.stdout.splitlines()[-1].split()
+    assert status == "0", process.stderr
+    assert set(imported) == needed
+
+
+def test_pytorch_is_imported_while_a_large_file_is_read(
+    scan: Path,
+    bright: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(segmenting, "import_beside", begun.append)
+    arguments = ("segment", scan, "-o", tmp_path / "mask.nii.gz", "--model", bright)
+    assert run(*arguments) == 0
+    assert begun == []
+    monkeypatch.setattr(segmenting, "_LARGE_BYTES", 1)
+    assert run(*arguments) == 0
+    assert begun == ["torch"]
+
+
+def test_an_import_that_fails_beside_says_so_where_it_is_needed() -> None:
+    segmenting.import_beside("there_is_no_such_module")
+    with pytest.raises(ImportError, match="there_is_no_such_module"):
+        importlib.import_module("there_is_no_such_module")

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..geometry.grid import Box
+from ..geometry.grid import Box, Region
 from ..geometry.reslice import AXIAL, CORONAL, SAGITTAL, SliceRectangle, body_box
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ _FURTHER_OUTLINES = ("#4fd8c4", "#ff7ab8", "#9db8ff")
 _SMALL_PX = 14.5
 _LINE_PX, _LONGEST_LINE = 24, 190
 _SCALE_BAR_PX = 70
+_PNG_LEVEL = 3  # a third of the usual level's time, and a twentieth larger
 _FONT = "DejaVu Sans"  # comes with Matplotlib, so it is there on every machine
 
 
@@ -84,7 +87,9 @@ def render_overlay(
     with warnings.catch_warnings():
         # A name in a script that the font lacks shows as boxes; nobody needs to be told of each.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        FigureCanvasAgg(figure).print_png(str(file), metadata=known)
+        FigureCanvasAgg(figure).print_png(
+            str(file), metadata=known, pil_kwargs={"compress_level": _PNG_LEVEL}
+        )
 
 
 class _Drawing:
@@ -94,6 +99,7 @@ class _Drawing:
         self.prediction = prediction
         self.organ = organ or prediction.target
         self.organ_boxes: list[tuple[int, int, int, int]] = []
+        self._slices: dict[tuple[int, int, float], tuple[np.ndarray, np.ndarray]] = {}
         self.volume = prediction.volume
         self.centre = _middle(prediction)
         body = body_box(self.volume)
@@ -290,8 +296,8 @@ class _Drawing:
         self, level: int, frame: SliceRectangle, x: float, y: float, width: float, height: float
     ) -> None:
         prediction = self.prediction
-        values = prediction.attention_in_region(level)
-        self._map("inferno", values, frame, x, y, width, height)
+        look = partial(prediction.attention_in_region, level)
+        self._map("inferno", look, frame, x, y, width, height)
         self._text(x, y - 27, f"Level {level}", 17, weight="bold")
         if prediction.found and prediction.attention_in_organ:
             inside = prediction.attention_in_organ[level - 1]
@@ -304,8 +310,8 @@ class _Drawing:
     def _doubt(
         self, frame: SliceRectangle, x: float, y: float, width: float, height: float
     ) -> None:
-        values = self.prediction.uncertainty_in_region()
-        axes = self._map("viridis", values, frame, x, y, width, height)
+        look = self.prediction.uncertainty_in_region
+        axes = self._map("viridis", look, frame, x, y, width, height)
         self._text(x, y - 27, "Uncertainty", 17, weight="bold")
         self._text(x + width, y - 25, _place(frame), _SMALL_PX, color=_TEXT, ha="right")
         if not self.prediction.doubtful_places:
@@ -332,22 +338,26 @@ class _Drawing:
     def _map(
         self,
         colours: str,
-        part: np.ndarray,
+        look: Callable[[Region], np.ndarray],
         frame: SliceRectangle,
         x: float,
         y: float,
         width: float,
         height: float,
     ) -> Axes:
-        """A map from 0 to 1 of the region that was looked at, over the CT."""
+        """A map from 0 to 1 of the region that was looked at, over the CT.
+
+        Args:
+            look: gives it in a part of the region; no more is computed than is drawn.
+        """
         from matplotlib import colormaps
 
         axes = self._panel(frame, x, y, width, height)
         pixel_mm = frame.size_mm[0] / width
         self._show_ct(axes, frame, pixel_mm)
-        values, inside = frame.sample(
-            part, self.volume.grid.subgrid(self.prediction.region).ras_to_ijk, pixel_mm
-        )
+        grid = self.volume.grid.subgrid(self.prediction.region)
+        part = frame.region_of(grid)
+        values, inside = frame.sample(look(part), grid.subgrid(part).ras_to_ijk, pixel_mm)
         painted = colormaps[colours](values.clip(0, 1))
         painted[..., 3] = np.where(inside, _opacity(values), 0.0)
         axes.imshow(painted, extent=_extent(frame), interpolation="bilinear", zorder=2)
@@ -425,8 +435,8 @@ class _Drawing:
         )
 
     def _show_ct(self, axes: Axes, frame: SliceRectangle, pixel_mm: float) -> None:
-        hu, inside = frame.sample(self.volume.array, self.volume.ras_to_ijk, pixel_mm)
-        hu[~inside] = WINDOW_HU[0]
+        hu, inside = self._sampled(self.volume.array, frame, pixel_mm)
+        hu = np.where(inside, hu, np.float32(WINDOW_HU[0]))
         axes.imshow(
             hu,
             cmap="gray",
@@ -447,7 +457,7 @@ class _Drawing:
         mask: np.ndarray | None = None,
     ) -> None:
         mask = self.prediction.mask if mask is None else mask
-        mask, _ = frame.sample(mask, self.volume.ras_to_ijk, pixel_mm)
+        mask, _ = self._sampled(mask, frame, pixel_mm)
         if mask.max() <= 0.5 or min(mask.shape) < 2:
             return
         for line_colour, width in (("#000000a0", line_px + 1.6), (colour, line_px)):
@@ -460,6 +470,15 @@ class _Drawing:
                 origin="upper",
                 zorder=4,
             )
+
+    def _sampled(
+        self, array: np.ndarray, frame: SliceRectangle, pixel_mm: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A slice of the scan or of a mask; the maps of all levels lie over the same one."""
+        key = (id(array), id(frame), pixel_mm)
+        if key not in self._slices:
+            self._slices[key] = frame.sample(array, self.volume.ras_to_ijk, pixel_mm)
+        return self._slices[key]
 
     def _scale_bar(self, x: float, y: float, px_per_mm: float, length_mm: float) -> None:
         from matplotlib.lines import Line2D

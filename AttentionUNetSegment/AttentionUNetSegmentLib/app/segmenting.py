@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -64,6 +67,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 SINGLE_FILE_SUFFIXES = (".seg.nrrd", *LABELMAP_SUFFIXES, ".stl", ".dcm")
 """Of files that hold a segmentation by themselves; longer ones before those that end them."""
 
+_LARGE_BYTES = 4_000_000
 _TWO_FILES = {".mhd": ".mha", ".nhdr": ".nrrd", ".hdr": ".nii.gz", ".img": ".nii.gz"}
 _ATTENTION_FILE = re.compile(r"attention-level-\d+\.nrrd")
 
@@ -548,6 +552,8 @@ def _segmented(
         check: raises where the scan cannot become what is to be written.
     """
     job.progress(0.0, "Reading the scan")
+    if job.predictor is None and _takes_long_to_read(job.source):
+        import_beside("torch")
     with clock.stage("reading"):
         scan = job.read()
     if check is not None:
@@ -572,6 +578,25 @@ def _segmented(
     clock.add_steps(prediction.timings_s)
     with ExitStack() as stack:
         yield Segmented(scan, prediction, model, stack, job.separate)
+
+
+def _takes_long_to_read(source: Path | None) -> bool:
+    """Whether there is a large file to decompress, which needs no Python. What is refused at once
+    must not wait for an import."""
+    return source is not None and source.is_file() and source.stat().st_size >= _LARGE_BYTES
+
+
+def import_beside(module: str) -> None:
+    """Import what takes long in a thread, for whoever does something else meanwhile; to import it
+    once more waits for that, and says what was wrong with it. The process does not end before."""
+
+    def import_it() -> None:
+        with suppress(Exception):
+            import_module(module)
+
+    if module not in sys.modules:
+        # Not a daemon: those are ended amid libraries that cannot bear it.
+        Thread(target=import_it, name=f"import {module}").start()
 
 
 def _load(job: SegmentationJob) -> Predictor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from .grid import Box, transform_points
+from .grid import Box, Grid, Region, box_corners, transform_points
 from .volume import Volume
 
 _LEFT, _POSTERIOR, _SUPERIOR = np.array([[-1.0, 0, 0], [0, -1.0, 0], [0, 0, 1.0]])
@@ -67,6 +68,18 @@ class SliceRectangle:
         size = self.box.extent_mm
         return float(size[self.orientation.right_axis]), float(size[self.orientation.down_axis])
 
+    def region_of(self, grid: Grid) -> Region:
+        """The part of a grid that :meth:`sample` reads, with a voxel around it; may be empty."""
+        ends = np.array([self.box.low_ras, self.box.high_ras])
+        ends[:, self.orientation.normal_axis] = self.position_mm
+        indices = grid.index_of(box_corners(*ends))
+        slices = []
+        for axis, size in zip((2, 1, 0), grid.shape, strict=True):
+            start = int(np.clip(np.floor(indices[:, axis].min()) - 1, 0, size))
+            stop = int(np.clip(np.ceil(indices[:, axis].max()) + 2, start, size))
+            slices.append(slice(start, stop))
+        return slices[0], slices[1], slices[2]
+
     def sample(
         self, array: np.ndarray, ras_to_ijk: np.ndarray, pixel_mm: float
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -102,20 +115,26 @@ def interpolate(array: np.ndarray, ijk: np.ndarray) -> tuple[np.ndarray, np.ndar
         return np.zeros(ijk.shape[:-1], np.float32), np.zeros(ijk.shape[:-1], bool)
     size = np.array(array.shape[::-1])
     inside = np.all((ijk >= -0.5) & (ijk <= size - 0.5), axis=-1)
-    ijk = ijk.clip(0, size - 1)
-    low = np.minimum(ijk.astype(np.intp), np.maximum(size - 2, 0))
-    high = np.minimum(low + 1, size - 1)
-    weight = (ijk - low).astype(np.float32)
+    # The lower and the upper neighbour along each axis, as steps in memory, and their weights.
+    if array.flags.c_contiguous:
+        flat = array.reshape(-1)
+    else:  # a scan that is a view of another: of the part that is read a copy, not of all
+        start = np.floor(ijk.reshape(-1, 3).min(axis=0)).clip(0, size - 1).astype(int)
+        stop = np.ceil(ijk.reshape(-1, 3).max(axis=0)).clip(0, size - 1).astype(int) + 1
+        i, j, k = map(slice, start, stop)
+        flat, ijk, size = array[k, j, i].reshape(-1), ijk - start, stop - start
+    sides = []
+    for axis, step in enumerate((1, size[0], size[0] * size[1])):
+        at = ijk[..., axis].clip(0, size[axis] - 1)
+        low = np.minimum(at.astype(np.intp), max(size[axis] - 2, 0))
+        weight = (at - low).astype(np.float32)
+        high = np.minimum(low + 1, size[axis] - 1)
+        sides.append(((low * step, 1 - weight), (high * step, weight)))
     values = np.zeros(ijk.shape[:-1], np.float32)
-    for corner in range(8):
-        part = np.ones_like(values)
-        index = []
-        for axis in range(3):
-            upper = bool(corner >> axis & 1)
-            part = part * (weight[..., axis] if upper else 1 - weight[..., axis])
-            index.append((high if upper else low)[..., axis])
-        i, j, k = index
-        values += part * array[k, j, i].astype(np.float32)
+    for (k, of_k), (j, of_j) in itertools.product(sides[2], sides[1]):
+        row = k + j
+        for i, of_i in sides[0]:
+            values += of_i * of_j * of_k * flat[row + i].astype(np.float32)
     values[~inside] = 0
     return values, np.asarray(inside)
 

@@ -155,30 +155,37 @@ class Prediction:
         or 1 and 1 where it is 0.5; zero outside the region."""
         return self._on_scan(self.uncertainty_in_region())
 
-    def uncertainty_in_region(self) -> np.ndarray:
-        """The uncertainty in :attr:`region` only."""
-        return uncertainty_of(self.probability_in_region())
+    def uncertainty_in_region(self, part: Region | None = None) -> np.ndarray:
+        """The uncertainty in :attr:`region` only, or in a part of it."""
+        return uncertainty_of(self._in_region(self.probability_map, part))
 
     def probability_in_region(self) -> np.ndarray:
         """The probability in :attr:`region` only."""
         return self._in_region(self.probability_map)
 
-    def attention_in_region(self, level: int) -> np.ndarray:
-        """The attention of a level in :attr:`region` only.
+    def attention_in_region(self, level: int, part: Region | None = None) -> np.ndarray:
+        """The attention of a level in :attr:`region` only, or in a part of it.
+
+        Args:
+            part: in the region's own indices.
 
         Raises:
             IndexError: there is no such level.
         """
         if not 1 <= level <= self.levels:
             raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
-        return self._in_region(self.attention_maps[level - 1] if self.attention_maps else None)
+        return self._in_region(
+            self.attention_maps[level - 1] if self.attention_maps else None, part
+        )
 
-    def _in_region(self, feature: GridImage | None) -> np.ndarray:
+    def _in_region(self, feature: GridImage | None, part: Region | None = None) -> np.ndarray:
         from ..geometry.resampling import resample
 
-        if feature is None:
-            return np.zeros([part.stop - part.start for part in self.region], np.float32)
         target = self.volume.grid.subgrid(self.region)
+        if part is not None:
+            target = target.subgrid(part)
+        if feature is None:
+            return np.zeros(target.shape, np.float32)
         values = resample(feature.values, feature.grid, target)[0, 0]
         return values.clamp_(0, 1).cpu().numpy()  # interpolation rounds beyond
 

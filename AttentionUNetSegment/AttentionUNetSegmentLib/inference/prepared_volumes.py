@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..geometry.grid import Region
 from .doubts import uncertainty_of
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, ignore_progress
@@ -24,16 +25,16 @@ class PreparedPrediction(Prediction):
     parts: tuple[np.ndarray, ...] = ()
     undecided: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
 
-    def uncertainty_in_region(self) -> np.ndarray:
-        return self.undecided
+    def uncertainty_in_region(self, part: Region | None = None) -> np.ndarray:
+        return self.undecided if part is None else self.undecided[part]
 
     def probability_in_region(self) -> np.ndarray:
         return self.parts[0]
 
-    def attention_in_region(self, level: int) -> np.ndarray:
+    def attention_in_region(self, level: int, part: Region | None = None) -> np.ndarray:
         if not 1 <= level <= self.levels:
             raise IndexError(f"there are attention levels 1 to {self.levels}, not {level}")
-        return self.parts[level]
+        return self.parts[level] if part is None else self.parts[level][part]
 
 
 def prepare_volumes(
