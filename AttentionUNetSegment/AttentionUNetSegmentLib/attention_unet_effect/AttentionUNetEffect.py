@@ -119,7 +119,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         for tool, text, toolTip in (
             (
                 Tool.SCRIBBLE,
-                _("Scribble"),
+                _("Line"),
                 _(
                     "Drag along what is missing, or with Ctrl (Command on macOS) along what is "
                     "too much: the whole line counts as one point"

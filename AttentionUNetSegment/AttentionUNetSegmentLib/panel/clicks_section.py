@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 import slicer
 from slicer.i18n import tr as _
 
+from ..errors import InputError
 from ..inference.strokes import Lasso, Prompt, Scribble
+from ..inference.validation import check_clicks
 from ..scene.segments import asTitle
+from ..scene.volumes import clicksInPlace, volumeFromNode
 from .click_points import ClickPoints
 from .section import Section, clicked
+from .stroke_drawing import Tool
+from .stroke_placing import StrokePlacing
 
 if TYPE_CHECKING:
     from ..inference.doubts import DoubtfulPlace
@@ -18,8 +23,8 @@ if TYPE_CHECKING:
 
 
 class ClicksSection(Section):
-    """Two buttons place points; the list shows them; undo, redo, remove and clear change them. One
-    more shows where a click is most worth it."""
+    """Two buttons place points, and four draw strokes; the list shows them; undo, redo, remove and
+    clear change them. One more shows where a click is most worth it."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
@@ -41,6 +46,19 @@ class ClicksSection(Section):
         ui.placeWidget.connect("activeMarkupsFiducialPlaceModeChanged(bool)", self._onPlaceMode)
         ui.insideButton.clicked.connect(lambda checked=False: self._onPlace(True, checked))
         ui.outsideButton.clicked.connect(lambda checked=False: self._onPlace(False, checked))
+        self._strokes = StrokePlacing(self._onDrawn, self._isMouseTaken)
+        self._strokeButtons = {
+            (Tool.SCRIBBLE, True): ui.scribbleInsideButton,
+            (Tool.SCRIBBLE, False): ui.scribbleOutsideButton,
+            (Tool.BOX, False): ui.boxButton,
+            (Tool.LASSO, False): ui.lassoButton,
+        }
+        for (tool, inside), button in self._strokeButtons.items():
+            button.clicked.connect(
+                lambda checked=False, tool=tool, inside=inside: self._onStroke(
+                    tool, inside, checked
+                )
+            )
         clicked(ui.undoClickButton, self._onUndo)
         clicked(ui.redoClickButton, self._onRedo)
         clicked(ui.removeClickButton, self._onRemove)
@@ -78,6 +96,8 @@ class ClicksSection(Section):
         ui.clickList.visible = bool(clicks)
         hasVolume = self.panel.volumeNode is not None
         ui.insideButton.enabled = ui.outsideButton.enabled = hasVolume
+        for button in self._strokeButtons.values():
+            button.enabled = hasVolume
         ui.clickList.enabled = hasVolume
         ui.undoClickButton.enabled = bool(clicks)
         ui.redoClickButton.enabled = points is not None and points.canRedo
@@ -132,6 +152,7 @@ class ClicksSection(Section):
         if not checked or session is None:
             self._stopPlacing()
             return
+        self._stopPlacing()
         self._inside = inside
         points = session.newPoints()
         points.nextInside = inside
@@ -146,8 +167,43 @@ class ClicksSection(Section):
     def _showPlacing(self, active: bool) -> None:
         self.ui.insideButton.checked = active and self._inside
         self.ui.outsideButton.checked = active and not self._inside
+        for (tool, inside), button in self._strokeButtons.items():
+            button.checked = (tool, inside) == (self._strokes.tool, self._strokes.inside)
+
+    def _onStroke(self, tool: Tool, inside: bool, checked: bool) -> None:
+        self._stopPlacing()
+        if not checked or self.panel.volumeNode is None:
+            return
+        editor = self.panel.correction.editor
+        if editor is not None:
+            editor.setActiveEffectByName("")  # it would take the mouse
+        self._strokes.start(tool, inside)
+        self._showPlacing(False)
+
+    def _isMouseTaken(self) -> bool:
+        """By a point that can be dragged, by an effect of the editor, or for placing something."""
+        editor, points = self.panel.correction.editor, self.points
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        return (
+            (points is not None and points.hovered is not None)
+            or (editor is not None and editor.activeEffect() is not None)
+            or interaction.GetCurrentInteractionMode() == interaction.Place
+        )
+
+    def _onDrawn(self, prompt: Prompt) -> None:
+        session, volumeNode = self.panel.session, self.panel.volumeNode
+        if session is None or volumeNode is None:
+            return
+        try:
+            check_clicks(volumeFromNode(volumeNode), clicksInPlace(volumeNode, [prompt]))
+        except InputError as error:
+            self.panel.showError(error)
+            return
+        session.newPoints().addPrompt(prompt)
+        self._followNode()
 
     def _stopPlacing(self) -> None:
+        self._strokes.stop()
         if self.ui.placeWidget.placeModeEnabled:
             self.ui.placeWidget.setPlaceModeEnabled(False)
         self._showPlacing(False)

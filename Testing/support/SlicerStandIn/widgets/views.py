@@ -15,7 +15,7 @@ import numpy as np
 import slicer
 import vtk
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter
+from PySide6.QtGui import QColor, QCursor, QImage, QMouseEvent, QPainter
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -178,6 +178,12 @@ class qMRMLSliceView(ctkVTKSliceView):
 
     def mrmlSliceNode(self) -> Any:
         return self._sliceLogic.GetSliceNode()
+
+    def setViewCursor(self, argument0: QCursor) -> None:
+        self.setCursor(argument0)
+
+    def unsetViewCursor(self) -> None:
+        self.unsetCursor()
 
     def _attach(self) -> None:
         self._renderer.SetBackground(0, 0, 0)
