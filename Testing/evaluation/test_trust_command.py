@@ -140,6 +140,7 @@ def test_it_fits_reports_and_writes_the_card(
     assert "| left and right exchanged | 10 of 10 | 1 of 1 |" in text
     assert "| as it is | 0 of 10 | 0 of 1 |" in text
     assert len(json.loads((tmp_path / "out" / "trust.json").read_text("utf-8"))["runs"]) == 70
+    assert "| without the second look | " in text
     assert f"| 1 | 10 | {clicked_mean(result):.3f} |" in text
 
 

@@ -600,13 +600,24 @@ def _clicks_table(result: TrustReport) -> list[str]:
 
 
 def _feature_table(fitted: Sequence[Run], true: np.ndarray, estimates: np.ndarray) -> list[str]:
-    """What each figure tells by itself, without any fit."""
-    rows = [["the estimate", f"{area_under_curve(true < GOOD, -estimates):.2f}"]]
+    """What the estimate tells, also without the second look, and each figure by itself."""
+    one_look = [name for name in feature_names(fitted) if name not in COARSER_FEATURES]
+    patients = [run.patient for run in fitted]
+    without = cross_validate(feature_rows(fitted, one_look), true, patients)
+    rows = [
+        [
+            name,
+            f"{area_under_curve(true < GOOD, -values):.3f}",
+            f"{np.abs(values - true).mean():.3f}",
+        ]
+        for name, values in (("the estimate", estimates), ("without the second look", without))
+    ]
     for name in fitted[0].features or {}:
         values = np.array([(run.features or {})[name] for run in fitted])
         area = area_under_curve(true < GOOD, -values)
-        rows.append([name, f"{max(area, 1 - area):.2f}" + (" (high is bad)" if area < 0.5 else "")])
-    return markdown_table(["figure", f"AUC, Dice < {GOOD}"], rows)
+        high_is_bad = " (high is bad)" if area < 0.5 else ""
+        rows.append([name, f"{max(area, 1 - area):.3f}{high_is_bad}", ""])
+    return markdown_table(["figure", f"AUC, Dice < {GOOD}", "mean absolute error"], rows)
 
 
 def _warnings(result: TrustReport) -> list[str]:
