@@ -196,7 +196,7 @@ def test_an_editor_whose_source_is_one_of_our_volumes_is_told_to_choose_the_ct(
     assert "Choose the CT" in editor.text
 
 
-def test_with_shift_the_view_has_the_mouse(driver, editor):
+def test_a_press_with_shift_alone_is_no_click(driver, editor):
     editor.activate()
     view, (x, y) = editor.pixel("Red", CENTRE)
     view.interactor().SetEventInformation(x, y, 0, 1)
