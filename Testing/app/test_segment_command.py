@@ -488,6 +488,68 @@ def test_a_mask_that_cannot_be_begun_from_is_refused(
     assert run(*base, "--start", tmp_path / "several.nrrd", "--start-label", 3) == 0
 
 
+def test_lines_boxes_and_lassos_are_obeyed_and_reported(
+    scan: Path, bright: Path, tmp_path: Path
+) -> None:
+    image = sitk.ReadImage(str(scan))
+    organ = np.argwhere(hounsfield() == BRIGHT_HU)
+    middle = organ.mean(axis=0).round().astype(int)
+
+    def at(k: float, j: float, i: float) -> str:
+        x, y, z = image.TransformContinuousIndexToPhysicalPoint([float(n) for n in (i, j, k)])
+        return f"{-x},{-y},{z}"
+
+    k, j, i = middle.tolist()
+    options = ["--only", "mask", "--model", bright]
+    assert run("segment", scan, "-o", tmp_path / "plain", *options) == 0
+    line = f"--scribble={at(k, j, i - 2)}/{at(k, j, i)}/{at(k, j, i + 2)},-"
+    corners = [(k, j - 40, i - 40), (k, j - 40, i + 1), (k, j + 40, i + 1), (k, j + 40, i - 40)]
+    lasso = "--lasso=" + "/".join(at(*corner) for corner in corners)
+    assert run("segment", scan, "-o", tmp_path / "drawn", *options, line, lasso) == 0
+    plain, drawn = (voxels(tmp_path / name / RESULTS[0]) > 0 for name in ("plain", "drawn"))
+    assert plain[k, j, i - 2 : i + 3].all()
+    assert not drawn[k, j, i - 2 : i + 3].any()
+    assert plain[:, :, i + 2 :].any()
+    assert not drawn[:, :, i + 2 :].any()
+    assert not (drawn & ~plain).any()
+    report = json.loads((tmp_path / "drawn" / "report.json").read_text())
+    assert report["clicks"] == []
+    assert [len(one["points_ras"]) for one in report["scribbles"]] == [3]
+    assert not report["scribbles"][0]["inside"]
+    assert [len(one["points_ras"]) for one in report["lassos"]] == [4]
+    x, y, z = image.TransformIndexToPhysicalPoint([i, j, k])
+    reach = [f"{-x + side * 15},{-y + side * 400},{z + side * 400}" for side in (-1, 1)]
+    box = f"--box={reach[0]}/{reach[1]}"
+    assert run("segment", scan, "-o", tmp_path / "box", *options, box) == 0
+    left = np.argwhere(voxels(tmp_path / "box" / RESULTS[0]) > 0)
+    assert len(left)
+    for kji in left[::50]:
+        px, *_ = image.TransformIndexToPhysicalPoint([int(n) for n in kji[::-1]])
+        assert abs(px - x) <= 15
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--scribble=1,2,3,+", "no scribble"),
+        ("--box=1,2,3", "no box"),
+        ("--lasso=0,0,0/1,0,0/2,0,0", "encloses an area"),
+        ("--scribble=9000,0,0/9000,9,0,+", "outside the scan"),
+    ],
+)
+def test_a_stroke_that_cannot_be_used_is_refused(
+    scan: Path,
+    bright: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    words: str,
+) -> None:
+    base = ("segment", scan, "-o", tmp_path / "out", "--only", "mask", "--model", bright)
+    assert_refused(capsys, run(*base, option), words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_region_is_the_panels_region(scan: Path) -> None:
     """By the task that the panel starts, with a ROI of the same box."""
     import slicer

@@ -165,6 +165,26 @@ def test_a_click_about_what_the_model_does_not_have_is_refused(
         predictor.predict(scan[0], [Click(tuple(scan[1]), True, "spleen")])
 
 
+def test_a_mask_to_begin_from_may_show_any_target(
+    predictor: Predictor, scan: tuple[Volume, np.ndarray]
+) -> None:
+    volume, _ = scan
+    tumour = predictor.card.target_labels[1]
+    start = (volume.array == LESION_HU).astype(np.uint8)
+    start[3:6, 3:6, 3:6] = 1
+    session = Session(predictor, volume, start=start, start_label=tumour)
+    prediction = session.predict()
+    assert prediction.target == "tumour"
+    assert not prediction.others
+    np.testing.assert_array_equal(prediction.mask, start)
+    r, a, s = volume.grid.position_of((4, 4, 4))
+    mended = session.predict([Click((float(r), float(a), float(s)), False, "tumour")]).mask
+    assert not mended[3:6, 3:6, 3:6].any()
+    np.testing.assert_array_equal(mended.astype(bool), volume.array == LESION_HU)
+    with pytest.raises(InputError, match="none of the targets"):
+        session.predict([Click((float(r), float(a), float(s)), False, "liver")])
+
+
 def test_the_first_click_alone_looks_for_all_targets_around_it(
     predictor: Predictor, scan: tuple[Volume, np.ndarray]
 ) -> None:

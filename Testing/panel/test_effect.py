@@ -196,7 +196,7 @@ def test_an_editor_whose_source_is_one_of_our_volumes_is_told_to_choose_the_ct(
     assert "Choose the CT" in editor.text
 
 
-def test_with_shift_the_view_has_the_mouse(driver, editor):
+def test_a_press_with_shift_alone_is_no_click(driver, editor):
     editor.activate()
     view, (x, y) = editor.pixel("Red", CENTRE)
     view.interactor().SetEventInformation(x, y, 0, 1)
@@ -234,6 +234,44 @@ def test_a_point_can_be_dragged_and_the_mask_follows_when_it_is_let_go(
     assert distance_mm(editor.session.clicks[1].position_ras, editor.world(other)) < 3
     assert not editor.mask()[editor.voxel(other)]
     assert len(asked) == 1
+
+
+def test_a_point_that_is_dragged_again_cancels_the_answer_to_its_first_place(
+    driver,
+    editor,
+    monkeypatch,
+):
+    from AttentionUNetSegmentLib.scene.tasks import SegmentationTask
+    from SlicerStandIn import driving
+
+    editor.activate()
+    editor.click("Red", CENTRE)
+    wait(driver, editor)
+    places = [(37, 23, 11), (31, 23, 11), (23, 23, 11)]
+    editor.click("Red", places[0], ctrl=True)
+    wait(driver, editor)
+    view, _ = editor.pixel("Red", CENTRE)
+    pixels = [editor.pixel("Red", place)[1] for place in places]
+    view.forceRender()
+    written = []
+    write = SegmentationTask.write
+    monkeypatch.setattr(
+        SegmentationTask,
+        "write",
+        lambda task, *rest: written.append(task.clicks[-1]) or write(task, *rest),
+    )
+    gate = Gate(monkeypatch, "Segmenting")
+    driving.dragInView(view, *pixels[:2])
+    assert driver.pump(gate.reached.is_set)
+    driving.dragInView(view, *pixels[1:])
+    driver.pump()
+    gate.opened.set()
+    wait(driver, editor)
+    assert editor.session.clicks[-1] in written
+    assert len(set(written)) == 1  # nothing of the place before
+    mask = editor.mask()
+    assert mask[editor.voxel(places[1])]
+    assert not mask[editor.voxel(places[2])]
 
 
 def test_backspace_removes_the_point_under_the_mouse_else_the_last_one(

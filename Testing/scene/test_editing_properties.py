@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from AttentionUNetSegmentLib import scene as scene_package
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
+from AttentionUNetSegmentLib.inference.strokes import Lasso, Scribble
 from AttentionUNetSegmentLib.scene import segments
 from AttentionUNetSegmentLib.scene.corrections import (
     CorrectionTracker,
@@ -26,6 +27,7 @@ from AttentionUNetSegmentLib.scene.corrections import (
     readClicks,
 )
 from AttentionUNetSegmentLib.scene.editing import SegmentEditing
+from AttentionUNetSegmentLib.scene.start import beginFrom, startOnScan
 from editing_history import History, Model
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -55,10 +57,62 @@ def world(voxel: tuple[int, int, int]) -> tuple[float, float, float]:
     return float(r), float(a), float(s)
 
 
-def near(voxel: tuple[int, int, int]) -> np.ndarray:
-    """Which voxels are closer to one than the radius of a click's ball."""
+@dataclass(frozen=True)
+class Drawn:
+    """A click, a line or a box, in voxels (k, j, i).
+
+    Args:
+        ends: of the line, along one axis; twice the voxel of a click; two corners of a box.
+        inside: None for a box.
+    """
+
+    ends: tuple[tuple[int, int, int], tuple[int, int, int]]
+    inside: bool | None
+
+    @property
+    def prompt(self) -> Click | Scribble | Lasso:
+        first, last = self.ends
+        if self.inside is None:
+            (k, j, i), (_, to_j, to_i) = np.min(self.ends, axis=0), np.max(self.ends, axis=0)
+            corners = [(i - 0.5, j - 0.5), (to_i + 0.5, j - 0.5)]
+            corners += [(to_i + 0.5, to_j + 0.5), (i - 0.5, to_j + 0.5)]
+            return Lasso(tuple(world((k, at_j, at_i)) for at_i, at_j in corners))
+        if first == last:
+            return Click(world(first), self.inside)
+        return Scribble((world(first), world(last)), self.inside)
+
+    @property
+    def voxels(self) -> list[tuple[int, int, int]]:
+        """That are to be obeyed."""
+        if self.inside is None:
+            return []
+        count = max(abs(a - b) for a, b in zip(*self.ends, strict=True)) + 1
+        steps = np.linspace(*self.ends, count).round().astype(int)
+        return [(int(k), int(j), int(i)) for k, j, i in steps]
+
+    def leaves_in(self, voxel: tuple[int, int, int]) -> bool:
+        """Whether a box has a voxel in it, in whatever slice."""
+        _, *in_slice = zip(voxel, *self.ends, strict=True)
+        return all(min(ends) <= at <= max(ends) for at, *ends in in_slice)
+
+
+def said_points(drawn: tuple[Drawn, ...]) -> list[tuple[tuple[int, int, int], bool, Drawn]]:
+    """What is to be obeyed, in order: a box takes back what was said to be inside outside of it."""
+    points: list[tuple[tuple[int, int, int], bool, Drawn]] = []
+    for one in drawn:
+        if one.inside is None:
+            points = [each for each in points if not each[1] or one.leaves_in(each[0])]
+        else:
+            points += [(voxel, one.inside, one) for voxel in one.voxels]
+    return points
+
+
+def near(voxel: tuple[int, int, int], drawn: Drawn) -> np.ndarray:
+    """Which voxels are closer to one than the radius of a click's ball; a line has balls half way
+    between voxels, too."""
     apart = np.stack(np.indices(SHAPE), axis=-1) - np.array(voxel)
-    return 3.0 * np.linalg.norm(apart, axis=-1) < BALL_MM
+    radius = BALL_MM if drawn.ends[0] == drawn.ends[1] else BALL_MM + 1.5
+    return 3.0 * np.linalg.norm(apart, axis=-1) < radius
 
 
 class Editing(RuleBasedStateMachine):
@@ -93,7 +147,7 @@ class Editing(RuleBasedStateMachine):
         self.ours = segments.addSegment(node, segments.PANCREAS, PLACE)
         self.editor = self.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
         self.editor.SetOverwriteMode(OVERWRITE.OverwriteNone)
-        self.clicks: tuple[tuple[tuple[int, int, int], bool], ...] = ()
+        self.clicks: tuple[Drawn, ...] = ()
         self.attach(node)
         nothing = np.zeros(SHAPE, bool)
         self.model = Model(nothing, nothing, {name: self.read(name) for name in OTHERS})
@@ -172,12 +226,30 @@ class Editing(RuleBasedStateMachine):
 
     @rule(seed=seeds, density=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
     def run_again(self, seed: int, density: float) -> None:
-        """Another model, or the same one on the same clicks."""
-        self.write(np.random.default_rng(seed).random(SHAPE) < density)
+        """Another model, or the same one on the same clicks; what was begun from is forgotten."""
+        self.write(np.random.default_rng(seed).random(SHAPE) < density, anew=True)
 
     @rule(seed=seeds, voxel=voxels, inside=st.booleans())
     def click(self, seed: int, voxel: tuple[int, int, int], inside: bool) -> None:
-        self.clicks = (*self.clicks, (voxel, inside))
+        self.clicks = (*self.clicks, Drawn((voxel, voxel), inside))
+        self.write(np.random.default_rng(seed).random(SHAPE) < 0.5)
+
+    @rule(seed=seeds, voxel=voxels, other=voxels, axis=st.integers(0, 2), inside=st.booleans())
+    def scribble(
+        self,
+        seed: int,
+        voxel: tuple[int, int, int],
+        other: tuple[int, int, int],
+        axis: int,
+        inside: bool,
+    ) -> None:
+        k, j, i = (other[at] if at == axis else voxel[at] for at in range(3))
+        self.clicks = (*self.clicks, Drawn((voxel, (k, j, i)), inside))
+        self.write(np.random.default_rng(seed).random(SHAPE) < 0.5)
+
+    @rule(seed=seeds, corner=voxels, opposite=voxels)
+    def box(self, seed: int, corner: tuple[int, int, int], opposite: tuple[int, int, int]) -> None:
+        self.clicks = (*self.clicks, Drawn((corner, opposite), None))
         self.write(np.random.default_rng(seed).random(SHAPE) < 0.5)
 
     @precondition(lambda self: self.clicks)
@@ -186,9 +258,39 @@ class Editing(RuleBasedStateMachine):
         self.clicks = self.clicks[1:]
         self.write(np.random.default_rng(seed).random(SHAPE) < 0.5)
 
-    def write(self, mask: np.ndarray) -> None:
-        clicks = tuple(Click(world(voxel), inside) for voxel, inside in self.clicks)
+    @rule()
+    def begin_from_it(self) -> None:
+        """What is in the segment is what clicks mend from now on."""
+        before = self.model
+        try:
+            beginFrom(self.node, self.ours, self.ct, self.logic.SaveStateForUndo)
+        except InputError:
+            assert self.ours in before.completed or not before.ours.any()
+            return
+        assert self.ours not in before.completed
+        assert before.ours.any()
+        nothing = np.zeros(SHAPE, bool)
+        self.clicks = ()
+        self.model = replace(before, user=nothing, clicks=(), start=before.ours)
+        if (
+            before.start is None
+            or (before.start != before.ours).any()
+            or before.clicks
+            or (before.user.any())
+        ):
+            self.history.save(before)
+            self.history.touch()
+
+    def write(self, mask: np.ndarray, anew: bool = False) -> None:
+        clicks = tuple(one.prompt for one in self.clicks)
+        mask = mask & np.array(
+            [
+                all(one.leaves_in(voxel) for one in self.clicks if one.inside is None)
+                for voxel in np.ndindex(SHAPE)
+            ]
+        ).reshape(SHAPE)
         before, forbidden = self.model, self.forbidden
+        start = None if anew or before.start is None else before.start.astype(np.uint8)
         if self.ours in before.completed:
             try:
                 self.editing.write(self.node, self.ours, self.ct, mask.astype(np.uint8), clicks)
@@ -196,17 +298,21 @@ class Editing(RuleBasedStateMachine):
             except InputError:
                 self.clicks = before.clicks
             return
-        outcome = self.editing.write(self.node, self.ours, self.ct, mask.astype(np.uint8), clicks)
+        outcome = self.editing.write(
+            self.node, self.ours, self.ct, mask.astype(np.uint8), clicks, start
+        )
         after = self.read(self.ours)
         kept = corrections(self.node, self.ours)
         user = self.on_grid(kept.painted | kept.erased, kept.ijkToLocal)
 
         # Corrections are taken back by new clicks on them only, and only around these.
         contradicted = np.zeros(SHAPE, bool)
-        for voxel, inside in self.clicks:
-            new = (voxel, inside) not in before.clicks
+        points = said_points(self.clicks)
+        earlier = {(voxel, inside) for voxel, inside, _ in said_points(before.clicks)}
+        for voxel, inside, drawn in points:
+            new = drawn not in before.clicks
             if new and before.user[voxel] and before.ours[voxel] != inside:
-                contradicted |= near(voxel) & (before.ours != inside)
+                contradicted |= near(voxel, drawn) & (before.ours != inside)
         assert not (user & ~before.user).any()
         assert not (before.user & ~user & ~contradicted).any()
         # (a) The user's voxels hold.
@@ -220,12 +326,12 @@ class Editing(RuleBasedStateMachine):
         assert not (after & ~before.ours & completed).any()
         free = ~user & ~forbidden & ~(completed & ~before.ours)
         far = free.copy()
-        for voxel, _ in self.clicks:
-            far &= ~near(voxel)
+        for voxel, _, drawn in points:
+            far &= ~near(voxel, drawn)
         np.testing.assert_array_equal(after[far], mask[far])
         # (d) Clicks are satisfied, unless contradicted later by hand or forbidden.
-        for voxel, inside in dict(self.clicks).items():
-            if free[voxel] or (user[voxel] and (voxel, inside) not in before.clicks):
+        for voxel, inside in {voxel: inside for voxel, inside, _ in points}.items():
+            if free[voxel] or (user[voxel] and (voxel, inside) not in earlier):
                 assert after[voxel] == inside
         # (b) Other segments hold, unless they may be overwritten.
         others = dict(before.others)
@@ -238,9 +344,20 @@ class Editing(RuleBasedStateMachine):
         if changed:
             self.history.save(before)
             self.history.touch()
-        elif self.clicks != before.clicks or (user != before.user).any():
+        elif (
+            self.clicks != before.clicks
+            or (user != before.user).any()
+            or (start is None) != (before.start is None)
+        ):
             self.history.touch()
-        self.model = replace(before, ours=after, user=user, others=others, clicks=self.clicks)
+        self.model = replace(
+            before,
+            ours=after,
+            user=user,
+            others=others,
+            clicks=self.clicks,
+            start=None if start is None else before.start,
+        )
 
     def on_grid(self, array: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         result = np.zeros(SHAPE, bool)
@@ -391,7 +508,11 @@ class Editing(RuleBasedStateMachine):
         erased = self.on_grid(theirs.erased, theirs.ijkToLocal)
         np.testing.assert_array_equal(painted, self.model.user & self.model.ours)
         np.testing.assert_array_equal(erased, self.model.user & ~self.model.ours)
-        expected = tuple(Click(world(voxel), inside) for voxel, inside in self.model.clicks)
+        expected = tuple(one.prompt for one in self.model.clicks)
+        begun = startOnScan(self.node, self.ours, self.ct)
+        assert (begun is None) == (self.model.start is None)
+        if begun is not None:
+            np.testing.assert_array_equal(begun > 0, self.model.start)
         assert readClicks(self.node, self.ours) == expected
         assert self.logic.CanUndo() == (self.history.last >= 1)
         assert self.logic.CanRedo() == (self.history.last + 1 < len(self.history.states))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,9 @@ class Model:
     ours: np.ndarray
     user: np.ndarray
     others: dict[str, np.ndarray]
-    clicks: tuple[tuple[tuple[int, int, int], bool], ...] = ()
+    clicks: tuple[Any, ...] = ()
     completed: frozenset[str] = frozenset()
+    start: np.ndarray | None = None
 
 
 @dataclass

@@ -23,7 +23,7 @@ from AttentionUNetSegmentLib.evaluation.simulated_user import (
     largest_error,
 )
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from AttentionUNetSegmentLib.inference import scan_segmenter
+from AttentionUNetSegmentLib.inference import click_update, scan_segmenter
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.strokes import Prompt, Scribble
@@ -31,8 +31,15 @@ from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 from scipy import ndimage
 
 HELD_OUT = ("case0010", "case0027", "case0031")
-WAYS = {"click": 0.0, **{f"scribble, {step:g} mm": step for step in (15.0, 1e3)}}
-"""Distance of the points that the network is shown; the last one shows both ends alone."""
+WAYS = {
+    "click": (0.0, 0.0, 0.0),
+    **{
+        f"line, {step:g} mm, {full:g} to {reach:g} mm": (step, full, reach)
+        for step in (6.0, 15.0)
+        for full, reach in ((5.0, 10.0), (10.0, 20.0))
+    },
+}
+"""How far apart the points are that the network is shown, and how far its answer counts."""
 BIN_MM = 3.0
 
 
@@ -50,8 +57,10 @@ def main() -> None:
             continue
         case = load_case(files)
         truth = case.labels.array == 8
-        for way, step_mm in WAYS.items():
-            scan_segmenter.NETWORK_STEP_MM = step_mm or scan_segmenter.NETWORK_STEP_MM
+        for way, (step_mm, full_mm, reach_mm) in WAYS.items():
+            if step_mm:
+                scan_segmenter.NETWORK_STEP_MM = step_mm
+                click_update.LINE_FULL_MM, click_update.LINE_REACH_MM = full_mm, reach_mm
             found[way].append(mend(predictor, case.ct, truth, step_mm > 0, options.prompts))
             print(files.name, way, found[way][-1], flush=True)
     numbers = range(options.prompts + 1)

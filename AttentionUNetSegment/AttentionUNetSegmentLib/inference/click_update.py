@@ -25,6 +25,8 @@ FULL_MM = 25.0
 """Up to this distance from a click the network's new answer replaces the old one."""
 REACH_MM = 45.0
 """Beyond this distance a click changes nothing."""
+LINE_FULL_MM, LINE_REACH_MM = 10.0, 20.0
+"""Likewise from the points of a line: who draws along a mistake has said where it is."""
 BUMP_MM = 12.0
 """How far a click that the network does not follow pulls its surroundings along."""
 SIMILAR = 0.08
@@ -60,10 +62,16 @@ def window_around(
     return parts[0], parts[1], parts[2]
 
 
-def click_weight(click: Click, grid: Grid, device: torch.device | str = "cpu") -> torch.Tensor:
+def click_weight(
+    click: Click,
+    grid: Grid,
+    device: torch.device | str = "cpu",
+    full_mm: float = FULL_MM,
+    reach_mm: float = REACH_MM,
+) -> torch.Tensor:
     """How much the new answer counts, (1, 1, k, j, i) in [0, 1]: all near the click, then less."""
     distance = distances_mm(click, grid, device)
-    share = ((REACH_MM - distance) / (REACH_MM - FULL_MM)).clamp(0, 1)
+    share = ((reach_mm - distance) / (reach_mm - full_mm)).clamp(0, 1)
     return share * share * (3 - 2 * share)
 
 
@@ -100,10 +108,11 @@ def update_with_click(
         clicks: in the order in which they were placed.
         newest: how many of them, the last ones, are new: the points of a scribble, all of one kind.
     """
-    click = clicks[-1]
-    weight = click_weight(click, seen.grid, scan.device)
+    click, device = clicks[-1], scan.device
+    ends = (FULL_MM, REACH_MM) if newest == 1 else (LINE_FULL_MM, LINE_REACH_MM)
+    weight = click_weight(click, seen.grid, device, *ends)
     for other in clicks[-newest:-1]:
-        weight = torch.maximum(weight, click_weight(other, seen.grid, scan.device))
+        weight = torch.maximum(weight, click_weight(other, seen.grid, device, *ends))
     after = before.blend(seen, window, weight)
     part = (slice(None), slice(None), *window)
     agreeing = pull_to_clicks(

@@ -405,7 +405,7 @@ class SessionHub:
 
     def _answerClicks(self) -> None:
         """As far as nothing runs; called again when it has come to its end."""
-        if self._clicked and self._running is not None and self._running.afterwards:
+        if self._clicked and self._running is not None and self._isVoid(self._running):
             self.runner.cancel()
             self._running = None
         while self._clicked and not self.busy:
@@ -413,6 +413,16 @@ class SessionHub:
             request = listener.requestAfterClick() if listener is not None else None
             if request is not None:
                 self._try(request)
+
+    def _isVoid(self, request: Request) -> bool:
+        """Whether nobody waits for what is being computed: the volumes of earlier clicks, or the
+        answer to a point that was dragged elsewhere or removed meanwhile. A point that came on top
+        needs the answer before it."""
+        task = self.runner.task
+        if request.afterwards or task is None:
+            return request.afterwards
+        clicks = self.session(request.volumeNode).clicks
+        return not request.whole and task.clicks != clicks[: len(task.clicks)]
 
     def _onSegmentChanged(self, session: VolumeSession) -> None:
         if session not in self._changed:
