@@ -24,7 +24,7 @@ from AttentionUNetSegmentLib.evaluation.trust import (
     to_markdown,
 )
 from AttentionUNetSegmentLib.inference import Predictor
-from AttentionUNetSegmentLib.inference.features import COARSER_FEATURES
+from AttentionUNetSegmentLib.inference.features import SCALE_AGREEMENT
 from AttentionUNetSegmentLib.inference.mirrored import BEGINNING
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import Model, read_card, save_model
@@ -77,7 +77,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         random = np.random.default_rng(zlib.crc32(f"{case.name} {change}".encode()))
         logit = float(random.normal(0.8, 1.2))
         others = [f"attention_around_{level}" for level in (1, 2)]
-        features = {name: float(random.random()) for name in [*COARSER_FEATURES, *others]}
+        features = {name: float(random.random()) for name in [SCALE_AGREEMENT, *others]}
         run = Run(
             case=case.name,
             patient=case.name,

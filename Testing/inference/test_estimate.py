@@ -12,8 +12,8 @@ import torch
 from AttentionUNetSegmentLib.geometry.grid import Box, Grid
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume
 from AttentionUNetSegmentLib.inference.features import (
-    COARSER_FEATURES,
-    look_coarser,
+    SCALE_AGREEMENT,
+    measure_scale_agreement,
     result_features,
     summarise_attention,
 )
@@ -156,15 +156,15 @@ def test_a_second_look_is_had_where_the_card_weighs_it_only(
     session.predict()
     passes = refiner_passes(session)
     assert len(passes) == 1
-    assert not set(COARSER_FEATURES) & set(session.features or {})
+    assert SCALE_AGREEMENT not in (session.features or {})
 
-    session = session_on(scan[0], estimator_of("log_ml", "mean_intensity"))
+    session = session_on(scan[0], estimator_of("log_ml", SCALE_AGREEMENT))
     session.predict()
     fine, coarse = refiner_passes(session)
     assert fine == passes[0]
     assert math.prod(coarse) <= math.prod(fine)
     # The organ is the same in larger voxels, but for its rim.
-    assert 0.85 < (session.features or {})["scale_agreement"] < 1
+    assert 0.85 < (session.features or {})[SCALE_AGREEMENT] < 1
 
 
 def refiner_passes(session: Session) -> list[tuple[int, ...]]:
@@ -173,21 +173,18 @@ def refiner_passes(session: Session) -> list[tuple[int, ...]]:
 
 def test_a_click_does_not_look_a_second_time_again(scan: tuple[Volume, np.ndarray]) -> None:
     volume, (r, a, s) = scan
-    session = session_on(volume, estimator_of("log_ml", *COARSER_FEATURES))
+    session = session_on(volume, estimator_of("log_ml", SCALE_AGREEMENT))
     session.predict()
     before, told = len(refiner_passes(session)), dict(session.features or {})
     prediction = session.predict([Click((float(r), float(a), float(s)), False)])
     assert len(refiner_passes(session)) == before + 1
-    after = session.features or {}
-    assert {name: after[name] for name in COARSER_FEATURES} == {
-        name: told[name] for name in COARSER_FEATURES
-    }
+    assert (session.features or {})[SCALE_AGREEMENT] == told[SCALE_AGREEMENT]
     assert prediction.dice_estimate is not None
 
 
 def test_what_clicks_found_alone_is_estimated_too(scan: tuple[Volume, np.ndarray]) -> None:
     volume, (r, a, s) = scan
-    session = session_on(volume, estimator_of("log_ml", *COARSER_FEATURES))
+    session = session_on(volume, estimator_of("log_ml", SCALE_AGREEMENT))
     click = Click((float(r), float(a), float(s)), True)
     assert session.predict([click], automatic=False).dice_estimate is not None
 
@@ -221,17 +218,16 @@ def test_the_agreement_is_the_dice_of_both_answers() -> None:
 
     known = answer(GRID, ball)
     engine, volume = TwoAnswers(smaller), axial_scan((3.0, 3.0, 4.0))[0]
-    found = look_coarser(engine, volume, known, (), [])  # type: ignore[arg-type]
+    found = measure_scale_agreement(engine, volume, known, (), [])  # type: ignore[arg-type]
     one, other = known.values, answer(GRID, smaller).values
     expected = 2 * np.minimum(one, other).sum() / (one.sum() + other.sum())
     assert 0.4 < expected < 0.8
-    assert found["scale_agreement"] == pytest.approx(expected, abs=0.01)
-    assert found["mean_intensity"] == pytest.approx(0.25)
-    nothing = look_coarser(
+    assert found == pytest.approx(expected, abs=0.01)
+    nothing = measure_scale_agreement(
         TwoAnswers(lambda places: 0 * places[:, 0]),  # type: ignore[arg-type]
         volume,
         answer(GRID, lambda places: 0 * places[:, 0]),
         (),
         [],
     )
-    assert nothing["scale_agreement"] == 0
+    assert nothing == 0

@@ -23,7 +23,7 @@ from ..datasets.loading import find_cases, find_data_set, load_case
 from ..errors import InputError, TrainingError
 from ..files import replace_text
 from ..inference.coarse_to_fine import locator_view
-from ..inference.features import COARSER_FEATURES
+from ..inference.features import SCALE_AGREEMENT
 from ..inference.mirrored import BEGINNING, CLEARLY, measure_disorder
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
@@ -50,7 +50,7 @@ from .spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS, spoilings
 RUNS_FILE = "runs.jsonl"
 GOOD, BAD = 0.7, 0.5
 """From this Dice on a result is called good, and below that one bad."""
-FIXED_FEATURES = ("soft_dice_logit", "log_pieces", "log_ml", *COARSER_FEATURES)
+FIXED_FEATURES = ("soft_dice_logit", "log_pieces", "log_ml", SCALE_AGREEMENT)
 AROUND = "attention_around_"
 PLACES, WITHIN_MM = 3, 10.0
 RANDOM_DRAWS = 5
@@ -310,7 +310,9 @@ def _run(
     truth = case.labels.array == target
     k, j, i = (slice(0, size) for size in case.ct.array.shape)
     region = case.ct.grid.bounds.fits_in(predictor.card.search.largest_box_mm)
-    session = Session(predictor, case.ct, interest=(k, j, i) if region else None, look_coarser=True)
+    session = Session(
+        predictor, case.ct, interest=(k, j, i) if region else None, compare_scales=True
+    )
     try:
         prediction = session.predict()
     except InputError:
@@ -601,7 +603,7 @@ def _clicks_table(result: TrustReport) -> list[str]:
 
 def _feature_table(fitted: Sequence[Run], true: np.ndarray, estimates: np.ndarray) -> list[str]:
     """What the estimate tells, also without the second look, and each figure by itself."""
-    one_look = [name for name in feature_names(fitted) if name not in COARSER_FEATURES]
+    one_look = [name for name in feature_names(fitted) if name != SCALE_AGREEMENT]
     patients = [run.patient for run in fitted]
     without = cross_validate(feature_rows(fitted, one_look), true, patients)
     rows = [

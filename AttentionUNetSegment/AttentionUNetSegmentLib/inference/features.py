@@ -1,13 +1,13 @@
 """What a result says of itself in figures, from which its Dice is estimated.
 
 Most of it is read from maps that the networks made anyway, on the refiner's grid, in milliseconds.
-For two figures the refiner looks once more.
+For one figure the refiner looks once more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,10 @@ from .refinement import Refinement
 
 EMPTY = 1e-6
 """In the place of nothing, so that shares are defined."""
-COARSER_FEATURES = ("scale_agreement", "mean_intensity")
-"""The figures that cost a pass of the refiner; they are made where a card weighs one of them."""
+SCALE_AGREEMENT = "scale_agreement"
+"""The figure that costs a pass of the refiner; it is made where a card weighs it."""
 COARSER = 1.12
-"""By how much the voxels are longer that the refiner sees for them."""
+"""By how much the voxels are longer that the refiner sees for it."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,15 @@ def _summarise_level(level: GridImage, mask: torch.Tensor, within: Box) -> Atten
     return AttentionSummary(focus_ratio(values), inside, outside)
 
 
-def look_coarser(
+def measure_scale_agreement(
     engine: Engine,
     volume: Volume,
     refinement: Refinement,
     clicks: Sequence[Click],
     warnings: list[str],
     cancel: CancelToken | None = None,
-) -> dict[str, float]:
-    """What the refiner says where it sees the same region a little smaller.
+) -> float:
+    """How far the refiner says the same where it sees the same region a little smaller.
 
     Where its answers on a scan that was changed in some way differ, it errs more (Zenk et al. 2024,
     arXiv 2406.03323); of the changes that were tried, this one told most.
@@ -95,20 +95,17 @@ def look_coarser(
         warnings: a sentence is added where memory did not suffice.
 
     Returns:
-        :data:`COARSER_FEATURES`, each in [0, 1]: the Dice of both probabilities, and the mean of
-        what the refiner saw.
+        The Dice of both probabilities, in [0, 1].
     """
     r, a, s = (COARSER * length for length in refinement.grid.spacing_mm)
     grid = aligned_grid(refinement.grid.bounds, (r, a, s), MULTIPLE)
-    scan = engine.sample(volume, grid)
-    coarser = engine.run_refiner(scan, grid, clicks, warnings, cancel)
+    coarser = engine.run_refiner(engine.sample(volume, grid), grid, clicks, warnings, cancel)
     seen = resample(coarser.probability.values, grid, refinement.grid)
     # A GPU with too little memory may just have been given up.
     known = refinement.probability.values.to(seen.device)
     both = torch.minimum(known, seen).sum(dtype=torch.float64)
     total = known.sum(dtype=torch.float64) + seen.sum(dtype=torch.float64)
-    agreement = float(2 * both / total.clamp(min=EMPTY))
-    return dict(zip(COARSER_FEATURES, (agreement, float(scan.mean())), strict=True))
+    return float(2 * both / total.clamp(min=EMPTY))
 
 
 def result_features(
@@ -116,7 +113,7 @@ def result_features(
     selected: np.ndarray,
     components: int,
     attention: tuple[AttentionSummary, ...],
-    coarser: Mapping[str, float] | None = None,
+    scale_agreement: float | None = None,
 ) -> dict[str, float]:
     """The figures of a result, by name, that a model's card may weigh.
 
@@ -125,8 +122,8 @@ def result_features(
         selected: boolean, the mask on its grid; not empty.
         components: how many separate pieces it has.
         attention: of each level.
-        coarser: of :func:`look_coarser`, before any click mended the answer; None where nobody
-            asked for it.
+        scale_agreement: of :func:`measure_scale_agreement`, before any click mended the answer;
+            None where nobody asked for it.
 
     Returns:
         ``soft_dice_logit``: the log-odds of the Dice that the probability expects of the mask, the
@@ -134,8 +131,8 @@ def result_features(
         mask;
         ``doubt_inside`` and ``doubt_outside``: logarithms of the expected error in the mask and
         outside of it, as shares of its volume; ``log_ml`` and ``log_pieces``, of its volume and
-        number of pieces; ``attention_in_N`` and ``attention_around_N`` of level N; and those of
-        ``coarser``.
+        number of pieces; ``attention_in_N`` and ``attention_around_N`` of level N; and
+        ``scale_agreement``, where it was given.
     """
     values = refinement.values.astype(np.float64)
     voxels = int(np.count_nonzero(selected))
@@ -156,4 +153,6 @@ def result_features(
     for number, level in enumerate(attention, start=1):
         features[f"attention_in_{number}"] = level.in_organ
         features[f"attention_around_{number}"] = level.around_organ
-    return features | dict(coarser or {})
+    if scale_agreement is not None:
+        features[SCALE_AGREEMENT] = scale_agreement
+    return features

@@ -6,7 +6,7 @@ session's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from .click_update import (
 )
 from .clicks import Click, satisfy_clicks
 from .engine import MULTIPLE, Engine
-from .features import look_coarser
+from .features import measure_scale_agreement
 from .prediction import THRESHOLD, Place
 from .progress import StepTimer
 from .refinement import LEAN, Refinement, mask_on_scan, region_on_scan
@@ -59,8 +59,8 @@ class MaskState:
         warnings: about how it was computed.
         place: how it came that the refinement's region was looked at.
         extent: what was looked at before any click widened it; None where nothing was.
-        coarser: features of the refiner's own answer, before any click mended it; None where nobody
-            asked for them.
+        scale_agreement: of the refiner's own answer, before any click mended it; None where nobody
+            asked for it.
     """
 
     refinement: Refinement | None
@@ -71,7 +71,7 @@ class MaskState:
     warnings: tuple[str, ...] = ()
     place: Place | None = None
     extent: Box | None = None
-    coarser: Mapping[str, float] | None = None
+    scale_agreement: float | None = None
 
     @classmethod
     def empty(cls, warnings: Sequence[str] = ()) -> MaskState:
@@ -100,8 +100,8 @@ class ScanSegmenter:
             nothing but the piece that it points at.
         label: which of the model's targets; the first unless given. About the others the network
             is not shown the clicks, so that these mend the mask alone.
-        looks_coarser: let the refiner look once more at what it segments, as
-            :func:`~.features.look_coarser` does.
+        compares_scales: let the refiner look once more at what it segments, for
+            :func:`~.features.measure_scale_agreement`.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class ScanSegmenter:
         interest: Region | None = None,
         start: np.ndarray | None = None,
         label: Label | None = None,
-        looks_coarser: bool = False,
+        compares_scales: bool = False,
     ) -> None:
         self.label = label or engine.card.target_label
         self.engine = engine
         self.volume = volume
         self.interest = interest
         self.start = start
-        self.looks_coarser = looks_coarser
+        self.compares_scales = compares_scales
         self._window_scan: tuple[Grid, torch.Tensor] | None = None
 
     def forget_scan(self) -> None:
@@ -238,7 +238,7 @@ class ScanSegmenter:
             tuple(warnings),
             state.place,
             state.extent,
-            state.coarser,
+            state.scale_agreement,
         )
         return self._within_lassos(after, prompts)
 
@@ -428,11 +428,11 @@ class ScanSegmenter:
             region = region_on_scan(self.volume, refinement)
             mask = mask_on_scan(self.volume, refinement, selected, region)
             mask = self._satisfied(mask, region, prompts)
-        coarser = None
-        if self.looks_coarser:  # also of an empty mask, which a click may fill
+        agreement = None
+        if self.compares_scales:  # also of an empty mask, which a click may fill
             with steps.step("estimate", 0.9, "Estimating how good the result is"):
                 clicks = as_clicks(prompts, NETWORK_STEP_MM)
-                coarser = look_coarser(
+                agreement = measure_scale_agreement(
                     self.engine, self.volume, refinement, clicks, warnings, steps.cancel
                 )
         return MaskState(
@@ -444,7 +444,7 @@ class ScanSegmenter:
             tuple(warnings),
             place,
             refinement.grid.bounds,
-            coarser,
+            agreement,
         )
 
     def _window(self, click: Click, grid: Grid) -> Region:

@@ -31,7 +31,7 @@ from .clicks import Click
 from .device import describe_device, is_lost_device
 from .doubts import DoubtfulPlace, find_doubtful_places
 from .engine import Engine
-from .features import COARSER_FEATURES, result_features, summarise_attention
+from .features import SCALE_AGREEMENT, result_features, summarise_attention
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, StepTimer, ignore_progress
 from .quality import check_result_quality, check_scan_quality
@@ -80,8 +80,8 @@ class Session:
             another program's, or one drawn by hand. It stays voxel by voxel as it is but for the
             pieces that clicks point at.
         start_label: which of the model's targets the mask shows; the first unless given.
-        look_coarser: let the refiner look once more for some of the :attr:`features`; by default
-            where the model's card weighs one of them.
+        compare_scales: let the refiner look once more for one of the :attr:`features`; by default
+            where the model's card weighs it.
 
     Attributes:
         automatic: whether the organ was looked for in the whole scan first.
@@ -101,7 +101,7 @@ class Session:
         interest: Region | None = None,
         start: np.ndarray | None = None,
         start_label: Label | None = None,
-        look_coarser: bool | None = None,
+        compare_scales: bool | None = None,
     ) -> None:
         if start is not None and start.shape != volume.array.shape:
             raise InputError(
@@ -111,12 +111,11 @@ class Session:
         self.predictor = predictor
         self.volume = volume
         self._label = start_label or predictor.card.target_label
-        if look_coarser is None:
+        if compare_scales is None:
             estimator = predictor.card.dice_estimate
-            weighed = () if estimator is None else estimator.coefficients
-            look_coarser = any(name in weighed for name in COARSER_FEATURES)
+            compare_scales = estimator is not None and SCALE_AGREEMENT in estimator.coefficients
         self._segmenter = ScanSegmenter(
-            predictor, volume, interest, start, self._label, look_coarser
+            predictor, volume, interest, start, self._label, compare_scales
         )
         # Who mends another program's mask of one organ asks for nothing else.
         others = predictor.card.target_labels[1:] if start is None else ()
@@ -407,7 +406,7 @@ class Session:
             # Of a mask of somebody else's the network does not say how good it is.
             if is_first and state.selected.any() and self._segmenter.start is None:
                 self.features = result_features(
-                    refinement, state.selected, state.components, levels, state.coarser
+                    refinement, state.selected, state.components, levels, state.scale_agreement
                 )
                 if (estimator := predictor.card.dice_estimate) is not None and volume_ml > 0:
                     estimate = estimator.estimate(self.features)
