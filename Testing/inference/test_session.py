@@ -13,6 +13,7 @@ from AttentionUNetSegmentLib.inference import CancelToken, Click, Predictor, Vol
 from AttentionUNetSegmentLib.inference import session as session_module
 from AttentionUNetSegmentLib.inference.click_update import REACH_MM, window_around
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM, satisfy_clicks
+from AttentionUNetSegmentLib.inference.regions import connected_components
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import Model
 from AttentionUNetSegmentLib.networks import build_network
@@ -150,7 +151,7 @@ def test_any_sequence_of_clicks(predictor: Predictor, todo: list, automatic: boo
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(places, st.booleans()), min_size=1, max_size=4))
-def test_a_click_changes_what_is_near_in_its_own_direction_only(
+def test_a_click_changes_what_it_points_at_in_its_own_direction_only(
     predictor: Predictor, placed_clicks: list
 ) -> None:
     volume = scan()
@@ -166,6 +167,14 @@ def test_a_click_changes_what_is_near_in_its_own_direction_only(
         changed = update.mask != before.mask
         # A second click in the same voxel may contradict the first: then both balls are one.
         assert (update.mask[changed] == inside).all()
+        # Each piece of the change holds a click, or lies in the ball of one that is obeyed anew.
+        pieces, count = connected_components(changed)
+        for number in range(1, count + 1):
+            piece = points[pieces == number]
+            away = [
+                np.linalg.norm(piece - one.position_ras, axis=1).min() for one in session.clicks
+            ]
+            assert min(away) < BALL_MM + max(SPACING)
         before = update.prediction
 
 

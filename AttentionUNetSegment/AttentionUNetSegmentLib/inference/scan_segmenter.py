@@ -35,7 +35,6 @@ from .strokes import (
     NETWORK_STEP_MM,
     Lasso,
     Prompt,
-    Scribble,
     as_clicks,
     clear_outside,
     lassos_of,
@@ -223,10 +222,8 @@ class ScanSegmenter:
             inner = overlap_in(reach, region)
             furthest = np.maximum if prompt.inside else np.minimum
             changed = furthest(drawn, mask[inner])
-            if self.start is not None or isinstance(prompt, Scribble):
-                grid = self.volume.grid.subgrid(reach)
-                changed = _only_the_pieces(mask[inner], changed, grid, line_clicks([prompt], grid))
-            mask[inner] = changed
+            grid = self.volume.grid.subgrid(reach)
+            mask[inner] = _only_the_pieces(mask[inner], changed, grid, line_clicks([prompt], grid))
             mask = self._satisfied(mask, region, prompts)
         _, components = connected_components(selected)
         after = MaskState(
