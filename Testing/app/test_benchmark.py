@@ -159,6 +159,15 @@ def test_parts_run_in_processes_of_their_own(scan: Path) -> None:
     assert measured.scan == scan.name
 
 
+def test_a_mask_and_a_batch_are_had_from_the_command_line(scan: Path) -> None:
+    names = ["job-cold-mask", "batch", "train-step"]
+    measured = run_benchmark(scan, model=DEFAULT_MODEL, repetitions=1, threads=2, only=names)
+    assert [one.name for one in measured.measurements] == names
+    for one in measured.measurements:
+        assert not one.skipped
+        assert len(one.seconds) == 1
+
+
 def test_growth_measures_scans_of_each_size(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "SLICES", ())
     monkeypatch.setattr(running, "PIXELS", (96, 128))

@@ -176,3 +176,16 @@ def test_two_inputs_are_convolved_as_if_they_were_joined(bias: bool) -> None:
     assert torch.equal(ours(parts), ours(torch.cat(parts, dim=1)))
     first, second = (to_channels_last(part) for part in parts)
     torch.testing.assert_close(ours((first, second)), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["AttentionUNet", "ResUNet"])
+@torch.inference_mode()
+def test_another_convolution_in_the_place_of_ours_is_given_one_input(name: str) -> None:
+    network = small_network(name=name)
+    expected = network(IMAGE)
+    for block in network.decoder:  # type: ignore[union-attr]
+        body = block if name == "AttentionUNet" else block.body  # type: ignore[union-attr]
+        theirs = nn.Conv3d(body[0].in_channels, body[0].out_channels, 3, padding=1, bias=False)
+        theirs.load_state_dict(body[0].state_dict())
+        body[0] = theirs
+    torch.testing.assert_close(network(IMAGE), expected, rtol=1e-4, atol=1e-4)

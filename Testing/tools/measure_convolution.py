@@ -32,15 +32,24 @@ from AttentionUNetSegmentLib.training.recipes import refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget
 from torch import nn
 
+
+class TheirConv(VolumeConv):
+    """PyTorch's convolution, of what is joined where there are two."""
+
+    def forward(self, input: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        joined = input if isinstance(input, torch.Tensor) else torch.cat(input, dim=1)
+        return nn.Conv3d._conv_forward(self, joined, self.weight, self.bias)
+
+
 WAYS = ("PyTorch's", "halves", "channels last")
 
 
 def compute(model: Model, way: str) -> None:
     """Have a model's networks computed in one of the ways from now on."""
-    kind: type[nn.Conv3d] = nn.Conv3d if way == "PyTorch's" else VolumeConv
+    kind = TheirConv if way == "PyTorch's" else VolumeConv
     for network in model.networks.values():
         for module in network.modules():
-            if isinstance(module, nn.Conv3d):
+            if isinstance(module, VolumeConv):
                 module.__class__ = kind
     unchanged: Callable[[torch.Tensor], torch.Tensor] = lambda x: x  # noqa: E731
     network_module.to_channels_last = to_channels_last if way == "channels last" else unchanged

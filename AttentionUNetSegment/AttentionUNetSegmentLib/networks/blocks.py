@@ -83,6 +83,12 @@ class DoubleConv(nn.Sequential):
             nn.ReLU(inplace=True),
         )
 
+    @property
+    def takes_two(self) -> bool:
+        """Whether it can be given two features that are to be joined: not if somebody put another
+        convolution in the place of ours."""
+        return isinstance(self[0], VolumeConv)
+
 
 class ResidualBlock(nn.Module):
     """`ReLU(DoubleConv without its last ReLU + shortcut)` (Zhang et al. 2018).
@@ -103,6 +109,12 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(
                 *conv_norm(dimensions, in_channels, out_channels, norm, kernel_size=1)
             )
+
+    @property
+    def takes_two(self) -> bool:
+        """As of DoubleConv."""
+        firsts = [part[0] for part in (self.body, self.shortcut) if isinstance(part, nn.Sequential)]
+        return len(firsts) == 2 and all(isinstance(first, VolumeConv) for first in firsts)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.body(x) + self.shortcut(x))

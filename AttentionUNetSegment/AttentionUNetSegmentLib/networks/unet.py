@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .blocks import DoubleConv, ResidualBlock, Upsampling, conv, max_pool
+from .channels_last import is_channels_last
 from .config import CHANNELS, NetworkConfig
 from .gates import build_gate
 from .network import SegmentationNetwork
@@ -81,8 +82,8 @@ class UNet(SegmentationNetwork):
 
     def _decode(self, block: nn.Module, skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """What a block makes of a skip and the feature from below, joined."""
-        if self.config.dimensions == 3:
-            return block((skip, x))  # it knows when not to join them
+        if getattr(block, "takes_two", False) and is_channels_last(skip) and is_channels_last(x):
+            return block((skip, x))
         return block(torch.cat([skip, x], dim=1))
 
 

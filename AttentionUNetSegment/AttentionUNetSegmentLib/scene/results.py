@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.zeros import sparse_zeros
 from ..inference.progress import CancelToken, ProgressCallback
 from ..inference.strokes import Prompt
 from ..models import Label
@@ -293,7 +294,8 @@ class _Writer:
             if node.GetDisplayNode() is None:
                 node.SetAndObserveDisplayNodeID(self._addDisplay(colors).GetID())
             setIjkToRas(node, ijkToRas(self.volumeNode))
-            array = np.zeros(self.volumeNode.GetImageData().GetDimensions()[::-1], np.float32)
+            shape = self.volumeNode.GetImageData().GetDimensions()[::-1]
+            array = sparse_zeros(shape, np.float32)
             array[region] = part
             node.SetAndObserveImageData(imageFromArray(array))
         self._updates.append(lambda: node.SetAttribute(REGION_ATTRIBUTE, _regionText(region)))

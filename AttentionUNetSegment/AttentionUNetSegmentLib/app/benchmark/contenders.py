@@ -316,6 +316,28 @@ def pass_monai(bench: Bench) -> tuple[float, ...]:
     return _one_pass(bench, network.to(bench.predictor.device).eval())
 
 
+def train_step(bench: Bench) -> tuple[float, ...]:
+    """Forward and backward of the refiner over one patch, as training computes it."""
+    import copy
+
+    import torch
+
+    predictor = bench.predictor
+    network = copy.deepcopy(predictor.networks["refiner"]).train().requires_grad_(True)
+    channels = int(predictor.card.stages["refiner"].network["in_channels"])
+    image = torch.rand((1, channels, *PATCH), device=predictor.device)
+
+    def step() -> None:
+        network.zero_grad()
+        with torch.autocast(predictor.device.type, torch.bfloat16, enabled=predictor.bfloat16):
+            logits = network(image)
+        logits.float().square().mean().backward()
+        if predictor.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return timed(step, bench.few)
+
+
 def click(bench: Bench) -> tuple[float, ...]:
     """Clicks at the outline of the automatic result, where a user corrects it."""
     import time
@@ -410,6 +432,7 @@ CONTENDERS: dict[str, tuple[str, Callable[[Bench], tuple[float, ...]]]] = {
     "pass-channels-last": ("The pass with the channels last in memory", pass_channels_last),
     "pass-compiled": ("The pass through torch.compile", pass_compiled),
     "pass-monai": ("One pass of MONAI's AttentionUnet, same widths", pass_monai),
+    "train-step": ("A training step of the refiner, one patch", train_step),
     "click": ("A click to a new mask", click),
     "click-scene": ("A click to a new mask in the scene", click_in_scene),
     "click-rerun": ("A click, computing all again", whole_run_with_click),

@@ -28,6 +28,7 @@ _GROUPS = {
         "pass-channels-last",
         "pass-compiled",
         "pass-monai",
+        "train-step",
     ),
     "A click": ("click", "click-scene", "click-rerun"),
 }
