@@ -79,7 +79,7 @@ def _blocks(parts: Iterable[np.ndarray | bytes]) -> Iterator[Block]:
     for part in parts:
         if not len(part):
             continue
-        view = memoryview(part).cast("B")
+        view = memoryview(part).cast("B")  # type: ignore[arg-type]
         while view:
             if not rest and len(view) >= BLOCK_BYTES:
                 block, view = view[:BLOCK_BYTES], view[BLOCK_BYTES:]
