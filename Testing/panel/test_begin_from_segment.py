@@ -68,9 +68,11 @@ def editor(driver, ct):
 # The panel
 
 
-def test_the_choice_is_shown_where_there_is_a_segmentation(driver, ct):
+def test_the_choice_is_shown_where_there_is_another_segment(driver, ct):
     section = driver.ui.segmentCollapsibleButton
     assert not driver.ui.beginFrame.isVisibleTo(section)
+    driver.segment()
+    assert not driver.ui.beginFrame.isVisibleTo(section)  # there is only the result itself
     node = add_segmentation(ct, start())
     driver.pump()
     assert driver.ui.beginFrame.isVisibleTo(section)
