@@ -24,7 +24,9 @@ from .clicks import Click
 
 Point: TypeAlias = tuple[float, float, float]
 NETWORK_STEP_MM = 15.0
-"""How far apart the points of a scribble are that a network is shown."""
+"""How far apart the points of a scribble are that the refiner is shown, all at once."""
+EDITOR_STEP_MM = 5.0
+"""The same of those that an editor may be asked about; it answers one piece at a time."""
 SMALLEST_LASSO_MM2 = 1.0
 MOST_POINTS = 20_000
 """Of a scribble, however long: no scan has so many voxels along a line, and a file may come from
