@@ -62,10 +62,10 @@ def line_voxels(scan: Volume, scribble: Scribble) -> np.ndarray:
     points = np.array(scribble.points_ras)
     passed = np.zeros(scan.array.shape, bool)
     for start, end in itertools.pairwise(points):
-        for share in np.linspace(0, 1, 400):
-            voxel = scan.grid.voxel_of(start + share * (end - start))
-            if voxel is not None:
-                passed[voxel] = True
+        walk = start + np.linspace(0, 1, 20_000)[:, None] * (end - start)
+        voxels = np.floor(scan.grid.index_of(walk) + 0.5).astype(int)
+        inside = ((voxels >= 0) & (voxels < scan.shape_ijk)).all(axis=1)
+        passed[tuple(voxels[inside, ::-1].T)] = True
     return passed
 
 
@@ -211,8 +211,7 @@ def test_no_voxel_on_the_way_is_missed(scan: Volume) -> None:
         assert voxel is not None
         found[voxel] = True
     passed = line_voxels(scan, scribble)
-    # A voxel of which a corner is cut may be left out.
-    assert (found & passed).sum() > 0.9 * passed.sum()
+    np.testing.assert_array_equal(found, passed)
 
 
 def test_clearing_follows_any_grid() -> None:
@@ -298,11 +297,7 @@ def test_a_line_inside_is_obeyed_in_each_voxel_and_only_adds(predictor, scan, or
     scribble = Scribble((at(scan, i, j - 6, k), at(scan, i + 2, j + 6, k + 1)), True)
     before = predictor.predict(scan).mask.astype(bool)
     after = predictor.predict(scan, [scribble]).mask.astype(bool)
-    assert after[line_voxels(scan, scribble)].mean() > 0.95
-    assert all(
-        after[scan.grid.voxel_of(click.position_ras)]
-        for click in line_clicks([scribble], scan.grid)
-    )
+    assert after[line_voxels(scan, scribble)].all()
     assert not (before & ~after).any()
     assert distance_to_line(scan, scribble, np.argwhere(after != before)).max() < AWAY
 
@@ -361,7 +356,7 @@ def test_each_is_one_step_to_undo(predictor, scan, organ) -> None:
 
 def test_on_a_mask_to_begin_from_only_the_pieces_on_the_line_change(predictor, scan, organ) -> None:
     start = organ.copy()
-    boxes = (np.s_[4:9, 30:36, 30:36], np.s_[4:9, 40:44, 30:36], np.s_[14:16, 30:32, 8:10])
+    boxes = (np.s_[4:9, 30:36, 30:36], np.s_[4:9, 40:44, 30:36], np.s_[4:9, 30:36, 37:40])
     for box in boxes:
         start[box] = True
     scribble = Scribble((at(scan, 33, 32, 6), at(scan, 33, 42, 6)), False)

@@ -68,9 +68,11 @@ def editor(driver, ct):
 # The panel
 
 
-def test_the_choice_is_shown_where_there_is_a_segmentation(driver, ct):
+def test_the_choice_is_shown_where_there_is_another_segment(driver, ct):
     section = driver.ui.segmentCollapsibleButton
     assert not driver.ui.beginFrame.isVisibleTo(section)
+    driver.segment()
+    assert not driver.ui.beginFrame.isVisibleTo(section)  # there is only the result itself
     node = add_segmentation(ct, start())
     driver.pump()
     assert driver.ui.beginFrame.isVisibleTo(section)
@@ -202,26 +204,53 @@ def test_on_another_grid_only_what_clicks_are_about_changes(driver, ct):
     from AttentionUNetSegmentLib import scene
     from AttentionUNetSegmentLib.geometry.volume import Volume
 
-    matrix = scene.volumeFromNode(ct).ijk_to_ras.copy()
-    matrix[:3, 3] += matrix[:3, :3] @ (0.4, 0.3, 0.3)
-    other = scene.addVolumeNode(Volume(np.zeros_like(BALL, np.int16), matrix), "other grid")
-    node = add_segmentation(ct, start(), on=other)
+    # Three voxels in the place of two: no voxel of the scan's says what each of them is.
+    finer = np.diag([2 / 3, 2 / 3, 1.0, 1.0])
+    finer[:2, 3] = -1 / 6
+    k, j, i = BALL.shape
+    fine = np.zeros((k, 3 * j // 2, 3 * i // 2), np.int16)
+    index = np.round(np.stack(np.indices(fine.shape)[::-1], -1) @ finer[:3, :3] + finer[:3, 3])
+    at = tuple(np.minimum(index.astype(int), (i - 1, j - 1, k - 1)).T[::-1])
+    mask = start()[tuple(part.T for part in at)]
+    mask[12, 33:37, 30] = False  # finer than the scan's own voxels
+    matrix = scene.volumeFromNode(ct).ijk_to_ras @ finer
+    other = scene.addVolumeNode(Volume(fine, matrix), "other grid")
+    node = add_segmentation(ct, mask, on=other)
 
     def voxels():
         return slicer.util.arrayFromSegmentBinaryLabelmap(node, "pancreas", other) > 0
 
     before = voxels()
+    np.testing.assert_array_equal(before, mask)
     begin(driver, node)
     np.testing.assert_array_equal(voxels(), before)
     click(driver, ct, (31, 23, 11))
     after = voxels()
     assert not (before & ~after).any()
     assert after.sum() > before.sum()
-    far = np.s_[:, :, :25]
-    np.testing.assert_array_equal(after[far], before[far])
+    np.testing.assert_array_equal(after[:, :, :36], before[:, :, :36])
     driver.ui.undoClickButton.click()
     driver.wait_for_answer()
     np.testing.assert_array_equal(voxels(), before)
+
+
+def test_one_that_was_moved_stays_where_it_is(driver, ct):
+    import slicer
+    import vtk
+
+    node = add_segmentation(ct, start())
+    node.GetSegmentation().RemoveSegment("liver")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, -8.0)  # two voxels
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    begin(driver, node)
+    click(driver, ct, (33, 23, 11))
+    assert node.GetTransformNodeID() == transform.GetID()
+    mask = segment_mask(driver, ct)
+    np.testing.assert_array_equal(np.roll(mask, -2, axis=2)[BOX], True)
+    assert mask[11, 23, 33]
 
 
 @pytest.mark.parametrize("where", ["empty", "outside", "completed"])

@@ -672,3 +672,42 @@ def test_stopping_leaves_slicer_core_as_it_was() -> None:
     assert not hasattr(slicer, "app")
     assert not hasattr(slicer, "mrmlScene")
     assert SlicerStandIn.start() is slicer.app
+
+
+def test_qts_mouse_reaches_a_view_as_vtks_widget_hands_it_on() -> None:
+    import slicer
+    from PySide6.QtCore import QCoreApplication, QEvent, QPointF, Qt
+    from PySide6.QtGui import QMouseEvent
+    from SlicerStandIn import driving
+
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    view.resize(300, 200)
+    view.forceRender()
+    interactor, seen = view.interactor(), []
+    names = ("LeftButtonPressEvent", "LeftButtonReleaseEvent", "LeftButtonDoubleClickEvent")
+
+    def note(_caller: Any, event: str) -> None:
+        keys = interactor.GetShiftKey(), interactor.GetControlKey(), interactor.GetAltKey()
+        seen.append((event, interactor.GetEventPosition(), keys))
+
+    tags = [interactor.AddObserver(name, note, 2.0) for name in (*names, "MouseMoveEvent")]
+    try:
+        driving.drawWithMouse(view, [(20, 30), (50, 60)], shift=True)
+        assert seen == [
+            ("MouseMoveEvent", (20, 30), (1, 0, 0)),
+            ("LeftButtonPressEvent", (20, 30), (1, 0, 0)),
+            ("MouseMoveEvent", (50, 60), (1, 0, 0)),
+            ("LeftButtonReleaseEvent", (50, 60), (1, 0, 0)),
+        ]
+        seen.clear()
+        place = QPointF(7, 199 - 9)
+        held = Qt.KeyboardModifier.AltModifier
+        left = Qt.MouseButton.LeftButton
+        kind = QEvent.Type.MouseButtonDblClick
+        event = QMouseEvent(kind, place, view.mapToGlobal(place), left, left, held)
+        QCoreApplication.sendEvent(view, event)
+        assert seen == [("LeftButtonDoubleClickEvent", (7, 9), (0, 0, 1))]
+    finally:
+        interactor.SetAltKey(0)
+        for tag in tags:
+            interactor.RemoveObserver(tag)

@@ -421,6 +421,31 @@ def test_clicks_are_answered_by_the_editor_alone(
     assert not ((first == 0) & (update.mask != 0)).any()
 
 
+def test_the_editor_mends_each_piece_that_a_line_passes(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = axial_scan((3.0, 3.0, 4.0))[0]
+    organ = scan.array == BRIGHT_HU
+    k, j, i = np.argwhere(organ).mean(axis=0).round().astype(int)
+    start = organ.copy()
+    for slab in (np.s_[:, :, i - 7 : i - 4], np.s_[:, :, i + 4 : i + 7]):
+        start[slab] = False
+    session = Session(predictor, scan, start=start)
+    session.predict()
+    monkeypatch.setattr(Predictor, "run_refiner", None)  # would fail if it were run again
+    asked = []
+    run_editor = Predictor.run_editor
+    monkeypatch.setattr(
+        Predictor, "run_editor", lambda *given: asked.append(1) or run_editor(*given)
+    )
+    ends = [scan.grid.position_of((i + step, j, k)) for step in (-9, 9)]
+    mask = session.add_scribble(ends, inside=True).mask != 0
+    assert not (start & ~mask).any()
+    assert (mask & organ & ~start).sum() > 0.8 * (organ & ~start).sum()
+    assert 2 <= len(asked) <= 4
+    assert np.array_equal(session.undo().mask != 0, start)
+
+
 def test_a_click_where_the_refiner_has_not_looked_is_answered_by_the_refiner(
     predictor: Predictor,
 ) -> None:

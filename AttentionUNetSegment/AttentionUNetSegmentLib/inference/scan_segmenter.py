@@ -32,6 +32,7 @@ from .progress import StepTimer
 from .refinement import LEAN, Refinement, mask_on_scan, region_on_scan
 from .regions import connected_components, select_components
 from .strokes import (
+    EDITOR_STEP_MM,
     NETWORK_STEP_MM,
     Lasso,
     Prompt,
@@ -212,7 +213,11 @@ class ScanSegmenter:
             return state
         with steps.step("refine", 0.3, "Segmenting around the click"):
             earlier = clicks[: -len(newest)]
-            refinement, selected = self._answer(state, earlier, newest, warnings, steps)
+            asked = as_clicks([prompt], EDITOR_STEP_MM)
+            if all(self._has_features_at(state.refinement, click) for click in asked):
+                refinement, selected = self._edit_each(state, earlier, asked)
+            else:
+                refinement, selected = self._answer(state, earlier, newest, warnings, steps)
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             region = region_on_scan(self.volume, refinement)
             mask = np.zeros([part.stop - part.start for part in region], np.uint8)
@@ -265,11 +270,9 @@ class ScanSegmenter:
         warnings: list[str],
         steps: StepTimer,
     ) -> tuple[Refinement, np.ndarray]:
-        """What the networks say after the points of a click or scribble, and which of their
-        components stay."""
+        """What the refiner says after the points of a click or scribble, and which components
+        stay."""
         assert state.refinement is not None
-        if all(self._has_features_at(state.refinement, click) for click in newest):
-            return self._edit_each(state, earlier, newest)
         refinement, left = state.refinement, list(newest)
         while left:
             # The refiner answers all that are in its window at once, from the middle one on.
@@ -286,15 +289,16 @@ class ScanSegmenter:
     def _edit_each(
         self, state: MaskState, earlier: list[Click], newest: list[Click]
     ) -> tuple[Refinement, np.ndarray]:
-        """The editor's answers, one point after the other: to the first, and to those that the
-        answers before lack."""
+        """The editor's answers, one point after the other, and which components stay. Points of a
+        scribble that lie on the right side already are not asked about."""
         refinement, selected = state.refinement, state.selected
         assert refinement is not None
-        for number, click in enumerate(newest, start=1):
+        clicks = tuple(earlier)
+        for click in newest:
             voxel = refinement.grid.voxel_of(click.position_ras)
-            if number > 1 and voxel is not None and selected[voxel] == click.inside:
+            if len(newest) > 1 and voxel is not None and selected[voxel] == click.inside:
                 continue
-            clicks = (*earlier, *newest[:number])
+            clicks = (*clicks, click)
             edited = self._edit(refinement, selected, clicks)
             before = replace(state, refinement=refinement, selected=selected)
             refinement, selected = edited, self._select_near(before, edited, clicks, [click])

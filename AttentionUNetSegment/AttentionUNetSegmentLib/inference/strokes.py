@@ -10,6 +10,7 @@ contradict each other, the later one wins.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from .clicks import Click
 
 Point: TypeAlias = tuple[float, float, float]
 NETWORK_STEP_MM = 15.0
-"""How far apart the points of a scribble are that a network is shown."""
+"""How far apart the points of a scribble are that the refiner is shown, all at once."""
+EDITOR_STEP_MM = 5.0
+"""The same of those that an editor may be asked about; it answers one piece at a time."""
 SMALLEST_LASSO_MM2 = 1.0
 MOST_POINTS = 20_000
 """Of a scribble, however long: no scan has so many voxels along a line, and a file may come from
@@ -262,12 +265,27 @@ def as_clicks(prompts: Iterable[Prompt], step_mm: float) -> list[Click]:
     Args:
         step_mm: how far apart points along a scribble are at most.
     """
+    return _obeyed(prompts, lambda scribble: scribble.clicks(step_mm))
+
+
+def line_clicks(prompts: Iterable[Prompt], grid: Grid) -> list[Click]:
+    """The same, with a point in each voxel of a grid that a scribble passes.
+
+    Args:
+        grid: in the prompts' world; any directions. Its size does not matter.
+    """
+    return _obeyed(prompts, lambda scribble: _in_each_voxel(scribble, grid))
+
+
+def _obeyed(
+    prompts: Iterable[Prompt], points_along: Callable[[Scribble], Sequence[Click]]
+) -> list[Click]:
     clicks: list[Click] = []
     for prompt in prompts:
         if isinstance(prompt, Click):
             clicks.append(prompt)
         elif isinstance(prompt, Scribble):
-            clicks += prompt.clicks(step_mm)
+            clicks += points_along(prompt)
         elif clicks:
             kept = prompt.contains(np.array([click.position_ras for click in clicks]))
             clicks = [
@@ -278,9 +296,28 @@ def as_clicks(prompts: Iterable[Prompt], step_mm: float) -> list[Click]:
     return clicks
 
 
-def line_clicks(prompts: Iterable[Prompt], grid: Grid) -> list[Click]:
-    """The same, with scribbles in steps so small that they miss no voxel of a grid on their way."""
-    return as_clicks(prompts, min(grid.spacing_mm) / 2)
+def _in_each_voxel(scribble: Scribble, grid: Grid) -> Sequence[Click]:
+    indices = grid.index_of(np.array(scribble.points_ras))
+    if np.abs(np.diff(indices, axis=0)).sum() > MOST_POINTS:
+        return scribble.clicks(min(grid.spacing_mm) / 2)
+    found = []
+    for start, end in itertools.pairwise(indices):
+        # Between two borders of voxels that the line crosses it is in one voxel.
+        crossings = [0.0, 1.0]
+        for low, high in zip(start, end, strict=True):
+            borders = np.arange(
+                math.ceil(min(low, high) - 0.5), math.floor(max(low, high) - 0.5) + 1
+            )
+            if low != high:
+                crossings += ((borders + 0.5 - low) / (high - low)).tolist()
+        shares = np.unique(np.clip(crossings, 0, 1))
+        middles = (shares[:-1] + shares[1:]) / 2
+        found.append(start + middles[:, None] * (end - start))
+    positions = grid.position_of(np.concatenate(found))
+    return [
+        Click((float(r), float(a), float(s)), scribble.inside, scribble.target)
+        for r, a, s in positions
+    ]
 
 
 def lassos_of(prompts: Iterable[Prompt]) -> list[Lasso]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import slicer
 
+from ..scene.segments import TARGET_TAG, tag
 from .section import Section, clicked
 
 if TYPE_CHECKING:
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class BeginSection(Section):
-    """The choice of a segment, and the button; shown while the scene has a segmentation."""
+    """The choice of a segment, and the button; shown while the scene has a segment that is not the
+    result itself."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
         self._shown: list[tuple[str, str]] = []
-        self._observed: list[tuple[Any, int]] = []
-        self._node: slicer.vtkMRMLSegmentationNode | None = None
+        self._observed: list[tuple[slicer.vtkMRMLSegmentationNode, int]] = []
         self.ui.beginSegmentationSelector.connect(
-            "currentNodeChanged(vtkMRMLNode*)", self._onSegmentation
+            "currentNodeChanged(vtkMRMLNode*)", lambda *_: self._show()
         )
         clicked(self.ui.beginButton, self._onBegin)
 
@@ -32,33 +33,47 @@ class BeginSection(Section):
         return self._shown[index][0] if 0 <= index < len(self._shown) else None
 
     def update(self) -> None:
-        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-        self.ui.beginFrame.visible = any(not node.GetHideFromEditors() for node in nodes)
-        self._showSegments()
+        self._observe()
+        self._show()
 
     def parametersChanged(self) -> None:
-        self._follow(None)
+        self._stopObserving()
 
     def cleanup(self) -> None:
-        self._follow(None)
+        self._stopObserving()
 
-    def _onSegmentation(self, *_node: Any) -> None:
-        self._follow(self.ui.beginSegmentationSelector.currentNode())
+    @property
+    def _node(self) -> slicer.vtkMRMLSegmentationNode | None:
+        return self.ui.beginSegmentationSelector.currentNode()
+
+    def _observe(self) -> None:
+        """Programs make a segmentation first, and its segments later."""
+        self._observed = [one for one in self._observed if one[0].GetScene() is not None]
+        known = [node for node, _observer in self._observed]
+        events = slicer.vtkSegmentation
+        for node in _segmentations():
+            if node in known:
+                continue
+            for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
+                observer = node.AddObserver(event, lambda *_: self._show())
+                self._observed.append((node, observer))
+
+    def _stopObserving(self) -> None:
+        for node, observer in self._observed:
+            node.RemoveObserver(observer)
+        self._observed = []
+
+    def _show(self) -> None:
+        foreign = any(
+            tag(node.GetSegmentation().GetSegment(one), TARGET_TAG) is None
+            for node in _segmentations()
+            for one in node.GetSegmentation().GetSegmentIDs()
+        )
+        self.ui.beginFrame.visible = foreign or self._node is not None
         self._showSegments()
 
-    def _follow(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        for observed, tag in self._observed:
-            observed.RemoveObserver(tag)
-        self._observed, self._node = [], node
-        events = slicer.vtkSegmentation
-        for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
-            if node is not None:
-                tag = node.AddObserver(event, lambda *_: self._showSegments())
-                self._observed.append((node, tag))
-
     def _showSegments(self) -> None:
-        node = self._node if self._node is not None and self._node.GetScene() is not None else None
-        shown = []
+        node, shown = self._node, []
         if node is not None:
             segmentation = node.GetSegmentation()
             ids = segmentation.GetSegmentIDs()
@@ -90,5 +105,12 @@ class BeginSection(Section):
         return 0 if self._shown else -1
 
     def _onBegin(self) -> None:
-        if self._node is not None and self.segmentId is not None:
-            self.panel.beginFrom(self._node, self.segmentId)
+        node, segmentId = self._node, self.segmentId
+        if node is not None and segmentId is not None:
+            self.panel.beginFrom(node, segmentId)
+
+
+def _segmentations() -> list[slicer.vtkMRMLSegmentationNode]:
+    """Those that an editor shows."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if not node.GetHideFromEditors()]
