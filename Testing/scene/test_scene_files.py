@@ -308,8 +308,16 @@ def test_an_unchanged_segment_is_as_slicers_own_writer_makes_it(
     for field, text in theirs[0].items():
         if field in ("space directions", "space origin"):
             assert_same_numbers(ours[0][field], text)
+        elif field == "Segmentation_ConversionParameters":
+            assert conversion(ours[0][field]) == conversion(text)
         else:
             assert ours[0][field] == text
+
+
+def conversion(parameters: str) -> dict[str, str]:
+    """Names and values; not what Slicer tells its users of each."""
+    parts = [one.split("|") for one in parameters.split("&") if one]
+    return {name: value for name, value, _ in parts}
 
 
 def test_an_unchanged_segment_opens_in_slicer_and_nothing_of_it_is_the_users(
@@ -322,6 +330,12 @@ def test_an_unchanged_segment_opens_in_slicer_and_nothing_of_it_is_the_users(
     )
     (segment_id,) = loaded.GetSegmentation().GetSegmentIDs()
     assert not corrections(loaded, segment_id).any
+    drawn = scene_package.writePrediction(prediction, ct, withVolumes=False).segmentationNode
+    for name in ("Smoothing factor", "Reference image geometry", "Oversampling factor"):
+        ours, theirs = (
+            node.GetSegmentation().GetConversionParameter(name) for node in (loaded, drawn)
+        )
+        assert ours == theirs
     np.testing.assert_allclose(
         segment_world_points(loaded, segment_id), mask_world_points(prediction), atol=1e-6
     )

@@ -27,46 +27,22 @@ _PLAIN_NAME = re.compile(r"[\w ,.()-]+")
 _STATUS_TAG, _IN_PROGRESS = "Segmentation.Status", "inprogress"
 _TERMINOLOGY_TAG = "TerminologyEntry"
 
-_CONVERSION = (
-    ("Decimation factor", "0.0",
-     "Desired reduction in the total number of polygons. Range: 0.0 (no decimation) to 1.0 (as "
-     "much simplification as possible). Value of 0.8 typically reduces data set size by 80% "
-     "without losing too much details."),
-    ("Smoothing factor", "0.5",
-     "Smoothing factor. Range: 0.0 (no smoothing) to 1.0 (strong smoothing)."),
-    ("Compute surface normals", "1",
-     "Compute surface normals. 1 (default) = surface normals are computed. 0 = surface normals are "
-     "not computed (slightly faster but produces less smooth surface display, not used if "
-     "vtkSurfaceNets3D is used)."),
-    ("Conversion method", "0",
-     "Conversion method. 0 (default) = vtkDiscreteFlyingEdges3D is used to generate closed "
-     "surface.1 = vtkSurfaceNets3D (more performant than flying edges)."),
-    ("SurfaceNets smoothing", "0",
-     "SurfaceNets smoothing. 0 (default) = Smoothing done by vtkWindowedSincPolyDataFilter1 = "
-     "Smoothing done in surface nets filter."),
-    ("Joint smoothing", "0", "Perform joint smoothing."),
-    ("Reference image geometry", None,
-     "Image geometry description string determining the geometry of the labelmap that is created "
-     "in course of conversion. Can be copied from a volume, using the button."),
-    ("Oversampling factor", "1",
-     "Determines the oversampling of the reference image geometry. If it's a number, then all "
-     "segments are oversampled with the same value (value of 1 means no oversampling). If it has "
-     'the value "A", then automatic oversampling is calculated.'),
-    ("Crop to reference image geometry", "0",
-     "Crop the model to the extent of reference geometry. 0 (default) = created labelmap will "
-     "contain the entire model. 1 = created labelmap extent will be within reference image "
-     "extent."),
-    ("Collapse labelmaps", "1",
-     "Merge the labelmaps into as few shared labelmaps as possible 1 = created labelmaps will be "
-     "shared if possible without overwriting each other."),
-    ("Fractional labelmap oversampling factor", "1",
-     "Determines the oversampling of the reference image geometry. All segments are oversampled "
-     "with the same value (value of 1 means no oversampling)."),
-    ("Threshold fraction", "0.5",
-     "Determines the threshold that the closed surface is created at as a fractional value between "
-     "0 and 1."),
-)  # fmt: skip
-"""How Slicer makes other representations of a segment: names, its defaults, descriptions."""
+_CONVERSION: dict[str, str | None] = {
+    "Decimation factor": "0.0",
+    "Smoothing factor": "0.5",
+    "Compute surface normals": "1",
+    "Conversion method": "0",
+    "SurfaceNets smoothing": "0",
+    "Joint smoothing": "0",
+    "Reference image geometry": None,
+    "Oversampling factor": "1",
+    "Crop to reference image geometry": "0",
+    "Collapse labelmaps": "1",
+    "Fractional labelmap oversampling factor": "1",
+    "Threshold fraction": "0.5",
+}
+"""How Slicer makes other representations of a segment: its names and defaults, without the texts
+that it puts beside them for its users; None for what depends on the scan."""
 
 
 def isOrdinary(prediction: Prediction, label: Label) -> bool:
@@ -118,8 +94,8 @@ def writeSegmentationFile(prediction: Prediction, label: Label, path: Path) -> N
         "Segment0_Tags": "".join(f"{name}:{value}|" for name, value in sorted(tags.items())),
         "Segmentation_ContainedRepresentationNames": f"{segments.LABELMAP}|",
         "Segmentation_ConversionParameters": "".join(
-            f"{name}|{_geometry(prediction) if value is None else value}|{about}&"
-            for name, value, about in _CONVERSION
+            f"{name}|{_geometry(prediction) if value is None else value}|&"
+            for name, value in _CONVERSION.items()
         ),
         "Segmentation_MasterRepresentation": segments.LABELMAP,
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
