@@ -153,7 +153,7 @@ def test_parts_run_in_processes_of_their_own(scan: Path) -> None:
         assert not one.skipped
         assert len(one.seconds) == 1
     prediction = measured.measurements[1]
-    assert set(prediction.parts) == {"check", "locate", "refine", "resample"}
+    assert set(prediction.parts) == {"check", "locate", "refine", "resample", "estimate"}
     assert prediction.peak_mb is None or prediction.peak_mb > 100
     assert measured.machine["threads"] == 2
     assert measured.scan == scan.name

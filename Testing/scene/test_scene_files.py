@@ -23,6 +23,7 @@ import scene_helpers
 import SimpleITK
 import slicer
 from AttentionUNetSegmentLib.errors import OutputError
+from AttentionUNetSegmentLib.geometry.grid import Region
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.io.gzip_writing import BLOCK_BYTES
@@ -226,12 +227,12 @@ class Watched(HandMade):
     last: list[Any] = dataclasses.field(default_factory=list)
     held: list[bool] = dataclasses.field(default_factory=list)
 
-    def probability_in_region(self) -> np.ndarray:
-        return self._watch(super().probability_in_region())
+    def probability_in_region(self, part: Region | None = None) -> np.ndarray:
+        return self._watch(super().probability_in_region(part))
 
-    def attention_in_region(self, level: int) -> np.ndarray:
+    def attention_in_region(self, level: int, part: Region | None = None) -> np.ndarray:
         self.held.append(self.last[-1]() is not None)
-        return self._watch(super().attention_in_region(level))
+        return self._watch(super().attention_in_region(level, part))
 
     def _watch(self, array: np.ndarray) -> np.ndarray:
         self.last.append(weakref.ref(array))

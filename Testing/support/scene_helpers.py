@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from AttentionUNetSegmentLib import scene
-from AttentionUNetSegmentLib.geometry.grid import bounding_region
+from AttentionUNetSegmentLib.geometry.grid import Region, bounding_region
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.scene import segments, volumes
@@ -36,13 +36,17 @@ class HandMade(Prediction):
 
     failing_level: int = 0
 
-    def probability_in_region(self) -> np.ndarray:
-        return self.mask[self.region].astype(np.float32) * np.float32(0.9)
+    def probability_in_region(self, part: Region | None = None) -> np.ndarray:
+        return self._of_mask(0.9, part)
 
-    def attention_in_region(self, level: int) -> np.ndarray:
+    def attention_in_region(self, level: int, part: Region | None = None) -> np.ndarray:
         if level == self.failing_level:
             raise MemoryError("no memory left")
-        return self.mask[self.region].astype(np.float32) * np.float32(level / 10)
+        return self._of_mask(level / 10, part)
+
+    def _of_mask(self, value: float, part: Region | None) -> np.ndarray:
+        values = self.mask[self.region].astype(np.float32) * np.float32(value)
+        return values if part is None else values[part]
 
 
 def box_mask() -> np.ndarray:

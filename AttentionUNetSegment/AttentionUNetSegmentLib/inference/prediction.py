@@ -157,11 +157,11 @@ class Prediction:
 
     def uncertainty_in_region(self, part: Region | None = None) -> np.ndarray:
         """The uncertainty in :attr:`region` only, or in a part of it."""
-        return uncertainty_of(self._in_region(self.probability_map, part))
+        return uncertainty_of(self.probability_in_region(part))
 
-    def probability_in_region(self) -> np.ndarray:
-        """The probability in :attr:`region` only."""
-        return self._in_region(self.probability_map)
+    def probability_in_region(self, part: Region | None = None) -> np.ndarray:
+        """The probability in :attr:`region` only, or in a part of it."""
+        return self._in_region(self.probability_map, part)
 
     def attention_in_region(self, level: int, part: Region | None = None) -> np.ndarray:
         """The attention of a level in :attr:`region` only, or in a part of it.

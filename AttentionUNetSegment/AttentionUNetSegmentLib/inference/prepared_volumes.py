@@ -28,8 +28,8 @@ class PreparedPrediction(Prediction):
     def uncertainty_in_region(self, part: Region | None = None) -> np.ndarray:
         return self.undecided if part is None else self.undecided[part]
 
-    def probability_in_region(self) -> np.ndarray:
-        return self.parts[0]
+    def probability_in_region(self, part: Region | None = None) -> np.ndarray:
+        return self.parts[0] if part is None else self.parts[0][part]
 
     def attention_in_region(self, level: int, part: Region | None = None) -> np.ndarray:
         if not 1 <= level <= self.levels:
