@@ -13,10 +13,14 @@ import time
 from collections.abc import Callable
 
 import torch
-from AttentionUNetSegmentLib.inference import Predictor, read_volume
+from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
 from AttentionUNetSegmentLib.inference.coarse_to_fine import locator_view
 from AttentionUNetSegmentLib.inference.doubts import find_doubtful_places
-from AttentionUNetSegmentLib.inference.features import result_features, summarise_attention
+from AttentionUNetSegmentLib.inference.features import (
+    measure_scale_agreement,
+    result_features,
+    summarise_attention,
+)
 from AttentionUNetSegmentLib.inference.mirrored import measure_disorder
 from AttentionUNetSegmentLib.inference.refinement import Refinement
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
@@ -39,6 +43,12 @@ def main(scan: str) -> None:
     torch.set_num_threads(1)
     predictor = Predictor(load_model(find_model(DEFAULT_MODEL)), "cpu")
     volume = read_volume(scan)
+    with torch.inference_mode():
+        measure(predictor, volume)
+
+
+def measure(predictor: Predictor, volume: Volume) -> None:
+    """Each part on one scan."""
     prediction = predictor.predict(volume)
     probability = prediction.probability_map
     if probability is None:
@@ -50,12 +60,18 @@ def main(scan: str) -> None:
     attention = summarise_attention(refinement, selected, grid.bounds)
     view, _ = locator_view(predictor, volume, volume.grid.bounds)
     organs = predictor.run_locator(view, [])[0].cpu().numpy()
+    sampled = predictor.sample(volume, grid)
     for name, part in (
         ("attention in figures", lambda: summarise_attention(refinement, selected, grid.bounds)),
         ("features", lambda: result_features(refinement, selected, 1, attention)),
         ("doubtful places", lambda: find_doubtful_places(refinement.values, grid)),
         ("disorder of the organs", lambda: measure_disorder(organs)),
         ("a pass of the locator", lambda: predictor.run_locator(view, [])),
+        ("a pass of the refiner", lambda: predictor.run_refiner(sampled, grid, [], [])),
+        (
+            "the second look",
+            lambda: measure_scale_agreement(predictor, volume, refinement, (), []),
+        ),
     ):
         print(f"{name}: {least_ms(part):.0f} ms", flush=True)
     print(f"refiner's grid {grid.shape}, locator's {tuple(view.shape[2:])}")

@@ -88,7 +88,7 @@ def measure_scale_agreement(
 
     Where its answers on a scan that was changed in some way differ, it errs more (Zenk et al. 2024,
     arXiv 2406.03323). Of the changes that were tried, a coarser scale told most: 1.12 and 1.3 times
-    as coarse the same, at a different cost, and from 1.5 times on nothing.
+    as coarse the same, and from 1.5 times on nothing.
 
     Args:
         refinement: the refiner's own answer, about the first target.
