@@ -28,6 +28,15 @@ LONGEST_FIRST = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Processes of ``-n auto``: one more than there are cores, for some tests wait for processes
+    that they start. None leaves the number to the environment, where it is set."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
