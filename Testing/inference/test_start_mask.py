@@ -5,24 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.inference import Click, Predictor, Volume
+from AttentionUNetSegmentLib.inference import Click, Volume
 from AttentionUNetSegmentLib.inference.session import Session
-from threshold_model import BRIGHT_HU, axial_scan, threshold_model
-
-
-@pytest.fixture(scope="module")
-def scan() -> Volume:
-    return axial_scan((3.0, 3.0, 4.0))[0]
-
-
-@pytest.fixture(scope="module")
-def organ(scan: Volume) -> np.ndarray:
-    return scan.array == BRIGHT_HU
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor(threshold_model())
 
 
 def cut(organ: np.ndarray) -> np.ndarray:

@@ -25,26 +25,10 @@ from AttentionUNetSegmentLib.inference.strokes import (
 from AttentionUNetSegmentLib.inference.validation import check_clicks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from threshold_model import BRIGHT_HU, axial_scan, threshold_model
 
 SQUARE = ((0.0, 0.0, 5.0), (10.0, 0.0, 5.0), (10.0, 10.0, 5.0), (0.0, 10.0, 5.0))
 AWAY = 45.0
 """Millimetres from a scribble beyond which nothing changes."""
-
-
-@pytest.fixture(scope="module")
-def scan() -> Volume:
-    return axial_scan((3.0, 3.0, 4.0))[0]
-
-
-@pytest.fixture(scope="module")
-def organ(scan: Volume) -> np.ndarray:
-    return scan.array == BRIGHT_HU
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor(threshold_model())
 
 
 def at(scan: Volume, *ijk: float) -> tuple[float, float, float]:
