@@ -16,7 +16,6 @@ from AttentionUNetSegmentLib.inference import Volume
 from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Target, Usual, save_model
 from AttentionUNetSegmentLib.models.terminology import make_label
 from AttentionUNetSegmentLib.networks import NetworkOutput, build_network
-from AttentionUNetSegmentLib.networks.network import FeaturesOutput
 from geometry import centre_ras, placed
 from torch import nn
 from torch.nn import functional as F
@@ -48,8 +47,7 @@ class BrightIsOrgan(nn.Module):
         image: torch.Tensor,
         return_attention: bool = False,
         return_deep: bool = False,
-        return_features: bool = False,
-    ) -> torch.Tensor | NetworkOutput | FeaturesOutput:
+    ) -> torch.Tensor | NetworkOutput:
         self.passes.append(tuple(image.shape))
         # 150 HU of a -125 to 275 window is where the two classes meet.
         foreground = (image[:, :1] - 0.6875) * 40
@@ -61,9 +59,6 @@ class BrightIsOrgan(nn.Module):
             image[:, :1] if level == 0 else F.avg_pool3d(image[:, :1], 2**level)
             for level in range(self.levels)
         ]
-        features = image[:, :1].expand(-1, NETWORK["channels"][0], -1, -1, -1)
-        if return_features:
-            return FeaturesOutput(logits, attention, [], features)
         return NetworkOutput(logits, attention, [])
 
 

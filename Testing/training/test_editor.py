@@ -14,6 +14,7 @@ from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import InputError, ModelError
 from AttentionUNetSegmentLib.geometry.grid import Grid
 from AttentionUNetSegmentLib.inference import editing
+from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
@@ -24,6 +25,7 @@ from AttentionUNetSegmentLib.models import (
     load_model,
     save_model,
 )
+from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training import mistakes
 from AttentionUNetSegmentLib.training.choices import Choices
@@ -32,6 +34,7 @@ from AttentionUNetSegmentLib.training.editor import (
     SCENES_IN_TURN,
     VALIDATION_CLICKS,
     EditorTrainer,
+    editor_weights,
     scene_place,
 )
 from AttentionUNetSegmentLib.training.pipeline import train_model
@@ -74,19 +77,21 @@ def test_what_is_cut_out_and_pasted_back_is_where_it_was(corner: tuple[int, int,
     assert torch.equal(editing.paste_window(torch.zeros_like(values), window, cut), values)
 
 
-def test_the_inputs_are_turned_to_the_side_of_the_newest_click() -> None:
-    """An outside click on a mask is the same question as an inside click on its complement."""
+def test_the_editor_is_shown_scan_and_clicks_as_the_refiner_is_and_then_the_mask() -> None:
     probability = torch.rand(1, 1, *GRID.shape).clamp(0.01, 0.99)
-    scan, features = torch.rand(1, 1, *GRID.shape), torch.rand(1, 4, *GRID.shape)
-    mask = probability > 0.5
+    scan, mask = torch.rand(1, 1, *GRID.shape), probability > 0.5
     clicks = [click_at(4, 4, 4, True), click_at(9, 9, 9, False)]
-    turned = [replace(click, inside=not click.inside) for click in clicks]
-    ours = editing.editor_inputs(scan, features, probability, mask, clicks, GRID)
-    theirs = editing.editor_inputs(scan, features, 1 - probability, ~mask, turned, GRID)
-    kind = 7  # the one channel that tells inside from outside
-    assert torch.allclose(ours[:, :kind], theirs[:, :kind], atol=1e-5)
-    assert torch.equal(ours[:, kind], -theirs[:, kind])
-    assert torch.equal(ours[:, kind + 1 :], features)
+    shown = editing.editor_inputs(scan, probability, mask, clicks, GRID)
+    assert shown.shape == (1, EDITOR_CHANNELS, *GRID.shape)
+    assert torch.equal(shown[:, :1], scan)
+    assert torch.equal(shown[:, 1:3], click_channels(clicks, GRID, scan.device))
+    assert torch.equal(shown[:, 3] > 0, mask[:, 0])
+    assert torch.equal(shown[:, 4] > 0.5, mask[:, 0])
+    assert torch.equal(shown[:, 5] > 0.5, mask[:, 0])  # which a click outside could take away
+    assert shown[0, 6].argmin() == shown[0, 7].argmin() == shown[0, 2].argmax()
+    inside = editing.editor_inputs(scan, probability, mask, clicks[:1], GRID)
+    assert torch.equal(inside[:, 5] > 0.5, ~mask[:, 0])
+    assert inside[0, 6:].min() >= 0
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -103,6 +108,7 @@ def test_only_the_piece_that_is_clicked_at_changes_and_only_to_its_side(inside: 
         elsewhere = box_mask(slice(4, 6), slice(5, 7), slice(16, 18))
     answer = torch.where(piece | elsewhere, 0.8, 0.2)
     answer = torch.where(mask == inside, 0.99, answer)  # what the click cannot change
+    answer = answer if inside else 1 - answer
     click = click_at(8, 10, 19 if inside else 7, inside)
     after = editing.apply_edit(probability, mask, answer, click, GRID)
     assert torch.equal((after > 0.5) != mask, piece)
@@ -115,7 +121,7 @@ def test_a_click_that_the_editor_does_not_follow_is_obeyed_all_the_same() -> Non
     mask = box_mask(slice(4, 12), slice(5, 15), slice(6, 18))
     probability = torch.where(mask, 0.9, 0.1)
     click = click_at(8, 10, 20, True)
-    nothing = torch.zeros_like(probability)
+    nothing = torch.zeros_like(probability)  # is the organ, as far as the editor sees
     after = editing.apply_edit(probability, mask, nothing, click, GRID)
     assert torch.equal(after, probability)
     obeyed = editing.obey(after, torch.full_like(probability, 0.5), click, GRID)
@@ -167,7 +173,7 @@ def editor_trainer(folder: Path, refiner: torch.nn.Module, steps: int) -> Editor
         stage="editor",
         network={
             **options.network,
-            "in_channels": 12,
+            "in_channels": EDITOR_CHANNELS,
             "out_channels": 2,
             "channels": [4, 4],
             "deep_supervision": False,
@@ -220,28 +226,47 @@ def test_it_learns_and_logs_dice_after_each_click(tmp_path: Path, refiner: torch
     assert all(torch.equal(value, before[name]) for name, value in refiner.state_dict().items())
 
 
-def test_what_the_network_should_answer_is_the_piece_that_is_wrong(
-    tmp_path: Path, refiner: torch.nn.Module
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_the_network_should_answer_mends_the_piece_that_is_wrong(
+    tmp_path: Path, refiner: torch.nn.Module, inside: bool
 ) -> None:
     trainer = editor_trainer(tmp_path, refiner, 8)
     scene = trainer.make_scene(0, trainer.validation_cases[0].patches)
-    scene.begin_from(np.zeros(scene.truth.shape, bool))
-    (piece, inside), *_ = scene.mistakes()
-    assert inside
-    assert (piece <= scene.truth).all()
+    mask = np.zeros_like(scene.truth) if inside else scene.known & True
+    scene.begin_from(mask)
+    (piece, missing), *_ = scene.mistakes()
+    assert missing == inside
+    assert (scene.truth[piece] == inside).all()
     voxel = tuple(np.argwhere(piece)[0])
     r, a, s = scene.grid.position_of(np.array(voxel[::-1]))
     click = Click((float(r), float(a), float(s)), inside)
     _, labels = scene.ask(piece, click)
     window = editing.editor_window(click, scene.grid)
     wanted = editing.cut_window(torch.from_numpy(piece), window)
-    assert torch.equal(labels[0] == 1, wanted)
-    right = torch.from_numpy(~scene.truth & scene.known)
-    assert torch.equal(labels[0] == 0, editing.cut_window(right, window))
+    assert torch.equal(labels[0] == int(inside), wanted)
+    right = torch.from_numpy((scene.truth != inside) & scene.known)
+    assert torch.equal(labels[0] == int(not inside), editing.cut_window(right, window))
     # Answered as it should be, the piece is mended and nothing else.
-    scene.change((labels == 1).float()[None] * 0.9)
+    scene.change((labels == 1).float()[None] * 0.8 + 0.1)
     inner = editing.paste_window(torch.zeros(scene.truth.shape, dtype=torch.bool), window, wanted)
-    assert np.array_equal(scene.mask[0, 0].numpy(), inner.numpy())
+    assert np.array_equal(scene.mask[0, 0].numpy() != mask, inner.numpy())
+
+
+@pytest.mark.parametrize("name", ["FCN", "UNet", "ResUNet", "AttentionUNet"])
+def test_an_editor_starts_as_the_refiner_that_it_is_beside(name: str) -> None:
+    torch.manual_seed(1)
+    network = {**tiny_options(1).network, "name": name, "out_channels": 4}
+    if name == "FCN":
+        network |= {"deep_supervision": False, "channels": [4, 4, 4, 4]}
+    theirs = build_network(network).eval()
+    stage = Stage(network, SPACING)
+    ours = editor_options(Budget(steps=1), stage).network
+    editor = build_network(ours).eval()
+    editor.load_state_dict(editor_weights(ours, theirs, target=2))
+    shown = torch.rand(1, EDITOR_CHANNELS, 16, 16, 16)
+    with torch.no_grad():
+        wanted = theirs(shown[:, :3])[:, [0, 2]]
+        torch.testing.assert_close(editor(shown), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_cases_that_the_refiner_never_saw_are_drawn_more_often(
@@ -268,11 +293,10 @@ def model_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Pat
 
     def small(budget: Budget, refiner: Stage, seed: int = 0) -> StageOptions:
         made = editor_options(budget, refiner, seed)
-        network = {**made.network, "channels": [4, 4]}
-        return replace(made, network=network, patch=replace(made.patch, size=(32, 32, 16)))
+        return replace(made, patch=replace(made.patch, size=(32, 32, 16)))
 
     monkeypatch.setattr("AttentionUNetSegmentLib.training.pipeline.editor_options", small)
-    network = {**tiny_options(1).network, "out_channels": 2}
+    network = {**tiny_options(1).network, "out_channels": 2, "channels": [4, 4]}
     figures = {"validation": {"clicks": {"0": {"mean": 1}, "3": {"mean": 2}}}}
     card = replace(card_of(refiner=network), version="1.2.0", figures=figures)
     torch.manual_seed(0)
@@ -337,11 +361,13 @@ def test_wrong_starts_get_a_sentence(model_and_data: tuple[Path, Path], tmp_path
 def test_a_card_refuses_an_editor_that_does_not_fit() -> None:
     network = dict(tiny_options(1).network)
     card = threshold_model().card
-    fitting = {**network, "in_channels": 8 + card.stages["refiner"].network["channels"][0]}
-    with pytest.raises(ModelError, match="2 output channels"):
-        Editor({**fitting, "out_channels": 3})
-    with pytest.raises(ModelError, match="beside this refiner it needs"):
-        replace(card, editor=Editor({**fitting, "out_channels": 2, "in_channels": 9}))
+    fitting = {**network, "in_channels": EDITOR_CHANNELS, "out_channels": 2}
+    for wrong in ({"out_channels": 3}, {"in_channels": 9}, {"dimensions": 2}):
+        with pytest.raises(ModelError, match="3 dimensions, 8 input and 2 output channels"):
+            Editor({**fitting, **wrong})
+    flat = {**card.stages["refiner"].network, "dimensions": 2}
+    with pytest.raises(ModelError, match="needs a refiner in 3D"):
+        replace(card, stages={"refiner": Stage(flat, SPACING)}, editor=Editor(fitting))
 
 
 def test_an_editor_that_was_altered_is_refused(
@@ -376,20 +402,18 @@ def test_an_editor_that_was_altered_is_refused(
 
 
 class MendsTowards(torch.nn.Module):
-    """An editor that is right: what is bright, and in question, is wrong on the click's side."""
+    """An editor that is right: what is bright is the organ."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        scan, question, kind = inputs[:, 0], inputs[:, 2] > 0.5, inputs[:, 7]
-        inside = bool(kind.sum() > 0)
-        wrong = question & ((scan > 0.6875) if inside else (scan <= 0.6875))
-        return torch.stack((~wrong, wrong), dim=1).float() * 10
+        organ = inputs[:, 0] > 0.6875
+        return torch.stack((~organ, organ), dim=1).float() * 10
 
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     model = threshold_model()
     network = model.card.stages["refiner"].network
-    editor = Editor({**network, "in_channels": 8 + int(network["channels"][0]), "out_channels": 2})
+    editor = Editor({**network, "in_channels": EDITOR_CHANNELS, "out_channels": 2})
     card = replace(model.card, editor=editor)
     return Predictor(Model(card, {**model.networks, "editor": MendsTowards()}, Path()))
 

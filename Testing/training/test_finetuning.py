@@ -360,8 +360,7 @@ def test_an_editor_is_adapted_beside_networks_that_stay(
     with pytest.raises(ModelError, match="has no editor"):
         finetune_model(str(model), corrected, tmp_path / "none", options(stage="editor"))
     network = dict(card.stages["refiner"].network)
-    shown = EDITOR_CHANNELS + network["channels"][0]
-    editor = {**network, "in_channels": shown, "out_channels": 2, "channels": [4, 4]}
+    editor = {**network, "in_channels": EDITOR_CHANNELS, "out_channels": 2, "channels": [4, 4]}
     editor["deep_supervision"] = False
     networks = {**load_model(model).networks, "editor": build_network(editor)}
     save_model(model, dataclasses.replace(card, editor=Editor(editor)), networks)

@@ -1,11 +1,9 @@
 """What the editor is shown of a click, and what its answer changes.
 
-The editor is a small network that is asked one question: which voxels belong to the mistake that
-the newest click points at? It sees the scan, what the refiner knows of it (the features that its
-head makes the answer of), the mask as it is now, and all clicks. A click inside can only add what
-it answers with, a click outside only take it away, and only the connected piece that the click
-lies in. The question is the same for both, so the inputs are turned to the newest click's side:
-"agreeing" clicks are of its kind, and voxels "in question" are those that it could change.
+The editor is a network of the refiner's kind that sees a window around the newest click: the scan,
+all clicks, and the mask as it is now. Of the voxels "in question", those that the click could
+change, it says which belong to the organ. A click inside can only add what it answers with, a click
+outside only take away what it leaves out, and only the connected piece that the click lies in.
 
 Used in training and for the answer, so that both show the network the very same.
 """
@@ -75,7 +73,6 @@ def in_question(mask: torch.Tensor, click: Click) -> torch.Tensor:
 
 def editor_inputs(
     scan: torch.Tensor,
-    features: torch.Tensor,
     probability: torch.Tensor,
     mask: torch.Tensor,
     clicks: Sequence[Click],
@@ -85,26 +82,24 @@ def editor_inputs(
 
     Args:
         scan: (1, 1, k, j, i) of the window, windowed to [0, 1].
-        features: (1, F, k, j, i), the refiner's.
         probability: (1, 1, k, j, i) that a voxel is of the organ, as known before this click.
         mask: boolean (1, 1, k, j, i), the mask before this click.
         clicks: in their order.
         grid: of the window, along R, A, S.
 
     Returns:
-        (1, 8 + F, k, j, i): scan; leaning of each voxel to the click's side, -1 to 1; in
-        question; agreeing clicks; opposite clicks; newest click, narrow and wide, and its kind.
+        (1, 8, k, j, i): scan, clicks inside, clicks outside, as the refiner sees them; leaning of
+        each voxel to the organ, -1 to 1; mask; in question; newest click, narrow and wide, below
+        zero where it is outside.
     """
     click, device = clicks[-1], scan.device
     sign = 1.0 if click.inside else -1.0
-    leaning = (sign * torch.logit(probability, eps=1e-3) / 4).tanh()
+    leaning = (torch.logit(probability, eps=1e-3) / 4).tanh()
     marks = click_channels(clicks, grid, device)
-    agreeing, opposite = marks.split(1, dim=1) if click.inside else marks.flip(1).split(1, dim=1)
-    newest = click_channels([click], grid, device).sum(dim=1, keepdim=True)
-    wide = click_channels([click], grid, device, WIDE_MM).sum(dim=1, keepdim=True)
-    question = in_question(mask, click).to(scan.dtype)
-    own = (scan, leaning, question, agreeing, opposite, newest, wide, sign * newest)
-    return torch.cat((*own, features.to(scan.dtype)), dim=1)
+    newest = sign * click_channels([click], grid, device).sum(dim=1, keepdim=True)
+    wide = sign * click_channels([click], grid, device, WIDE_MM).sum(dim=1, keepdim=True)
+    masks = torch.cat((mask, in_question(mask, click)), dim=1).to(scan.dtype)
+    return torch.cat((scan, marks, leaning, masks, newest, wide), dim=1)
 
 
 def apply_edit(
@@ -118,7 +113,7 @@ def apply_edit(
 
     Args:
         probability, mask: as of :func:`editor_inputs`.
-        answer: (1, 1, k, j, i), the editor's probability that a voxel belongs to the mistake.
+        answer: (1, 1, k, j, i), the editor's probability that a voxel is of the organ.
         click: the newest.
         grid: of the window.
 
@@ -128,7 +123,7 @@ def apply_edit(
         lowers them.
     """
     question = in_question(mask, click)
-    wrong = ((answer > THRESHOLD) & question)[0, 0]
+    wrong = (((answer > THRESHOLD) == click.inside) & question)[0, 0]
     voxel = grid.voxel_of(click.position_ras)
     if voxel is None or not wrong[voxel]:
         return probability
@@ -138,7 +133,7 @@ def apply_edit(
     around = (F.max_pool3d(piece.float(), 3, 1, 1) > 0) & question
     if click.inside:
         return torch.where(around, torch.maximum(probability, answer), probability)
-    return torch.where(around, torch.minimum(probability, 1 - answer), probability)
+    return torch.where(around, torch.minimum(probability, answer), probability)
 
 
 def obey(probability: torch.Tensor, scan: torch.Tensor, click: Click, grid: Grid) -> torch.Tensor:

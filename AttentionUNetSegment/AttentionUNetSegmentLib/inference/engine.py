@@ -197,23 +197,20 @@ class Engine:
         image = scan
         if self.takes_clicks:
             image = torch.cat((scan, click_channels(clicks, grid, scan.device)), dim=1)
-        wanted = {"return_features": True} if self.has_editor else {}
 
         def refiner(tile: torch.Tensor) -> list[torch.Tensor]:
             with torch.autocast(tile.device.type, torch.bfloat16, enabled=self.bfloat16):
-                output = self.networks["refiner"](tile, return_attention=True, **wanted)
+                output = self.networks["refiner"](tile, return_attention=True)
             probabilities = output.logits.float().softmax(dim=1)
             alphas = [alpha.float().mean(dim=1, keepdim=True) for alpha in output.attention]
             return [
                 *(_probability(probabilities, self.target_channels[name]) for name in names),
                 *alphas,
-                *([output.features.float()] if wanted else []),
             ]
 
         maps = self._run("refiner", refiner, image, warnings, cancel)
-        features = maps.pop() if wanted else None
         by_name = dict(zip(names, maps, strict=False))
-        refinement = Refinement.of(grid, by_name.pop(asked), maps[len(names) :], features)
+        refinement = Refinement.of(grid, by_name.pop(asked), maps[len(names) :])
         if clicks or not by_name:
             return refinement
         others = {name: GridImage(values, grid) for name, values in by_name.items()}
@@ -226,7 +223,7 @@ class Engine:
             inputs: as :func:`.editing.editor_inputs` makes them.
 
         Returns:
-            (1, 1, k, j, i), the probability that a voxel is wrong as the newest click says.
+            (1, 1, k, j, i), the probability that a voxel in question is of the organ.
         """
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.networks[EDITOR](inputs)

@@ -27,8 +27,6 @@ class Refinement:
         grid: along R, A, S; the refiner's spacing.
         probability: on that grid.
         attention: a map a gate, shallow to deep, each on a whole fraction of that grid.
-        features: (1, F, k, j, i), what the refiner made the probability of; None where the model
-            has no editor, which is shown them.
         others: probabilities of the model's other targets, by name; those of the network's own
             answer only, for nothing that is done to this one is done to them.
     """
@@ -36,7 +34,6 @@ class Refinement:
     grid: Grid
     probability: GridImage
     attention: tuple[GridImage, ...]
-    features: torch.Tensor | None = None
     others: Mapping[str, GridImage] = field(default_factory=dict)
 
     @classmethod
@@ -45,13 +42,12 @@ class Refinement:
         grid: Grid,
         probability: torch.Tensor,
         alphas: Sequence[torch.Tensor],
-        features: torch.Tensor | None = None,
     ) -> Refinement:
         """From the maps (1, 1, k, j, i) of one pass over ``grid``."""
         attention = tuple(
             GridImage(alpha, grid.coarsened(grid.shape[0] // alpha.shape[2])) for alpha in alphas
         )
-        return cls(grid, GridImage(probability, grid), attention, features)
+        return cls(grid, GridImage(probability, grid), attention)
 
     @property
     def values(self) -> np.ndarray:
@@ -64,7 +60,6 @@ class Refinement:
             self.grid,
             self.probability.values.to(device),
             [alpha.values.to(device) for alpha in self.attention],
-            None if self.features is None else self.features.to(device),
         )
 
     def with_probability(self, values: torch.Tensor) -> Refinement:
@@ -115,7 +110,6 @@ class Refinement:
             self.grid.subgrid((whole[0], whole[1], whole[2])),
             padded(self.probability.values),
             [padded(alpha.values) for alpha in self.attention],
-            None if self.features is None else padded(self.features),
         )
         return wide, (k, j, i)
 
@@ -131,7 +125,6 @@ class Refinement:
             self.grid.subgrid(box),
             cut(self.probability.values),
             [cut(alpha.values) for alpha in self.attention],
-            None if self.features is None else cut(self.features),
         )
 
     def blend(self, other: Refinement, box: Region, weight: torch.Tensor) -> Refinement:
@@ -161,9 +154,6 @@ class Refinement:
                 mixed(mine.values, theirs.values)
                 for mine, theirs in zip(self.attention, other.attention, strict=True)
             ],
-            None
-            if self.features is None or other.features is None
-            else mixed(self.features, other.features),
         )
 
 

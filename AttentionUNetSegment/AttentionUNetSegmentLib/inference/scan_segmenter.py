@@ -214,7 +214,7 @@ class ScanSegmenter:
         with steps.step("refine", 0.3, "Segmenting around the click"):
             earlier = clicks[: -len(newest)]
             asked = as_clicks([prompt], EDITOR_STEP_MM)
-            if all(self._has_features_at(state.refinement, click) for click in asked):
+            if all(self._editor_answers(state.refinement, click) for click in asked):
                 refinement, selected = self._edit_each(state, earlier, asked)
             else:
                 refinement, selected = self._answer(state, earlier, newest, warnings, steps)
@@ -304,19 +304,17 @@ class ScanSegmenter:
             refinement, selected = edited, self._select_near(before, edited, clicks, [click])
         return refinement, selected
 
-    def _has_features_at(self, refinement: Refinement, click: Click) -> bool:
+    def _editor_answers(self, refinement: Refinement, click: Click) -> bool:
         """Whether the editor can answer a click: it is about the target that the editor was trained
         on, and the refiner has looked at its place already."""
         if not self.engine.has_editor or self.label != self.engine.card.target_label:
             return False
-        looked_at = refinement.grid.voxel_of(click.position_ras) is not None
-        return refinement.features is not None and looked_at
+        return refinement.grid.voxel_of(click.position_ras) is not None
 
     def _edit(
         self, before: Refinement, selected: np.ndarray, clicks: tuple[Click, ...]
     ) -> Refinement:
         """The editor's answer to the last click."""
-        assert before.features is not None
         click, known = clicks[-1], before.probability.values
         window = editing.editor_window(click, before.grid)
         grid = before.grid.subgrid(window)
@@ -326,9 +324,8 @@ class ScanSegmenter:
         scan = self.engine.sample(self.volume, grid).to(known.device) * within
         mask = torch.from_numpy(selected)[None, None].to(known.device)
         mask = editing.cut_window(mask.float(), window) > 0.5
-        features = editing.cut_window(before.features, window)
         answer = self.engine.run_editor(
-            editing.editor_inputs(scan, features, probability, mask, clicks, grid)
+            editing.editor_inputs(scan, probability, mask, clicks, grid)
         )
         after = editing.apply_edit(probability, mask, answer, click, grid)
         after = editing.obey(after, scan, click, grid)

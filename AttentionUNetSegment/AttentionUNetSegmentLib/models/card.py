@@ -36,7 +36,7 @@ OPTIONAL_KEYS = (
 )
 REQUIRED_STAGES, OPTIONAL_STAGES = ("refiner",), ("locator",)
 IN_CHANNELS = (1, 3)  # CT alone, or CT, clicks inside, clicks outside
-EDITOR_CHANNELS = 8  # of the editor's own inputs: scan, mask and clicks; features follow
+EDITOR_CHANNELS = 8  # scan, clicks and mask, as ``inference.editing.editor_inputs`` gives them
 MOST_LEVELS = 5  # scans are cut into tiles whose sides are multiples of four poolings
 MOST_BYTES = 12_000_000  # card and weights together: what an extension may install
 LARGEST_BYTES = 1_000_000_000  # of a model that somebody brings along
@@ -268,7 +268,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class Editor:
-    """The network that answers clicks, beside a refiner whose features it is shown.
+    """The network that answers clicks, beside a refiner whose answers it mends.
 
     Its weights are a file of their own, so that it can be trained anew, and a model without one be
     given one, while those of the other networks stay the same file.
@@ -288,8 +288,11 @@ class Editor:
     def __post_init__(self) -> None:
         network = checks.plain_json(self.network, "the editor's network")
         config = NetworkConfig.from_mapping(network)
-        if config.dimensions != 3 or config.out_channels != 2:
-            raise ModelError("the editor's network must have 3 dimensions and 2 output channels.")
+        if (config.dimensions, config.in_channels, config.out_channels) != (3, EDITOR_CHANNELS, 2):
+            raise ModelError(
+                f"the editor's network must have 3 dimensions, {EDITOR_CHANNELS} input and 2 "
+                "output channels."
+            )
         if len(config.channels) > MOST_LEVELS:
             raise ModelError(
                 f"the editor's network must have at most {MOST_LEVELS} levels, but it has "
@@ -303,11 +306,6 @@ class Editor:
     def sha256(self) -> str:
         """Of its weights' file; empty before it has one."""
         return self.weights.sha256 if self.weights else ""
-
-    @property
-    def feature_channels(self) -> int:
-        """Of the refiner's features, which it is shown."""
-        return int(self.network["in_channels"]) - EDITOR_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -403,16 +401,8 @@ class ModelCard:
                     f"the {name}'s network has {stage.network['out_channels']} output channels, "
                     f"but there are {len(labels)} labels."
                 )
-        if self.editor is not None:
-            refiner = NetworkConfig.from_mapping(stages["refiner"].network)
-            if refiner.name == "FCN" or refiner.dimensions != 3:
-                raise ModelError("an editor needs a refiner in 3D that is no FCN.")
-            if self.editor.feature_channels != refiner.channels[0]:
-                raise ModelError(
-                    f"the editor's network has {self.editor.network['in_channels']} input "
-                    f"channels, but beside this refiner it needs "
-                    f"{EDITOR_CHANNELS + refiner.channels[0]}."
-                )
+        if self.editor is not None and stages["refiner"].network["dimensions"] != 3:
+            raise ModelError("an editor needs a refiner in 3D.")
         object.__setattr__(self, "citation", citation)
         object.__setattr__(self, "limitations", limitations)
         object.__setattr__(self, "intensity_window_hu", (low, high))

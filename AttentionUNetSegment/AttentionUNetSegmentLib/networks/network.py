@@ -38,15 +38,6 @@ class NetworkOutput(NamedTuple):
     deep: list[torch.Tensor]
 
 
-class FeaturesOutput(NamedTuple):
-    """NetworkOutput with what the head made the logits of: `(B, channels[0], *spatial)`."""
-
-    logits: torch.Tensor
-    attention: list[torch.Tensor]
-    deep: list[torch.Tensor]
-    features: torch.Tensor
-
-
 class SegmentationNetwork(nn.Module, ABC):
     """Base of the networks. Arguments have the names that MONAI's networks give them.
 
@@ -132,14 +123,12 @@ class SegmentationNetwork(nn.Module, ABC):
         x: torch.Tensor,
         return_attention: bool = False,
         return_deep: bool = False,
-        return_features: bool = False,
-    ) -> torch.Tensor | NetworkOutput | FeaturesOutput:
+    ) -> torch.Tensor | NetworkOutput:
         """Logits of `x`, `(B, in_channels, *spatial)`, of any spatial size.
 
         Returns the logits, `(B, out_channels, *spatial)`, or a NetworkOutput when one of the flags
-        is set, a FeaturesOutput when it is that of the features. The input is padded and the output
-        cropped where the size asks for it. ValueError for an input of another number of axes or
-        channels, and for the features of a network without a `head`.
+        is set. The input is padded and the output cropped where the size asks for it. ValueError
+        for an input of another number of axes or channels.
         """
         config = self.config
         if x.ndim != config.dimensions + 2 or x.shape[1] != config.in_channels:
@@ -152,38 +141,18 @@ class SegmentationNetwork(nn.Module, ABC):
         # Group norm, and batch norm while it learns, PyTorch sums less exactly in that layout.
         if config.norm != "group" and not self.training:
             padded = to_channels_last(padded)
-        with self._head_input(return_features) as head_input:
-            logits, attention, deep = self.forward_padded(padded, return_deep)
+        logits, attention, deep = self.forward_padded(padded, return_deep)
         logits = crop_to(logits, size)
-        if not (return_attention or return_deep or return_features):
+        if not (return_attention or return_deep):
             return logits
         if not return_attention:
             attention = []
         strides = [2 ** (level - 1) for level in self.gated_levels]
-        output = NetworkOutput(
+        return NetworkOutput(
             logits,
             [crop_to(a, _coarse(size, s)) for a, s in zip(attention, strides, strict=False)],
             [crop_to(d, _coarse(size, s)) for d, s in zip(deep, self.deep_strides, strict=False)],
         )
-        if not return_features:
-            return output
-        return FeaturesOutput(*output, crop_to(head_input[0], size))
-
-    @contextmanager
-    def _head_input(self, wanted: bool) -> Iterator[list[torch.Tensor]]:
-        """What the head is given, in a list that is empty before; of no pass unless wanted."""
-        given: list[torch.Tensor] = []
-        if not wanted:
-            yield given
-            return
-        head = getattr(self, "head", None)
-        if not isinstance(head, nn.Module):
-            raise ValueError(f"A network of the kind {self.architecture} has no features to give.")
-        hook = head.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
-        try:
-            yield given
-        finally:
-            hook.remove()
 
     def set_gates_open(self, is_open: bool) -> None:
         """True: every gate passes its skip unchanged, so that the network is a plain U-Net.

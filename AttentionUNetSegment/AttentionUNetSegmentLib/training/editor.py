@@ -1,17 +1,16 @@
 """Training of the editor: a simulated user mends one mask after the other, click by click.
 
-A scene is an augmented patch, what the refiner says of it, and a mask to mend: the refiner's own,
-the truth with mistakes in it, or both. In each step the user clicks at a mistake, the editor learns
-to answer with the piece that is wrong there, and the mask is changed as it answered, so that later
-clicks meet what earlier ones left behind (iterative training, Sofiiuk et al. 2022, arXiv
-2102.06583). After some clicks the next scene comes. Several scenes take turns, so that steps that
-follow each other differ.
+A scene is an augmented patch and a mask to mend: the refiner's own, the truth with mistakes in it,
+or both. In each step the user clicks at a mistake, the editor learns to answer with the organ as it
+is without that mistake, and the mask is changed as it answered, so that later clicks meet what
+earlier ones left behind (iterative training, Sofiiuk et al. 2022, arXiv 2102.06583). After some
+clicks the next scene comes. Several scenes take turns, so that steps that follow each other differ.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from ..inference.editing import (
 )
 from ..inference.prediction import THRESHOLD
 from ..inference.refinement import LEAN
-from ..networks import NetworkOutput, SegmentationNetwork
+from ..networks import NetworkOutput, SegmentationNetwork, build_network
 from .click_simulation import patch_grid, pick_deep_voxel
 from .losses import IGNORE, OrganLoss
 from .mistakes import spoil
@@ -62,18 +61,17 @@ NEW_CASE_WEIGHT = 3.0
 """How many times as often a case is drawn that the refiner did not learn from: its errors there are
 those that a user meets."""
 VALIDATION_CLICKS = 5
-PIECE = 1
-"""The editor's label of what is wrong."""
+ORGAN = 1
+"""The editor's label of the organ."""
 
 
 @dataclass(eq=False)
 class Scene:
-    """A patch, what the refiner says of it, and the mask that is being mended.
+    """A patch, and the mask that is being mended.
 
     Args:
         first_step: at which it is made.
         scan: (1, 1, k, j, i) in [0, 1].
-        features: (1, F, k, j, i), the refiner's.
         probability: (1, 1, k, j, i), whose mask it is.
         truth, known: boolean (k, j, i).
         grid: of the patch.
@@ -81,7 +79,6 @@ class Scene:
 
     first_step: int
     scan: torch.Tensor
-    features: torch.Tensor
     probability: torch.Tensor
     truth: np.ndarray
     known: np.ndarray
@@ -114,17 +111,16 @@ class Scene:
             piece: boolean (k, j, i), the mistake that is clicked at.
 
         Returns:
-            Inputs (1, C, k, j, i) of the window, and labels (1, k, j, i): the piece, 0 what is
-            right as it is, and :data:`.losses.IGNORE` what the click cannot change, and other
-            mistakes of its kind.
+            Inputs (1, C, k, j, i) of the window, and labels (1, k, j, i), the truth of what is in
+            question; :data:`.losses.IGNORE` what the click cannot change, and other mistakes of
+            its kind.
         """
         self.clicks.append(click)
         window = editor_window(click, self.grid)
         mask = self.mask
         question = in_question(mask, click)[0, 0].cpu().numpy()
         right = question & self.known & (self.truth != click.inside)
-        labels = np.where(right, 0, IGNORE)
-        labels[piece] = PIECE
+        labels = np.where(right | piece, self.truth * ORGAN, IGNORE)
         # Beyond the patch nothing is known.
         beyond = cut_window(torch.from_numpy(labels - IGNORE), window) + IGNORE
         return self._inputs(mask, click), beyond[None].to(self.scan.device)
@@ -133,7 +129,6 @@ class Scene:
         window = editor_window(click, self.grid)
         return editor_inputs(
             cut_window(self.scan, window),
-            cut_window(self.features, window),
             cut_window(self.probability, window),
             cut_window(mask.float(), window) > 0.5,
             self.clicks,
@@ -154,6 +149,32 @@ class Scene:
         """Of the mask with the truth, where that is known."""
         known, truth = torch.from_numpy(self.known), torch.from_numpy(self.truth)
         return mask_dice(self.mask[0, 0].cpu() & known, truth & known)
+
+
+def editor_weights(
+    network: Mapping[str, Any], refiner: nn.Module, target: int
+) -> dict[str, torch.Tensor]:
+    """Weights that an editor starts with: a refiner's, so that at first it says what that one says.
+
+    Args:
+        network: the editor's configuration.
+        target: the refiner's label that is the organ; its background is the editor's.
+    """
+    theirs = refiner.state_dict()
+    with torch.device("meta"):
+        shapes = {name: one.shape for name, one in build_network(network).state_dict().items()}
+    weights = {}
+    for name, shape in shapes.items():
+        value = theirs[name]
+        for axis in range(min(value.ndim, 2)):
+            more = shape[axis] - value.shape[axis]
+            if more < 0:  # labels
+                value = value.index_select(axis, torch.tensor([0, target]))
+            elif more > 0:  # inputs, of which scan and clicks come first
+                lacking = [*value.shape[:axis], more, *value.shape[axis + 1 :]]
+                value = torch.cat((value, value.new_zeros(lacking)), dim=axis)
+        weights[name] = value.clone()
+    return weights
 
 
 class EditorSampler(BatchSampler):
@@ -195,7 +216,7 @@ class EditorTrainer(StageTrainer):
     """Trains the editor beside a refiner that stays as it is.
 
     Args:
-        refiner: whose features the editor is shown.
+        refiner: whose answers the editor learns to mend.
         refiner_cases: names of the cases that the refiner learnt from.
         args, settings: as of :class:`.trainer.StageTrainer`.
     """
@@ -216,7 +237,7 @@ class EditorTrainer(StageTrainer):
         assert isinstance(refiner, SegmentationNetwork)
         self.refiner = refiner.to(self.device).eval().requires_grad_(False)
         self.loss = OrganLoss(
-            PIECE, options.loss_weights, 0.0, options.deep_supervision, self.processes.total
+            ORGAN, options.loss_weights, 0.0, options.deep_supervision, self.processes.total
         )
         self._scenes: dict[int, Scene] = {}
         self._asked: list[Scene] = []
@@ -231,7 +252,7 @@ class EditorTrainer(StageTrainer):
         return click == 0 and first % (SCENES_IN_TURN * SCENE_CLICKS) == 0
 
     def network_inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next click of each of the step's scenes, and the pieces that are wrong there."""
+        """The next click of each of the step's scenes, and what is the organ there."""
         step = self.state.step
         first, _ = scene_place(step, self.options.batch_size)
         inputs, labels, self._asked = [], [], []
@@ -264,7 +285,7 @@ class EditorTrainer(StageTrainer):
         return torch.cat(inputs), torch.cat(labels)
 
     def note_output(self, output: NetworkOutput) -> None:
-        answers = output.logits.detach().float().softmax(dim=1)[:, PIECE, None]
+        answers = output.logits.detach().float().softmax(dim=1)[:, ORGAN, None]
         for scene, answer in zip(self._asked, answers, strict=True):
             scene.change(answer[None])
 
@@ -286,7 +307,7 @@ class EditorTrainer(StageTrainer):
                     piece, inside = mistakes[0]
                     shown, _ = scene.ask(piece, self._click_in_middle(piece, inside, scene.grid))
                     logits = self.predict_patch(self.state.average, shown).logits
-                    scene.change(logits.float().softmax(dim=1)[:, PIECE, None])
+                    scene.change(logits.float().softmax(dim=1)[:, ORGAN, None])
                 curve.append(scene.dice())
             scores[one.case.name] = curve[-1]
             curves.append(curve)
@@ -307,14 +328,13 @@ class EditorTrainer(StageTrainer):
         image = sample.image.to(self.device)
         clicks = image.new_zeros((1, self.refiner.config.in_channels - 1, *image.shape[2:]))
         with torch.no_grad(), self._precision():
-            output = self.refiner(torch.cat((image, clicks), dim=1), return_features=True)
+            logits = self.refiner(torch.cat((image, clicks), dim=1))
         label = self.options.target_label
         labels = sample.labels[0].cpu().numpy()
         return Scene(
             first,
             image,
-            output.features,
-            output.logits.float().softmax(dim=1)[:, label, None],
+            logits.float().softmax(dim=1)[:, label, None],
             labels == label,
             labels != IGNORE,
             patch_grid(image.shape[2:], self.options.patch.spacing_mm),

@@ -32,7 +32,7 @@ from ..models.card import STAGES as STAGE_NAMES
 from ..networks.precision import uses_bfloat16
 from .choices import Choices
 from .distributed import Processes
-from .editor import EditorTrainer
+from .editor import EditorTrainer, editor_weights
 from .model_card import fresh_card, training_record, with_editor
 from .naming import Naming, complete_card, read_data_terms
 from .recipes import (
@@ -366,6 +366,8 @@ def _editor_options(
             "trained for an organ without parts only."
         )
     made = editor_options(Budget(options.steps, options.minutes), refiner, options.seed)
+    if card.editor is not None:
+        made = replace(made, network=dict(card.editor.network))
     made = replace(
         made,
         target_label=card.target_label.value,
@@ -375,12 +377,12 @@ def _editor_options(
     return choices.applied_to(made)
 
 
-def _editor_weights(start: Model, options: StageOptions) -> dict[str, torch.Tensor] | None:
-    """Of a model's editor, where it is of the kind that is to be trained."""
-    editor = start.card.editor
-    if editor is None or dict(editor.network) != options.network:
-        return None
-    return dict(start.networks[EDITOR].state_dict())
+def _editor_weights(start: Model, options: StageOptions) -> dict[str, torch.Tensor]:
+    """Of a model's editor, or of the refiner, which a first one starts as."""
+    if start.card.editor is not None:
+        return dict(start.networks[EDITOR].state_dict())
+    refiner, target = start.networks["refiner"], start.card.target_label.value
+    return editor_weights(options.network, refiner, target)
 
 
 def _cases_learnt(card: ModelCard) -> list[str]:

@@ -106,24 +106,26 @@ def refiner_options(budget: Budget, seed: int = 0, learning_rate: float = 1e-3) 
 
 
 def editor_options(
-    budget: Budget, refiner: Stage, seed: int = 0, learning_rate: float = 2e-3
+    budget: Budget, refiner: Stage, seed: int = 0, learning_rate: float = 1e-3
 ) -> StageOptions:
-    """Clicks: a small network beside the refiner, which sees what the refiner makes of the scan.
+    """Clicks: a network like the refiner, from whose weights it starts.
 
-    Small, because the three networks together are 12 MB at most; what the refiner has learnt of
-    anatomy comes with its features. A patch is a scene, in which the editor sees windows around
-    clicks.
+    What the refiner has learnt of anatomy is what a mistake is known by. A patch is a scene, in
+    which the editor sees windows around clicks.
 
     Args:
-        refiner: whose features it is shown.
+        refiner: that it is trained beside.
     """
     recipe = refiner_options(budget, seed, learning_rate)
-    features = int(refiner.network["channels"][0])
-    network = attention_unet((10, 16, 20, 24), EDITOR_CHANNELS + features, out_channels=2)
     return replace(
         recipe,
         stage="editor",
-        network={**network, "deep_supervision": False},
+        network={
+            **refiner.network,
+            "in_channels": EDITOR_CHANNELS,
+            "out_channels": 2,
+            "deep_supervision": False,
+        },
         patch=replace(recipe.patch, spacing_mm=refiner.spacing_mm, anywhere_probability=0.05),
         augmentation=replace(recipe.augmentation, hidden_organ_probability=0.0),
         # Half of the question is how far a mistake goes, so the answer has to be calibrated: Dice
