@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 import torch
 from AttentionUNetSegmentLib import models
+from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import ModelError, OutputError
+from AttentionUNetSegmentLib.models.weights import rounded_to_bytes
 from AttentionUNetSegmentLib.networks import build_network
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,8 +192,72 @@ def test_weights_are_stored_in_half_precision_and_described_by_the_card(saved_on
     assert weights.bytes == len(content)
     assert weights.sha256 == hashlib.sha256(content).hexdigest()
     tensors = load_file(saved_once / "weights.safetensors")
-    assert {t.dtype for t in tensors.values()} == {torch.float16, torch.int64}
+    in_eight_bits = {torch.int8, torch.bfloat16}  # where nothing is lost, as of a layer of zeros
+    assert {t.dtype for t in tensors.values()} - in_eight_bits == {torch.float16, torch.int64}
+    assert tensors["refiner.encoder.1.0.weight"].dtype == torch.float16
     assert {name.partition(".")[0] for name in tensors} == {"locator", "refiner"}
+
+
+def test_eight_bits_hold_a_weight_within_half_a_step_of_its_channel() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(8, 5, 3, 3, 3) * torch.logspace(-6, 3, 8)[:, None, None, None, None]
+    weight[3] = 0
+    rounded = rounded_to_bytes(weight)
+    largest = weight.flatten(1).abs().amax(1)
+    error = (rounded - weight).flatten(1).abs().amax(1)
+    assert (error <= 0.0045 * largest).all()  # half a step of 127, and what the scale is off by
+    for ours, theirs in zip(rounded, weight, strict=True):
+        assert len(ours.unique()) <= 255
+        assert (ours.flatten().sign() * theirs.flatten().sign() >= 0).all()
+    assert torch.equal(rounded_to_bytes(rounded), rounded)
+    for other in (torch.randn(6), torch.randn(2, 2), torch.ones(2, 2, 2, dtype=torch.int64)):
+        assert rounded_to_bytes(other) is other
+
+
+def test_a_compressed_model_is_half_the_size_and_stays_the_same_from_then_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = {**NETWORK, "channels": [16, 32]}
+    stages = {"refiner": models.Stage(network, (2, 2, 3))}
+    torch.manual_seed(3)
+    models.save_model(tmp_path / "whole", card(stages=stages), {"refiner": build_network(network)})
+    whole = models.load_model(tmp_path / "whole")
+    assert main(["models", "compress", str(tmp_path / "whole"), "-o", str(tmp_path / "less")]) == 0
+    assert "MB of weights" in capsys.readouterr().out
+    less = models.load_model(tmp_path / "less")
+    assert whole.card.weights is not None
+    assert less.card.weights is not None
+    assert less.card.weights.bytes < 0.6 * whole.card.weights.bytes
+    assert dataclasses.replace(less.card, weights=None) == dataclasses.replace(
+        whole.card, weights=None
+    )
+    ours, theirs = (one.networks["refiner"].state_dict() for one in (less, whole))
+    assert all(torch.equal(ours[name], rounded_to_bytes(theirs[name])) for name in theirs)
+    assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
+    again = models.save_model(tmp_path / "again", less.card, less.networks)
+    assert again.weights == less.card.weights
+
+
+@pytest.mark.parametrize("wrong", ["none", "too few", "of another kind", "of no weights"])
+def test_eight_bits_without_scales_that_fit_are_refused(tmp_path: Path, wrong: str) -> None:
+    folder = tmp_path / "tiny"
+    own = {
+        name: rounded_to_bytes(value) for name, value in networks()["refiner"].state_dict().items()
+    }
+    given = networks()
+    given["refiner"].load_state_dict(own)
+    models.save_model(folder, card(), given)
+    tensors = load_file(folder / "weights.safetensors")
+    name = next(name for name in tensors if name.endswith(".scale"))
+    change = {
+        "none": {name: None},
+        "too few": {name: tensors[name][1:].clone()},
+        "of another kind": {name: tensors[name].float()},
+        "of no weights": {name: None, "refiner.nothing.scale": tensors[name]},
+    }[wrong]
+    edit_tensors(folder, **change)
+    message = refused(folder)
+    assert "scales" in message or "torch.int8" in message or "not part of it" in message
 
 
 def test_networks_in_bfloat16_and_doubles_are_saved_alike(tmp_path: Path) -> None:

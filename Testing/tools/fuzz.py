@@ -110,7 +110,7 @@ def folder() -> Path:
 def model() -> tuple:
     """A card without weights, and the bytes of weights that fit it."""
     if "model" not in _state:
-        from AttentionUNetSegmentLib.models.weights import to_bytes, to_half
+        from AttentionUNetSegmentLib.models.weights import to_bytes, to_stored
         from AttentionUNetSegmentLib.networks import build_network
         from small_cards import card_of
 
@@ -118,7 +118,7 @@ def model() -> tuple:
                    "channels": [1, 1], "norm": "instance"}  # fmt: skip
         tensors = build_network(network).state_dict()
         named = {f"refiner.{name}": tensor for name, tensor in tensors.items()}
-        _state["model"] = card_of(refiner=network), to_bytes(to_half(named))
+        _state["model"] = card_of(refiner=network), to_bytes(to_stored(named))
     return _state["model"]  # type: ignore[return-value]
 
 

@@ -329,7 +329,7 @@ def test_a_model_is_given_an_editor_and_keeps_its_other_weights(
     assert main(["models", "show", str(folder)]) == 0
     assert card.editor.sha256 in capsys.readouterr().out
 
-    # It starts from there the next time, and a new refiner leaves it behind.
+    # It starts from there the next time.
     again = load_model(
         train_model(
             data,

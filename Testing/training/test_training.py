@@ -24,7 +24,9 @@ from AttentionUNetSegmentLib.errors import InputError, TrainingError
 from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.models import Model, load_model
+from AttentionUNetSegmentLib.models import Editor, Model, load_model, save_model
+from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
+from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training.click_simulation import (
     Dispute,
     dilate,
@@ -826,6 +828,22 @@ def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
     (tmp_path / "other" / "start.json").write_text("{")
     with pytest.raises(TrainingError, match="remove the folder to begin anew"):
         train_model(small_data, tmp_path / "other", **options)
+
+
+def test_a_model_that_is_trained_further_keeps_its_editor(small_data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"synthetic": 0, "device": "cpu", "steps": 1}
+    first = load_model(train_model(small_data, tmp_path / "first", **options))
+    network = {**first.card.stages["refiner"].network, "in_channels": EDITOR_CHANNELS}
+    editor = Editor({**network, "out_channels": 2, "deep_supervision": False})
+    networks = {**first.networks, "editor": build_network(editor.network)}
+    save_model(tmp_path / "start", dataclasses.replace(first.card, editor=editor), networks)
+    start = load_model(tmp_path / "start")
+    notes: list[str] = []
+    options |= {"stage": "refiner", "start_from": str(start.folder), "note": notes.append}
+    after = load_model(train_model(small_data, tmp_path / "after", **options))
+    assert after.card.editor == start.card.editor
+    assert weights_of(after, "editor") == weights_of(start, "editor")
+    assert any("--stage editor" in text for text in notes)
 
 
 def test_going_on_shows_other_samples(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from .installed import (
     user_models_folder,
 )
 from .installing import install_model, remove_model
-from .store import Model, load_model, save_model, verify_model
+from .store import Model, compress_model, load_model, save_model, verify_model
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -64,6 +64,7 @@ __all__ = [
     "Terminology",
     "Usual",
     "WeightsFile",
+    "compress_model",
     "find_model",
     "install_model",
     "installed_folders",

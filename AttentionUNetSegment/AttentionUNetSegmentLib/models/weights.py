@@ -1,4 +1,8 @@
-"""Weights as bytes: checked, hashed, and turned into tensors and back. Never a pickle."""
+"""Weights as bytes: checked, hashed, and turned into tensors and back. Never a pickle.
+
+Floats are stored in half precision; the weights of a convolution in eight bits, with a scale for
+each channel beside them, where that gives the very same numbers (see :func:`rounded_to_bytes`).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 _ZIP_START = b"PK\x03\x04"  # what torch.save writes since PyTorch 1.6
+_SCALE = ".scale"
+"""What follows the name of weights in the name of their scales."""
+_LARGEST = 127
 _PICKLE_START = b"\x80"  # a pickle's protocol byte, and that of PyTorch's older files
 
 
@@ -24,10 +31,10 @@ def read_weights(folder: Path, weights: WeightsFile) -> dict[str, torch.Tensor]:
 
     Raises:
         ModelError: the file is missing, larger or smaller than the card says, another one, or no
-            safetensors file.
+            safetensors file; or weights of eight bits have no scales that fit.
     """
     path = folder / weights.file
-    return _tensors(_read(path, folder, weights), path)
+    return _expanded(_tensors(_read(path, folder, weights), path), path)
 
 
 def read_foreign_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -62,8 +69,63 @@ def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"'{path}' is not a valid safetensors file ({error}).") from error
 
 
-def to_half(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors as they are stored: floats in half precision, the others as they are.
+def rounded_to_bytes(weight: torch.Tensor) -> torch.Tensor:
+    """The weights of a convolution, rounded to what eight bits hold: 255 steps for each of the
+    first axis's channels, from its largest weight to the same below zero.
+
+    Args:
+        weight: floats of more than two axes; others are left as they are.
+
+    Returns:
+        The same shape, float32; given to this function again, unchanged.
+    """
+    if not _is_convolution(weight):
+        return weight
+    steps, scale = _in_bytes(weight)
+    return steps * scale
+
+
+def _is_convolution(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim > 2
+
+
+def _in_bytes(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whole numbers from -127 to 127, and the scale of each channel, both float32.
+
+    A scale is a number of bfloat16, so that products with it are exact in float32; it is within
+    0.4 % of what is wanted, so that the largest weight is always the step 127. Both together make
+    the same scale come out of the products again.
+    """
+    weight = weight.detach().float()
+    largest = weight.abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True)
+    scale = (largest / _LARGEST).bfloat16().float()
+    steps = (weight / scale.where(scale > 0, 1.0)).round().clamp(-_LARGEST, _LARGEST)
+    return steps, scale
+
+
+def _expanded(stored: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """Tensors with those that are stored in eight bits as the floats that they stand for.
+
+    Raises:
+        ModelError: their scales are missing or do not fit.
+    """
+    import torch
+
+    tensors = dict(stored)
+    for name, steps in stored.items():
+        scale = stored.get(name + _SCALE)
+        if steps.dtype != torch.int8 or scale is None:
+            continue
+        if steps.ndim < 3 or scale.shape != steps.shape[:1] or scale.dtype != torch.bfloat16:
+            raise ModelError(f"The scales of '{name}' in '{path}' do not fit its weights.")
+        del tensors[name + _SCALE]
+        tensors[name] = steps * scale.float().reshape(-1, *[1] * (steps.ndim - 1))
+    return tensors
+
+
+def to_stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as they are stored: floats in half precision, or in eight bits where nothing is
+    lost by it; the others as they are.
 
     Raises:
         ModelError: a weight is not finite, or is beyond what half precision holds (65,504).
@@ -72,6 +134,12 @@ def to_half(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in tensors.items():
         # A copy always: safetensors refuses tensors that share memory.
         copy = tensor.detach().cpu().contiguous().clone()
+        if _is_convolution(copy) and bool(copy.isfinite().all()):
+            steps, scale = _in_bytes(copy)
+            if bool((steps * scale == copy.float()).all()):
+                stored[name] = steps.char()
+                stored[name + _SCALE] = scale.flatten().bfloat16()
+                continue
         if copy.is_floating_point():
             copy = copy.half()
             if not bool(copy.isfinite().all()):

@@ -60,9 +60,9 @@ STAGE_SPANS = {
 """Parts of the progress bar. A stage that is not trained takes no time, or the time left would be
 far off."""
 START_FILE = "start.json"
-_EDITOR_LEFT_OUT = (
-    "The editor of {} was trained beside another refiner, so the new model has none; train one "
-    "with --stage editor --from this model."
+_EDITOR_KEPT = (
+    "The editor, which answers clicks, is that of {}, trained beside the refiner before; train "
+    "with --stage editor --from this model to adapt it."
 )
 
 
@@ -173,9 +173,11 @@ def train_model(
         else:
             if start is not None:
                 record["started_from"] = _start_record(start.card)
-                if start.card.editor is not None:
-                    note(_EDITOR_LEFT_OUT.format(start.card.name))
             card = fresh_card(found, stages, train, record)
+            if start is not None and start.card.editor is not None:
+                networks[EDITOR] = start.networks[EDITOR]
+                card = replace(card, editor=start.card.editor)
+                note(_EDITOR_KEPT.format(start.card.name))
         card = complete_card(
             card,
             naming,
