@@ -5,7 +5,9 @@ The networks take what is bright for the organ, so that the right answer is know
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import importlib
 import json
 import os
@@ -835,3 +837,26 @@ def test_an_import_that_fails_beside_says_so_where_it_is_needed() -> None:
     segmenting.import_beside("there_is_no_such_module")
     with pytest.raises(ImportError, match="there_is_no_such_module"):
         importlib.import_module("there_is_no_such_module")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("module", ["a_large_library", "there_is_no_such_module"])
+def test_no_garbage_is_looked_for_among_what_an_import_makes(
+    module: str, enabled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_large_library.py").write_text(
+        "import gc\nenabled = gc.isenabled()\nmade = []\nmade.append(made)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with contextlib.suppress(ModuleNotFoundError):
+            segmenting.import_uncollected(module)
+        assert gc.isenabled() == enabled
+        if made := sys.modules.pop(module, None):
+            assert not made.enabled
+            assert not any(one is made.made for one in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.enable()

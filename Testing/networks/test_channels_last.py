@@ -1,29 +1,46 @@
-"""The layout that a CPU answers in: the same answer as in double precision, from the first layer to
-the last, and nothing of it where a network learns."""
+"""The layout that a CPU answers in: the same answer as in double precision, in bfloat16 the same as
+in the other layout, from the first layer to the last, and nothing of it where a network learns."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
+from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network, channels_last
+from AttentionUNetSegmentLib.networks import network as network_module
 from AttentionUNetSegmentLib.networks.blocks import InstanceNorm
-from AttentionUNetSegmentLib.networks.channels_last import is_channels_last, to_channels_last
+from AttentionUNetSegmentLib.networks.channels_last import (
+    is_channels_last,
+    is_channels_last_bfloat16,
+    to_channels_last,
+)
 from AttentionUNetSegmentLib.networks.volume_conv import VolumeConv, VolumeUpsampling
 from AttentionUNetSegmentLib.training.recipes import attention_unet
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 IMAGE = torch.rand(1, 3, 20, 33, 40, generator=torch.Generator().manual_seed(1))
+NETWORKS: list[dict[str, Any]] = [
+    {},
+    {"name": "UNet"},
+    {"name": "ResUNet"},
+    {"name": "FCN"},
+    {"norm": "batch"},
+    {"norm": "group"},
+    {"upsampling": "interpolated"},
+    *({"gate": gate} for gate in ("stable", "dual", "multi-scale", "multi-head")),
+]
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available()
     or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
     reason="this processor is not one for which the layout is used",
 )
+needs_amx = pytest.mark.skipif(not channels_last._has_amx(), reason="this processor has no AMX")
 
 
 def small_network(**changes: Any) -> nn.Module:
@@ -42,20 +59,7 @@ def assert_like_double(network: nn.Module, image: torch.Tensor) -> None:
         torch.testing.assert_close(alpha.double(), other.double(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"name": "UNet"},
-        {"name": "ResUNet"},
-        {"name": "FCN"},
-        {"norm": "batch"},
-        {"norm": "group"},
-        {"upsampling": "interpolated"},
-        *({"gate": gate} for gate in ("stable", "dual", "multi-scale", "multi-head")),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changes", NETWORKS, ids=str)
 def test_every_network_answers_as_in_double_precision(changes: dict[str, Any]) -> None:
     assert_like_double(small_network(**changes), IMAGE)
 
@@ -65,15 +69,17 @@ def test_so_it_does_for_images_of_few_voxels(shape: tuple[int, ...]) -> None:
     assert_like_double(small_network(), torch.rand(1, 3, *shape))
 
 
-def layouts(network: nn.Module, image: torch.Tensor) -> dict[str, bool]:
+def layouts(
+    network: nn.Module,
+    image: torch.Tensor,
+    is_so: Callable[[torch.Tensor], bool] = is_channels_last,
+) -> dict[str, bool]:
     """Whether the channels lie last in what each layer makes, by the layer's name."""
     found: dict[str, bool] = {}
     for name, module in network.named_modules():
         if isinstance(module, (VolumeConv, VolumeUpsampling, InstanceNorm)):
             module.register_forward_hook(
-                lambda _module, _inputs, output, name=name: found.update(
-                    {name: is_channels_last(output)}
-                )
+                lambda _module, _inputs, output, name=name: found.update({name: is_so(output)})
             )
     network(image)
     return found
@@ -131,9 +137,38 @@ def test_only_one_volume_in_float32_is_laid_otherwise(image: torch.Tensor) -> No
 
 
 @torch.no_grad()
-def test_nothing_is_laid_otherwise_in_bfloat16() -> None:
+def test_in_bfloat16_nothing_is_laid_otherwise_without_amx(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channels_last, "_has_amx", lambda: False)
     with torch.autocast("cpu", torch.bfloat16):
         assert to_channels_last(IMAGE) is IMAGE
+
+
+@needs_amx
+@pytest.mark.parametrize("changes", NETWORKS, ids=str)
+@torch.inference_mode()
+def test_in_bfloat16_every_network_answers_the_same_to_the_bit(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small_network(**changes)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = network(IMAGE, return_attention=True)
+        monkeypatch.setattr(network_module, "to_channels_last", lambda x: x)
+        expected = network(IMAGE, return_attention=True)
+    for ours, theirs in zip(
+        (answer.logits, *answer.attention), (expected.logits, *expected.attention), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+@needs_amx
+@torch.inference_mode()
+def test_in_bfloat16_all_layers_of_an_answer_have_the_channels_last() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layouts(small_network(deep_supervision=True), IMAGE, is_channels_last_bfloat16)
+    assert len(found) > 30
+    assert all(found.values()), [name for name, is_last in found.items() if not is_last]
 
 
 @torch.no_grad()

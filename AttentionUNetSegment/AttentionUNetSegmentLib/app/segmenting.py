@@ -8,6 +8,7 @@ needs neither Slicer's libraries nor Matplotlib.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import re
 import sys
 import time
@@ -592,14 +593,31 @@ def import_beside(module: str) -> None:
 
     def import_it() -> None:
         with suppress(Exception):
-            import_module(module)
+            import_uncollected(module)
 
     if module not in sys.modules:
         # Not a daemon: those are ended amid libraries that cannot bear it.
         Thread(target=import_it, name=f"import {module}").start()
 
 
+def import_uncollected(module: str) -> None:
+    """Import a library that makes hundreds of thousands of objects and throws none away: Python
+    does not look for garbage among them meanwhile, nor ever again, which takes a quarter of the
+    time of PyTorch's import, half of it as the process ends."""
+    if module in sys.modules:
+        return
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        import_module(module)
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
 def _load(job: SegmentationJob) -> Predictor:
+    import_uncollected("torch")
     from ..inference.predictor import Predictor
 
     return Predictor(load_model(job.model_folder), job.device, job.precision, job.tile_voxels)

@@ -35,6 +35,8 @@ class InstanceNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.inplace and channels_last.is_channels_last(x):
             return channels_last.normalise(x, self.weight, self.bias, self.eps)
+        if self.inplace and channels_last.is_channels_last_bfloat16(x):
+            return channels_last.normalise_bfloat16(x, self.weight, self.bias, self.eps)
         return torch.instance_norm(
             x, self.weight, self.bias, None, None, True, 0.0, self.eps, torch.backends.cudnn.enabled
         )

@@ -1,15 +1,20 @@
-"""Answers about one volume on a CPU, in float32, with the channels last in memory.
+"""Answers about one volume on a CPU with the channels last in memory.
 
 oneDNN convolves volumes that lie so without copying them to and fro, and PyTorch pools, upsamples
-and joins them faster. What it does not do well is here: instance norm, which it copies, or sums in
-single precision along a whole volume; transposed convolution, which it leaves to a slow routine
-for few voxels; and convolution, of which the same is true (see ``volume_conv.py``).
+and joins them faster. What it does not do well in float32 is here: instance norm, which it copies,
+or sums in single precision along a whole volume; transposed convolution, which it leaves to a slow
+routine for few voxels; and convolution, of which the same is true (see ``volume_conv.py``).
+
+In bfloat16, on processors with AMX, only instance norm is here, and every layer gives the same
+answer to the bit as in the other layout.
 
 A network's pass begins with :func:`to_channels_last`, which decides; each layer then goes by how
 its input lies.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -22,35 +27,55 @@ _AT_ONCE = 1 << 20
 
 def to_channels_last(x: torch.Tensor) -> torch.Tensor:
     """`x`, `(B, C, k, j, i)`, with its channels last in memory where that is faster."""
-    if not (_is_answered_in_float32(x) and x.shape[0] == 1):
+    if not (_is_answered(x) and x.dtype == torch.float32 and x.shape[0] == 1):
         return x
     if not torch.backends.mkldnn.is_available():
         return x
-    if torch.backends.cpu.get_cpu_capability() not in _MEASURED:
+    if not (_has_amx() if _is_bfloat16_wanted() else _is_measured()):
         return x
     # Not `contiguous`: a single channel counts as lying last already, but not to the next layer.
     return torch.empty_like(x, memory_format=torch.channels_last_3d).copy_(x)
 
 
 def is_channels_last(x: torch.Tensor) -> bool:
-    """Whether a pass has `x`, one volume, with its channels last in memory."""
+    """Whether a pass in float32 has `x`, one volume, with its channels last in memory."""
+    return x.dtype == torch.float32 and not _is_bfloat16_wanted() and _lies_so(x)
+
+
+def is_channels_last_bfloat16(x: torch.Tensor) -> bool:
+    """The same of a pass in bfloat16."""
+    return x.dtype == torch.bfloat16 and _is_bfloat16_wanted() and _lies_so(x)
+
+
+def _lies_so(x: torch.Tensor) -> bool:
     return (
-        _is_answered_in_float32(x)
+        _is_answered(x)
         and x.shape[0] == 1
         and x.stride(1) == 1
         and x.permute(0, 2, 3, 4, 1).is_contiguous()
     )
 
 
-def _is_answered_in_float32(x: torch.Tensor) -> bool:
+def _is_answered(x: torch.Tensor) -> bool:
     return (
         x.ndim == 5
         and x.device.type == "cpu"
-        and x.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
+
+
+def _is_bfloat16_wanted() -> bool:
+    return torch.is_autocast_enabled("cpu")
+
+
+def _is_measured() -> bool:
+    return torch.backends.cpu.get_cpu_capability() in _MEASURED
+
+
+def _has_amx() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
+    return bool(capabilities.get("amx_bf16"))
 
 
 def convolve(
@@ -102,6 +127,16 @@ def normalise(
     variance = squares / len(rows)
     torch.addcmul(bias, rows, weight * torch.rsqrt(variance + eps), out=rows)
     return x
+
+
+def normalise_bfloat16(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """Instance norm as PyTorch has it, written over its input. It sums a channel's voxels in
+    another order where the channels lie last, so that they do not lie so for it."""
+    planes = _as_rows(x).t().contiguous()  # as a matrix, which PyTorch turns faster than a volume
+    normed = torch.instance_norm(planes[None], weight, bias, None, None, True, 0.0, eps, False)
+    return x.copy_(normed.view(x.shape))
 
 
 def _as_rows(x: torch.Tensor) -> torch.Tensor:
