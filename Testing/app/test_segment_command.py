@@ -174,8 +174,7 @@ def test_what_a_single_file_does_not_need_is_not_imported(
         "from AttentionUNetSegmentLib.app.main import main\n"
         f"assert main(['segment', {str(scan)!r}, '-o', {str(tmp_path / 'm.nii.gz')!r}, '--model', "
         f"{str(model_folder)!r}]) == 0\n"
-        # nibabel brings pydicom and scipy where they are installed.
-        "heavy = 'slicer vtk matplotlib highdicom monai'.split()\n"
+        "heavy = 'slicer vtk matplotlib highdicom pydicom monai'.split()\n"
         "heavy.append('AttentionUNetSegmentLib.evaluation')\n"
         "print('HEAVY', [name for name in heavy if name in sys.modules])\n"
     )
@@ -860,3 +859,19 @@ def test_no_garbage_is_looked_for_among_what_an_import_makes(
     finally:
         gc.unfreeze()
         gc.enable()
+
+
+def test_pydicom_is_there_after_nibabel_was_imported_without_it() -> None:
+    code = (
+        "import sys\n"
+        "from AttentionUNetSegmentLib.app.segmenting import import_nibabel_alone\n"
+        "import_nibabel_alone()\n"
+        "print(sorted({'nibabel', 'pydicom'} & {*sys.modules}))\n"
+        "import pydicom\n"
+        "pydicom.Dataset()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY)}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "['nibabel']\n"

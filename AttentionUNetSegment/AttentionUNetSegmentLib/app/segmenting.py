@@ -452,6 +452,7 @@ def write_segment(
             }
         for file, labels in maps.items():
             if suffix in NIFTI_SUFFIXES:
+                import_nibabel_alone()
                 with explain_write_errors(path.parent):
                     write_label_map(labels(), matrix, file)
             else:
@@ -556,6 +557,8 @@ def _segmented(
     if job.predictor is None and _takes_long_to_read(job.source):
         import_beside("torch")
     with clock.stage("reading"):
+        if job.source is not None and job.source.name.lower().endswith(NIFTI_SUFFIXES):
+            import_nibabel_alone()
         scan = job.read()
     if check is not None:
         check(scan.volume)
@@ -614,6 +617,20 @@ def import_uncollected(module: str) -> None:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+def import_nibabel_alone() -> None:
+    """Import nibabel without pydicom, which it imports where it is installed, to show the DICOM
+    headers that a NIfTI file may hold. Nothing here looks at them, and pydicom takes four times as
+    long as all the rest. Whoever imports pydicom later gets it."""
+    if "nibabel" in sys.modules or "pydicom" in sys.modules:
+        return
+    sys.modules["pydicom"] = None  # type: ignore[assignment]  Python's way to say: not there
+    try:
+        with suppress(ImportError):  # said where it is needed
+            import_module("nibabel")
+    finally:
+        del sys.modules["pydicom"]
 
 
 def _load(job: SegmentationJob) -> Predictor:
