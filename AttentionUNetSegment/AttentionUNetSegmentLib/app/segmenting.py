@@ -625,7 +625,8 @@ def import_nibabel_alone() -> None:
     long as all the rest. Whoever imports pydicom later gets it."""
     if "nibabel" in sys.modules or "pydicom" in sys.modules:
         return
-    sys.modules["pydicom"] = None  # type: ignore[assignment]  Python's way to say: not there
+    # Python's way to say that it is not there.
+    sys.modules["pydicom"] = None  # type: ignore[assignment]
     try:
         with suppress(ImportError):  # said where it is needed
             import_module("nibabel")
