@@ -15,6 +15,10 @@ from ..inference.progress import ProgressCallback
 from .results import Run, RunResult
 
 
+_SLOW_IMPORTS = ("AttentionUNetSegmentLib.experiments.experiment", "monai", "torch._dynamo")
+"""Of every training; PyTorch's optimizers import the last."""
+
+
 class RunJob(Protocol):
     """Does runs; sent to each process once, so that it can keep what the runs share."""
 
@@ -46,6 +50,16 @@ def _do_here(job: RunJob, runs: Sequence[Run], progress: ProgressCallback) -> It
         yield job.do(run, report)
 
 
+def _context() -> Any:
+    """How processes begin: as forks of one that has imported what takes seconds, and computed
+    nothing, since threads do not fork; anew where there is no fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_SLOW_IMPORTS])
+    return context
+
+
 class _ProcessPool:
     """Processes that each take the next run when they are done with one."""
 
@@ -57,7 +71,7 @@ class _ProcessPool:
         self.total = len(runs)
         self.done = 0
         self.progress = progress
-        self.context = multiprocessing.get_context("spawn")
+        self.context = _context()
         self.fractions: dict[Connection, float] = {}
         self.running: dict[Connection, tuple[BaseProcess, Run]] = {}
         self.workers = workers
