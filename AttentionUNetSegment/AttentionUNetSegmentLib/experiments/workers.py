@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from ..inference.progress import ProgressCallback
 from .results import Run, RunResult
 
-
 _SLOW_IMPORTS = ("AttentionUNetSegmentLib.experiments.experiment", "monai", "torch._dynamo")
 """Of every training; PyTorch's optimizers import the last."""
 
