@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -50,9 +51,10 @@ def _do_here(job: RunJob, runs: Sequence[Run], progress: ProgressCallback) -> It
 
 
 def _context() -> Any:
-    """How processes begin: as forks of one that has imported what takes seconds, and computed
-    nothing, since threads do not fork; anew where there is no fork."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    """How processes begin: on Linux as forks of one that has imported what takes seconds, and
+    computed nothing, since threads do not fork; elsewhere anew, since macOS's own libraries do not
+    stand a fork, and Windows has none."""
+    if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*_SLOW_IMPORTS])
