@@ -159,7 +159,10 @@ def test_parts_run_in_processes_of_their_own(scan: Path) -> None:
     assert measured.scan == scan.name
 
 
-def test_a_mask_and_a_batch_are_had_from_the_command_line(scan: Path) -> None:
+def test_a_mask_and_a_batch_are_had_from_the_command_line(
+    scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "BATCH_STUDIES", 2)
     names = ["job-cold-mask", "batch", "train-step"]
     measured = run_benchmark(scan, model=DEFAULT_MODEL, repetitions=1, threads=2, only=names)
     assert [one.name for one in measured.measurements] == names

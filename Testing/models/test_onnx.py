@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from AttentionUNetSegmentLib.models.onnx_export import export_onnx
 from AttentionUNetSegmentLib.networks import build_network
 from small_cards import card_of
 
-REASON = "not installed (extra 'onnx')"
-onnx = pytest.importorskip("onnx", reason=REASON)
-onnxruntime = pytest.importorskip("onnxruntime", reason=REASON)
-pytest.importorskip("onnxscript", reason=REASON)
+# Imported where they are used: it takes seconds, in each of the processes that share the tests.
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript"))),
+    reason="not installed (extra 'onnx')",
+)
 
 CONFIG: dict[str, Any] = {
     "name": "AttentionUNet",
@@ -41,8 +43,14 @@ def model_of(**stages: dict[str, Any]) -> models.Model:
     return models.Model(card_of(**stages), networks, Path())
 
 
+def session_of(file: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+
+
 def assert_agrees(file: Path, network: torch.nn.Module, shape: tuple[int, ...]) -> None:
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = session_of(file)
     image = torch.rand(1, network.config.in_channels, *shape)  # type: ignore[union-attr]
     names = [output.name for output in session.get_outputs()]
     results = session.run(None, {"image": image.numpy()})
@@ -66,10 +74,7 @@ def test_both_stages_are_exported_with_attention_and_open_sizes(tmp_path: Path) 
     for file in files:
         for shape in ((8, 8, 8), (12, 20, 16)):
             assert_agrees(file, model.networks[file.stem], shape)
-    about = onnxruntime.InferenceSession(
-        str(files[1]), providers=["CPUExecutionProvider"]
-    ).get_modelmeta()
-    told = about.custom_metadata_map
+    told = session_of(files[1]).get_modelmeta().custom_metadata_map
     assert told["model"] == "random 7"
     assert told["stride"] == "4"
     assert json.loads(told["spacing_mm"]) == [2.0, 2.0, 3.0]
@@ -86,7 +91,7 @@ def test_two_dimensions_and_other_networks(tmp_path: Path) -> None:
 def test_a_multi_scale_gate_has_a_fixed_size(tmp_path: Path) -> None:
     model = model_of(refiner={**CONFIG, "gate": "multi-scale", "channels": [4, 4], "dimensions": 2})
     (file,) = export_onnx(model, tmp_path)
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = session_of(file)
     shape = session.get_inputs()[0].shape
     assert all(isinstance(size, int) for size in shape)
     assert_agrees(file, model.networks["refiner"], tuple(shape[2:]))
@@ -95,6 +100,8 @@ def test_a_multi_scale_gate_has_a_fixed_size(tmp_path: Path) -> None:
 def test_a_file_that_answers_otherwise_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import onnx
+
     export = torch.onnx.export
 
     def without_weights(network: torch.nn.Module, images: Any, file: str, **options: Any) -> None:

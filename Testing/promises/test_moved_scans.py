@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
-from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
+from AttentionUNetSegmentLib.synthetic import ORGAN_LABELS, synthetic_abdomen
 from geometry import placed
 from moved_scans import (
     ROUTES,
@@ -27,6 +26,7 @@ from moved_scans import (
     brought_back,
     cropped,
     image_of,
+    model_without_doubts,
     surface_distance,
     turned,
 )
@@ -48,6 +48,8 @@ CHOSEN = (
 SCAN = "case0031"
 VOXEL_MM = (1.5, 1.5, 3.0)
 """Of that scan."""
+MARGIN_MM = (70, 80, 80)
+"""Of the scans around the organ, along k, j and i."""
 
 
 def tolerance(name: str) -> Distance:
@@ -60,7 +62,7 @@ def tolerance(name: str) -> Distance:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(load_model(find_model(DEFAULT_MODEL)), "cpu")
+    return Predictor(model_without_doubts(), "cpu")
 
 
 class RememberingPredictor(Predictor):
@@ -93,14 +95,17 @@ def real_scan(shared_data: Path, predictor: Predictor) -> tuple[Volume, Placed]:
     folder = shared_data / "btcv" / "train"
     whole = read_volume(folder / f"{SCAN}_ct.nii.gz")
     organ = read_volume(folder / f"{SCAN}_organs.nii.gz").array == 8
-    scan = cropped(whole, organ, (70, 80, 80)).volume
+    scan = cropped(whole, organ, MARGIN_MM).volume
     assert scan.spacing_mm == pytest.approx(VOXEL_MM)
     return scan, Placed(predictor.predict(scan).mask != 0, scan.ijk_to_ras)
 
 
 @pytest.fixture(scope="module")
 def made_up_scan(predictor: Predictor) -> tuple[Volume, Placed]:
-    scan = synthetic_abdomen(7, VOXEL_MM).ct
+    """Likewise of a synthetic abdomen."""
+    abdomen = synthetic_abdomen(7, VOXEL_MM)
+    organ = abdomen.labels.array == ORGAN_LABELS["pancreas"]
+    scan = cropped(abdomen.ct, organ, MARGIN_MM).volume
     return scan, Placed(predictor.predict(scan).mask != 0, scan.ijk_to_ras)
 
 

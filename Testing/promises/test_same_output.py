@@ -19,7 +19,14 @@ from AttentionUNetSegmentLib.inference import Click, Volume, read_volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.networks.precision import computes_bfloat16
-from same_output import Difference, difference, fingerprint, made_up_scan, predictor_of
+from same_output import (
+    Difference,
+    difference,
+    fingerprint,
+    made_up_scan,
+    plain_predictor_of,
+    predictor_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SCAN = "case0031"
@@ -65,7 +72,7 @@ def scan() -> Volume:
 @pytest.fixture(scope="module")
 def exact(scan: Volume) -> Prediction:
     """What all others are compared with: float32, in one pass."""
-    return predictor_of("float32").predict(scan)
+    return plain_predictor_of("float32").predict(scan)
 
 
 # The same settings
@@ -129,19 +136,19 @@ def test_the_order_of_clicks_is_part_of_the_input(scan: Volume) -> None:
 
 def test_the_number_of_threads_changes_hardly_anything(scan: Volume, exact: Prediction) -> None:
     torch.set_num_threads(1)
-    other = predictor_of("float32").predict(scan)
+    other = plain_predictor_of("float32").predict(scan)
     torch.set_num_threads(2)
     assert_within(difference(exact, other), THREADS)
 
 
 @in_bfloat16
 def test_bfloat16_changes_little(scan: Volume, exact: Prediction) -> None:
-    other = predictor_of("bfloat16").predict(scan)
+    other = plain_predictor_of("bfloat16").predict(scan)
     assert_within(difference(exact, other), BFLOAT16)
 
 
 def test_tiles_change_little_however_small_they_shall_be(scan: Volume, exact: Prediction) -> None:
-    other = predictor_of("float32", tile_voxels=100_000).predict(scan)
+    other = plain_predictor_of("float32", tile_voxels=100_000).predict(scan)
     assert_within(difference(exact, other), TILES)
 
 
@@ -167,16 +174,16 @@ def real(shared_data: Path) -> Volume:
 
 @pytest.fixture(scope="module")
 def exact_of_real(real: Volume) -> Prediction:
-    return predictor_of("float32").predict(real)
+    return plain_predictor_of("float32").predict(real)
 
 
 @in_bfloat16
 def test_bfloat16_changes_little_on_a_real_scan(real: Volume, exact_of_real: Prediction) -> None:
-    assert_within(difference(exact_of_real, predictor_of("bfloat16").predict(real)), BFLOAT16)
+    assert_within(difference(exact_of_real, plain_predictor_of("bfloat16").predict(real)), BFLOAT16)
 
 
 def test_tiles_change_little_on_a_real_scan(real: Volume, exact_of_real: Prediction) -> None:
-    tiled = predictor_of("float32", tile_voxels=100_000).predict(real)
+    tiled = plain_predictor_of("float32", tile_voxels=100_000).predict(real)
     assert_within(difference(exact_of_real, tiled), TILES)
 
 

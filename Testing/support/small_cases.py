@@ -45,12 +45,13 @@ def write_case(folder: Path, name: str, case: LabelledCase, suffix: str = "_orga
 PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
 
 
-def tiny_options(steps: int) -> StageOptions:
+def tiny_options(steps: int, checkpoint_every_s: float = 1e9) -> StageOptions:
+    """Without checkpoints between the steps, unless asked for: one takes as long as a step."""
     options = refiner_options(Budget(steps=steps))
     return dataclasses.replace(
         options,
         network={**options.network, "channels": [4, 4, 4, 4, 4]},
         patch=PATCH,
         kind_weights={"scan": 0.5, "region": 0.5},
-        checkpoint_every_s=0.0,
+        checkpoint_every_s=checkpoint_every_s,
     )

@@ -167,7 +167,7 @@ def refiner() -> torch.nn.Module:
 
 
 def editor_trainer(folder: Path, refiner: torch.nn.Module, steps: int) -> EditorTrainer:
-    options = tiny_options(steps)
+    options = tiny_options(steps, checkpoint_every_s=0.0)
     options = replace(
         options,
         stage="editor",

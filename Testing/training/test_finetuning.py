@@ -577,7 +577,9 @@ def test_a_killed_run_goes_on_exactly(
 # When training ends
 
 
-def continued(folder: Path, dice: list[float], steps: int) -> StageTrainer:
+def continued(
+    folder: Path, dice: list[float], steps: int, checkpoint_every_s: float = 1e9
+) -> StageTrainer:
     """A run whose held-out Dice, look by look, is given; looks are taken at every other step."""
 
     class Told(StageTrainer):
@@ -602,7 +604,7 @@ def continued(folder: Path, dice: list[float], steps: int) -> StageTrainer:
         PANCREAS,
         learning_rate=LearningRate(peak=1e-3),
         kind_weights={"corrected": 1.0},
-        checkpoint_every_s=0.0,
+        checkpoint_every_s=checkpoint_every_s,
         validate_every_steps=2,
         patience=3,
     )
@@ -655,7 +657,7 @@ def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.Mon
         with monkeypatch.context() as patch:
             patch.setattr(StageTrainer, "train_step", die_at(step))
             with pytest.raises(Killed):
-                continued(folder, dice, steps=30).run()
+                continued(folder, dice, steps=30, checkpoint_every_s=0.0).run()
         resumed = continued(folder, dice, steps=30)
         assert resumed.state.step == step
         assert same(expected, resumed.run().state_dict())

@@ -12,6 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 from ..errors import AttentionUNetSegmentError, is_out_of_memory
 from ..stopping import Stopped, stops_raised
@@ -72,7 +74,6 @@ def _run(arguments: list[str]) -> int:
     with extra_needed("standalone"):
         import typer
 
-        from .commands import application
         from .commands.segmenting import click_hint
     if any(not argument.strip() or _NO_VALUE.fullmatch(argument) for argument in arguments):
         return _complain(f"An argument is empty. Try '{COMMAND} --help'.")
@@ -80,7 +81,7 @@ def _run(arguments: list[str]) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # Not exported by typer, and from its own copy of click or from click, as its version has it.
     usage_error: type[Exception] = typer.BadParameter.__bases__[0]
-    command = typer.main.get_command(application)
+    command = _command()
     if COMPLETION_VARIABLE in os.environ:  # the shell asks what could come next
         try:
             command.main(arguments, prog_name=COMMAND)
@@ -100,6 +101,16 @@ def _run(arguments: list[str]) -> int:
         hint = click_hint(arguments)
         return _complain(hint or f"{message.rstrip('.')}. Try '{where} --help'.")
     return 0
+
+
+@cache
+def _command() -> Any:
+    """All commands with their options; to read them takes longer than many a command."""
+    import typer
+
+    from .commands import application
+
+    return typer.main.get_command(application)
 
 
 def _complain(message: str) -> int:

@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 
 import slicer
@@ -106,18 +107,25 @@ def openExtensionsManager() -> None:
 def torchState() -> str:
     """A sentence on PyTorch's state."""
     if torchInstalled():
-        try:
-            return _("PyTorch {version} is installed.").format(
-                version=importlib.metadata.version("torch")
-            )
-        except importlib.metadata.PackageNotFoundError:
+        version = _torchVersion()
+        if version is None:
             return _("PyTorch is installed.")
+        return _("PyTorch {version} is installed.").format(version=version)
     if extensionInstalled():
         return _("PyTorch is not installed yet; the PyTorch extension can install it.")
     return _(
         "PyTorch is not installed, and neither is the PyTorch extension that installs it: open "
         "the Extensions Manager, install 'PyTorch', and restart the application."
     )
+
+
+@cache
+def _torchVersion() -> str | None:
+    """Asked for at every update of the panel, and looked for among all packages."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def ensurePackages(requirementsFile: str | Path) -> None:
@@ -165,6 +173,7 @@ def installTorch() -> None:
         ) from error
     if torch is None:
         raise Cancelled()
+    _torchVersion.cache_clear()
 
 
 def _installRequirements(requirementsFile: Path) -> None:

@@ -135,7 +135,13 @@ class Panel(HubListener):
     def labels(self) -> tuple[Label, ...]:
         """All that the chosen model outlines, the organ that it is named after first; none where
         its card cannot be read."""
-        return targetLabels(self.parameters.model) if self.parameters is not None else ()
+        if self.parameters is None:
+            return ()
+        # An update asks many times, and each time the card is looked for on disk.
+        model = self.parameters.model
+        if not self._updating or self._labels is None or self._labels[0] != model:
+            self._labels = model, targetLabels(model)
+        return self._labels[1]
 
     @property
     def label(self) -> Label | None:
@@ -225,7 +231,7 @@ class Panel(HubListener):
         """Bring all controls in line with the parameters and the scene."""
         if self._updating:
             return
-        self._updating = True
+        self._updating, self._labels = True, None
         try:
             volumeNode, label = self.volumeNode, self.label
             self.resultNodes = None
