@@ -1,7 +1,7 @@
 """What ten clicks do, click by click: a table of both simulated users, and pictures.
 
     python Testing/tools/measure_clicks.py DATA [--model NAME] [--split S] [--clicks 10]
-        [--pictures DIR --cases CASE CASE]
+        [--precision P] [--pictures DIR --cases CASE CASE]
 
 The users are those of ``evaluate``. A picture has a case's slice through each click of the ideal
 one, with the outlines of the experts' mask, of the result before the click and of that after it.
@@ -124,11 +124,12 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--split", choices=("train", "validation"), default="validation")
     parser.add_argument("--clicks", type=int, default=10)
+    parser.add_argument("--precision", default="float32", help="float32, bfloat16 or auto")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each case")
     parser.add_argument("--cases", nargs="+", help="of which; all unless given")
     arguments = parser.parse_args()
 
-    predictor = Predictor(load_model(find_model(arguments.model)), "cpu")
+    predictor = Predictor(load_model(find_model(arguments.model)), "cpu", arguments.precision)
     card = predictor.card
     found = find_data_set(arguments.data)
     found = found.relabelled([one.name for one in card.labels], card.target)
