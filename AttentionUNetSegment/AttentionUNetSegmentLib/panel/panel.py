@@ -76,6 +76,7 @@ class Panel(HubListener):
         self._volumeId: str | None = None
         self._organBefore = ("", "")
         self._updating = False
+        self._labels: tuple[str, tuple[Label, ...]] | None = None
         self.entered = False
         self.input = InputSection(self)
         self.segmentation = SegmentSection(self)
