@@ -1,4 +1,4 @@
-"""Gradients in bfloat16 on a CPU, where an image is two voxels deep."""
+"""Gradients in bfloat16 on a CPU, where an image is one or two voxels deep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from AttentionUNetSegmentLib.training.bfloat16_workaround import avoid_depth_of_two
+from AttentionUNetSegmentLib.training.bfloat16_workaround import avoid_shallow_gradients
 from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from small_cases import small_case, tiny_options
 from torch import nn
@@ -38,7 +38,7 @@ def test_gradients_are_those_of_single_precision(depth: int) -> None:
     torch.manual_seed(0)
     exact = nn.Sequential(nn.Conv3d(3, 16, 3, padding=1))
     network = copy.deepcopy(exact)
-    avoid_depth_of_two(network)
+    avoid_shallow_gradients(network)
     image = torch.rand(2, 3, depth, 8, 8)
     expected = gradients(exact, image, bfloat16=False)
     for value, other in zip(expected, gradients(network, image, bfloat16=False), strict=True):

@@ -23,7 +23,7 @@ from ..datasets.cases import LabelledCase
 from ..errors import TrainingError
 from ..networks import NetworkOutput, SegmentationNetwork, build_network, focus_ratio
 from ..wording import counted, duration
-from .bfloat16_workaround import avoid_depth_of_two
+from .bfloat16_workaround import avoid_shallow_gradients
 from .checkpoint import StageState
 from .click_simulation import click_channels_for_training
 from .distributed import Processes
@@ -125,7 +125,7 @@ class StageTrainer:
         if self.initial_weights is not None:
             network.load_state_dict(self.initial_weights)
         if self.bfloat16 and self.device.type == "cpu":
-            avoid_depth_of_two(network)
+            avoid_shallow_gradients(network)
         network = self.processes.synchronise_batch_norm(network)
         average.load_state_dict(network.state_dict())
         average.eval().requires_grad_(False)
