@@ -18,17 +18,20 @@ from AttentionUNetSegmentLib.io.gzip_writing import BLOCK_BYTES, compressing_thr
 from AttentionUNetSegmentLib.io.nrrd_writing import slabs_of_region, write_nrrd
 
 
-@pytest.fixture(params=["isal", "zlib"], autouse=True)
-def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["zlib_ng", "zlib"], autouse=True)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With the library that compresses fast, and as in Slicer without it."""
-    if request.param == "isal":
-        pytest.importorskip("isal")
+    if request.param == "zlib_ng":
+        pytest.importorskip("zlib_ng")
     else:
-        monkeypatch.setitem(sys.modules, "isal", None)
-        monkeypatch.delitem(sys.modules, "isal.isal_zlib", raising=False)
-    expected = {"isal": gzip_writing._Isal, "zlib": gzip_writing._Zlib}[request.param]
-    assert isinstance(gzip_writing._codec(), expected)
+        leave_out_zlib_ng(monkeypatch)
+    assert gzip_writing._zlib().__name__.rpartition(".")[2] == request.param
     return str(request.param)
+
+
+def leave_out_zlib_ng(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zlib_ng", None)
+    monkeypatch.delitem(sys.modules, "zlib_ng.zlib_ng", raising=False)
 
 
 def packed(*parts: np.ndarray | bytes) -> bytes:
@@ -70,16 +73,31 @@ def test_the_same_bytes_with_any_threads_and_cut_in_any_way(
     assert gzip.decompress(made.pop()) == content
 
 
-def test_zeros_are_compressed_once(monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
-    kind = type(gzip_writing._codec())
+def test_the_same_bytes_every_time_and_with_either_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A library that looks at what its memory held before writes others now and then."""
+    steps = np.random.default_rng(3).integers(0, 9, 20 * BLOCK_BYTES // 4)
+    content = (steps.cumsum() % 4096 / 4096).astype(np.float32).tobytes()
+    made = set()
+    for size in range(8):
+        rubbish = [noise(BLOCK_BYTES // 3 * (size + 1)) for _ in range(3)]
+        made.add(packed(content))
+        del rubbish
+    leave_out_zlib_ng(monkeypatch)
+    made.add(packed(content))
+    assert len(made) == 1
+
+
+def test_zeros_are_compressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = []
-    original = kind.deflate
+    original = gzip_writing._deflate
 
-    def counting(self: object, block: bytes) -> bytes:
+    def counting(library: object, block: bytes) -> bytes:
         lengths.append(len(block))
-        return original(self, block)
+        return original(library, block)
 
-    monkeypatch.setattr(kind, "deflate", counting)
+    monkeypatch.setattr(gzip_writing, "_deflate", counting)
     monkeypatch.setattr(gzip_writing, "compressing_threads", lambda: 1)
     packed(bytes(20 * BLOCK_BYTES), noise(BLOCK_BYTES // 4), bytes(20 * BLOCK_BYTES + 9))
     assert lengths == [BLOCK_BYTES, BLOCK_BYTES, 9]

@@ -216,11 +216,12 @@ def ways() -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
         yield f"zlib, level {level}", of(zlib, level, zlib.DEFLATED, -15, 9)
     yield "zlib, runs only", of(zlib, 1, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
     try:
-        from isal import isal_zlib
+        from zlib_ng import zlib_ng
     except ImportError:
         return
-    for level in (0, 1, 2, 3):
-        yield f"isal, level {level}", of(isal_zlib, level, zlib.DEFLATED, -15)
+    for level in (1, 2):
+        yield f"zlib-ng, level {level}", of(zlib_ng, level, zlib.DEFLATED, -15, 9)
+    yield "zlib-ng, runs only", of(zlib_ng, 1, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
 
 
 if __name__ == "__main__":
