@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 SHAPE = (16, 32, 32)
 
 
-@pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    predictor = Predictor(load_model(find_model(DEFAULT_MODEL)), "cpu", "float32")
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def found(request: pytest.FixtureRequest) -> dict[str, Any]:
+    predictor = Predictor(load_model(find_model(DEFAULT_MODEL)), "cpu", request.param)
     shapes = dict.fromkeys(("locator", "refiner", "editor"), SHAPE)
     seconds, found = measure_roofline(predictor, shapes, 2)
     assert len(seconds) == 2

@@ -94,7 +94,9 @@ class _Recorder(TorchDispatchMode):
         return output
 
     def _kind(self, name: str, given: list[torch.Tensor]) -> str:
-        if "convolution" in name:
+        if _is_transposed(name):
+            return "transposed convolution"
+        if _is_convolution(name):
             return f"convolution {' x '.join(str(edge) for edge in given[1].shape[2:])}"
         module = self.modules[-1] if self.modules else ""
         if "Norm" in module:
@@ -293,12 +295,21 @@ def _tensors(values: Any) -> list[torch.Tensor]:
     return found
 
 
+def _is_convolution(name: str) -> bool:
+    """Also as ``conv3d``, which it is called where nothing is taken down for gradients."""
+    return "convolution" in name or name.startswith(("conv2d", "conv3d", "conv_transpose"))
+
+
+def _is_transposed(name: str) -> bool:
+    return _is_convolution(name) and "transpose" in name
+
+
 def _flop(name: str, given: list[torch.Tensor], made: torch.Tensor) -> int:
-    if "convolution" in name:
+    if _is_convolution(name):
         image, weight = given[:2]
         # Each voxel of the output, or of the input of a transposed one, takes the whole kernel.
         voxels = max(made.numel() // made.shape[1], 1)
-        if weight.shape[1] != image.shape[1]:
+        if _is_transposed(name) or weight.shape[1] != image.shape[1]:
             voxels = image.numel() // image.shape[1]
         return 2 * voxels * weight.numel()
     if name in ("mm", "addmm"):
