@@ -7,6 +7,7 @@ environment. ``measure_long_use.py`` does as many with the shipped model.
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from AttentionUNetSegmentLib.inference import Predictor, Volume
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import load_model
 from long_use import (
+    MOST_MB,
     Course,
     click_around,
     grown,
@@ -40,8 +42,6 @@ from threshold_model import threshold_model
 WHOLE = bool(os.environ.get("LONG_USE_WHOLE"))
 SEGMENTATIONS, CLICKS, PANEL_ROUNDS = (200, 2000, 8) if WHOLE else (32, 100, 2)
 CLICKS_A_ROUND = 25
-MOST_MB = 12.0
-"""What counts as flat: if the masks of 32 segmentations stayed, they would be 14 MB."""
 MOST_OBJECTS = 30
 """Of one class: one for each scan that came and went would be more. Libraries keep some."""
 SHAPE = (36, 104, 120)
@@ -145,7 +145,7 @@ def test_many_clicks_on_one_scan(
     session = Session(Predictor(replace(quick, card=replace(quick.card, stages=coarse))), volume)
     session.predict()
     rounds = CLICKS // CLICKS_A_ROUND
-    parts = iter([points[at::rounds] for at in range(rounds)] * 2)
+    parts = itertools.cycle([points[at::rounds] for at in range(rounds)])
     course = repeated(lambda: click_around(session, next(parts)), rounds, warm_up=4)
     assert_nothing_left(course)
 
