@@ -19,9 +19,13 @@ from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import (
+    ANY_STRUCTURE,
+    TARGET,
     Editor,
     Model,
+    ModelCard,
     Stage,
+    WeightsFile,
     load_model,
     save_model,
 )
@@ -368,6 +372,21 @@ def test_a_card_refuses_an_editor_that_does_not_fit() -> None:
     flat = {**card.stages["refiner"].network, "dimensions": 2}
     with pytest.raises(ModelError, match="needs a refiner in 3D"):
         replace(card, stages={"refiner": Stage(flat, SPACING)}, editor=Editor(fitting))
+
+
+def test_a_card_says_what_an_editor_answers() -> None:
+    network = {**tiny_options(1).network, "in_channels": EDITOR_CHANNELS, "out_channels": 2}
+    file = WeightsFile("editor.safetensors", "0" * 64, 1)
+    card = replace(threshold_model().card, weights=file)
+    for answers in ((TARGET,), (ANY_STRUCTURE,), (TARGET, ANY_STRUCTURE)):
+        written = replace(card, editor=Editor(network, weights=file, answers=answers)).to_json()
+        assert ("answers" in written) == (answers != (TARGET,)), "older versions read the first"
+        read = ModelCard.from_json(written).editor
+        assert read is not None
+        assert read.answers == answers
+    for wrong in ((), ("liver",), (TARGET, TARGET)):
+        with pytest.raises(ModelError, match="what the editor answers must be"):
+            Editor(network, answers=wrong)
 
 
 def test_an_editor_that_was_altered_is_refused(

@@ -15,7 +15,7 @@ from ..errors import DeviceError, InputError
 from ..geometry.grid import Grid, GridImage
 from ..geometry.resampling import sample_scan
 from ..geometry.volume import Volume
-from ..models import EDITOR, Label, Model, load_model
+from ..models import ANY_STRUCTURE, EDITOR, TARGET, Label, Model, load_model
 from ..networks.precision import parse_precision, uses_bfloat16
 from .click_maps import click_channels
 from .clicks import Click
@@ -84,8 +84,13 @@ class Engine:
 
     @property
     def has_editor(self) -> bool:
-        """Whether a network of its own answers clicks; else the refiner does."""
-        return EDITOR in self.networks
+        """Whether a network of its own answers clicks at the target; else the refiner does."""
+        return self.card.editor is not None and TARGET in self.card.editor.answers
+
+    @property
+    def takes_any_structure(self) -> bool:
+        """Whether the editor answers clicks at structures that the model has no label for."""
+        return self.card.editor is not None and ANY_STRUCTURE in self.card.editor.answers
 
     @property
     def all_channels(self) -> list[int]:

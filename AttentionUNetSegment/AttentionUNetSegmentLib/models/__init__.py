@@ -11,10 +11,12 @@ verifying and saving weights does. Pickles are never loaded.
 """
 
 from .card import (
+    ANY_STRUCTURE,
     EDITOR,
     FORMAT,
     LARGEST_BYTES,
     STAGES,
+    TARGET,
     ClickEncoding,
     Editor,
     Label,
@@ -42,12 +44,14 @@ from .installing import install_model, remove_model
 from .store import Model, compress_model, load_model, save_model, verify_model
 
 __all__ = [
+    "ANY_STRUCTURE",
     "DEFAULT_MODEL",
     "EDITOR",
     "FORMAT",
     "LARGEST_BYTES",
     "MODELS_FOLDER",
     "STAGES",
+    "TARGET",
     "USER_MODELS_VARIABLE",
     "ClickEncoding",
     "DiceEstimate",

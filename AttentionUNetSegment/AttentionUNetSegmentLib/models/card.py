@@ -24,6 +24,9 @@ CLICK_KIND, CLICK_WIDTH_MM = "gaussian", 5.0
 EDITOR_FILE = "editor.safetensors"
 STAGES = ("locator", "refiner")
 EDITOR = "editor"
+TARGET, ANY_STRUCTURE = "target", "any structure"
+ANSWERS = (TARGET, ANY_STRUCTURE)
+"""What an editor may answer clicks at."""
 OPTIONAL_KEYS = (
     "targets",
     "usual",
@@ -278,12 +281,15 @@ class Editor:
         training: what it was trained on and how; free.
         figures: what was measured; free.
         weights: filled by ``save_model``; that of a card that is read always has it.
+        answers: clicks at what it answers, of :data:`ANSWERS`: the first of the model's targets, in
+            the refiner's place, or any structure that the user points at, from nothing.
     """
 
     network: Mapping[str, Any]
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     weights: WeightsFile | None = None
+    answers: tuple[str, ...] = (TARGET,)
 
     def __post_init__(self) -> None:
         network = checks.plain_json(self.network, "the editor's network")
@@ -298,6 +304,10 @@ class Editor:
                 f"the editor's network must have at most {MOST_LEVELS} levels, but it has "
                 f"{len(config.channels)}."
             )
+        answers = checks.items(self.answers, "what the editor answers", 1, len(ANSWERS))
+        if len(set(answers)) < len(answers) or not set(answers) <= set(ANSWERS):
+            checks.refuse("what the editor answers", f"some of {', '.join(ANSWERS)}", answers)
+        object.__setattr__(self, "answers", answers)
         object.__setattr__(self, "network", network)
         object.__setattr__(self, "training", checks.plain_json(self.training, "training"))
         object.__setattr__(self, "figures", checks.plain_json(self.figures, "figures"))
@@ -489,6 +499,8 @@ class ModelCard:
         for target in card["targets"]:
             if not target["part_of"]:
                 del target["part_of"]
+        if self.editor is not None and self.editor.answers == (TARGET,):
+            del card["editor"]["answers"]
         for key, usual in (("search", Search()), ("clicks", ClickEncoding())):
             if getattr(self, key) == usual:
                 del card[key]
@@ -587,7 +599,7 @@ def _weights(value: object, where: str) -> WeightsFile:
 
 def _editor(value: object) -> Editor:
     known = ("network", "training", "figures", "weights")
-    content = checks.entries(value, "the editor", known, ())
+    content = checks.entries(value, "the editor", known, ("answers",))
     content["weights"] = _weights(content["weights"], "the editor's weights")
     return Editor(**content)
 
