@@ -24,6 +24,8 @@ from .regions import connected_components
 
 WINDOW = (32, 48, 48)
 """Voxels (k, j, i) around a click that the editor is run on: 96 mm at 2 x 2 x 3 mm."""
+WIDE_FACTOR = 2
+"""How much longer the voxels of the second, wider window are: 192 mm."""
 WIDE_MM = 15.0
 """Width of the Gaussian that tells how far the newest click is where its own mark has faded."""
 

@@ -277,7 +277,7 @@ class EditorTrainer(StageTrainer):
                     )
                 else:  # gone on with in the middle of a scene, which begins anew
                     sample, rng = self.sampler.patch(first, number)
-                scene = self._scenes[slot] = self._begin_scene(first, sample, rng)
+                scene = self._scenes[slot] = self.begin_scene(first, number, sample, rng)
             shown, wanted = self._next_click(scene, rng)
             inputs.append(shown)
             labels.append(wanted)
@@ -300,15 +300,7 @@ class EditorTrainer(StageTrainer):
         for one in self.validation_cases:
             patch = one.patches
             scene = self.make_scene(0, patch)
-            curve = [scene.dice()]
-            for _ in range(VALIDATION_CLICKS):
-                mistakes = scene.mistakes()
-                if mistakes:
-                    piece, inside = mistakes[0]
-                    shown, _ = scene.ask(piece, self._click_in_middle(piece, inside, scene.grid))
-                    logits = self.predict_patch(self.state.average, shown).logits
-                    scene.change(logits.float().softmax(dim=1)[:, ORGAN, None])
-                curve.append(scene.dice())
+            curve = self.mended(scene)
             scores[one.case.name] = curve[-1]
             curves.append(curve)
         by_clicks = [statistics.fmean(column) for column in zip(*curves, strict=True)]
@@ -318,18 +310,32 @@ class EditorTrainer(StageTrainer):
             "findings": [],
         }
 
-    def make_scene(self, first: int, sample: Sample) -> Scene:
+    def mended(self, scene: Scene) -> list[float]:
+        """Let the averaged editor mend a scene; Dice before, and after each of some clicks."""
+        curve = [scene.dice()]
+        for _ in range(VALIDATION_CLICKS):
+            mistakes = scene.mistakes()
+            if mistakes:
+                piece, inside = mistakes[0]
+                shown, _ = scene.ask(piece, self._click_in_middle(piece, inside, scene.grid))
+                logits = self.predict_patch(self.state.average, shown).logits
+                scene.change(logits.float().softmax(dim=1)[:, ORGAN, None])
+            curve.append(scene.dice())
+        return curve
+
+    def make_scene(self, first: int, sample: Sample, label: int | None = None) -> Scene:
         """A patch with the refiner's answer, to be mended.
 
         Args:
             first: the step at which it is made.
             sample: one patch.
+            label: of the refiner's; the target unless given.
         """
         image = sample.image.to(self.device)
         clicks = image.new_zeros((1, self.refiner.config.in_channels - 1, *image.shape[2:]))
         with torch.no_grad(), self._precision():
             logits = self.refiner(torch.cat((image, clicks), dim=1))
-        label = self.options.target_label
+        label = self.options.target_label if label is None else label
         labels = sample.labels[0].cpu().numpy()
         return Scene(
             first,
@@ -340,16 +346,20 @@ class EditorTrainer(StageTrainer):
             patch_grid(image.shape[2:], self.options.patch.spacing_mm),
         )
 
-    def _begin_scene(self, first: int, sample: Sample, rng: np.random.Generator) -> Scene:
+    def begin_scene(
+        self, first: int, number: int, sample: Sample, rng: np.random.Generator
+    ) -> Scene:
+        """A scene of a training patch, the ``number``-th of the batch of step ``first``."""
         scene = self.make_scene(first, sample)
         drawn = rng.random()
         if drawn >= OWN_ANSWER:
             own = drawn < OWN_ANSWER + SPOILT_ANSWER
             mask = scene.mask[0, 0].cpu().numpy() if own else scene.truth
-            scene.begin_from(self._spoilt(scene, mask, rng))
+            scene.begin_from(self.spoilt(scene, mask, rng))
         return scene
 
-    def _spoilt(self, scene: Scene, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def spoilt(self, scene: Scene, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A mask (k, j, i) of a scene with mistakes in it."""
         scan = scene.scan[0, 0].float().cpu().numpy()
         return spoil(mask, scan, scene.grid.spacing_mm, rng)
 
@@ -361,7 +371,7 @@ class EditorTrainer(StageTrainer):
         for _ in range(5):
             if mistakes:
                 break
-            scene.begin_from(self._spoilt(scene, scene.truth, rng))
+            scene.begin_from(self.spoilt(scene, scene.truth, rng))
             mistakes = scene.mistakes()
         if not mistakes:  # nothing of the organ is in view: a click outside at what is no mistake
             middle = np.zeros(scene.truth.shape, bool)

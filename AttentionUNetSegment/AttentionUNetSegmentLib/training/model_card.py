@@ -12,7 +12,7 @@ import torch
 
 from ..datasets.cases import DataSet, LabelledCase
 from ..inference.statistics import extent_mm
-from ..models import Editor, Label, ModelCard, Search, Stage, Target, Usual
+from ..models import ANY_STRUCTURE, Editor, Label, ModelCard, Search, Stage, Target, Usual
 from ..models.terminology import TARGET_COLOR, make_label
 from ..networks.precision import BFLOAT16, FLOAT32
 from .naming import FIRST_VERSION, NO_LICENCE
@@ -123,8 +123,11 @@ def card_labels(data: DataSet) -> tuple[Label, ...]:
 
 
 def with_editor(card: ModelCard, options: StageOptions, training: dict[str, Any]) -> ModelCard:
-    """A model's card with an editor that was trained beside it; figures of clicks, which another
-    network answered, are left out."""
+    """A model's card with an editor that was trained beside it. Of one that answers clicks at the
+    target, figures of clicks, which another network answered, are left out."""
+    if options.any_structure:
+        editor = Editor(options.network, training, answers=(ANY_STRUCTURE,))
+        return dataclasses.replace(card, editor=editor, weights=None)
     figures = {
         split: {**of_split, "clicks": {"0": of_split["clicks"]["0"]}}
         if isinstance(of_split, dict) and "0" in of_split.get("clicks", {})

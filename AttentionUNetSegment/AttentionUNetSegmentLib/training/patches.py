@@ -170,13 +170,23 @@ class PatchSource:
         augmentation: AugmentationOptions | None,
         rng: np.random.Generator,
         intensity: IntensityAugmentation | None = None,
+        around_ras: np.ndarray | None = None,
     ) -> Sample:
-        """Draw a patch; without augmentation, the one in the middle of what it is around."""
+        """Draw a patch; without augmentation, the one in the middle of what it is around.
+
+        Args:
+            around_ras: what an augmented patch lies around, in the place of the options' choice.
+        """
         if augmentation is None:
             return self._patch_at(self._middle(patch), patch, None, rng, None)
         if patch.flat:
             augmentation = restrict_to_plane(augmentation)
-        return self._patch_at(self._random_centre(patch, rng), patch, augmentation, rng, intensity)
+        centre = (
+            self._random_centre(patch, rng)
+            if around_ras is None
+            else around_ras + rng.uniform(-1, 1, 3) * np.asarray(patch.jitter_mm)
+        )
+        return self._patch_at(centre, patch, augmentation, rng, intensity)
 
     def validation_patches(self, patch: PatchOptions) -> Sample:
         """What a network is judged on while it trains: the middle patch, or slices of a volume.

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..datasets.cases import CaseFiles, DataSet, LabelledCase
 from ..datasets.checker import Finding
+from ..datasets.layouts.btcv import tell_tumours_apart
 from ..datasets.loading import (
     BTCV_LABELS,
     find_cases,
@@ -26,7 +27,19 @@ from ..errors import InputError, TrainingError
 from ..files import replace_text
 from ..inference.device import choose_device
 from ..inference.progress import ProgressCallback, ignore_progress
-from ..models import EDITOR, Model, ModelCard, Stage, find_model, load_model, read_card, save_model
+from ..models import (
+    ANY_STRUCTURE,
+    EDITOR,
+    TARGET,
+    Editor,
+    Model,
+    ModelCard,
+    Stage,
+    find_model,
+    load_model,
+    read_card,
+    save_model,
+)
 from ..models.card import CARD_FILE, LARGEST_BYTES
 from ..models.card import STAGES as STAGE_NAMES
 from ..networks.precision import uses_bfloat16
@@ -37,6 +50,7 @@ from .model_card import fresh_card, training_record, with_editor
 from .naming import Naming, complete_card, read_data_terms
 from .recipes import (
     SLICE_PIXELS,
+    any_structure_options,
     count_trainings,
     editor_options,
     intensity_window,
@@ -46,6 +60,7 @@ from .recipes import (
 )
 from .schedule import Budget
 from .stage_options import StageOptions
+from .structures import StructureTrainer
 from .trainer import StageTrainer
 from .training_options import TrainingOptions
 
@@ -121,10 +136,21 @@ def train_model(
     flat = _dimensions(found, options.dimensions, options.stage) == 2
     start = None if options.start_from is None else load_model(find_model(options.start_from))
     stages: dict[str, StageOptions] = {}
+    parts: dict[int, int] = {}
     if start is not None and options.stage == EDITOR:
         stages[EDITOR] = _editor_options(start.card, found, options, choices)
         # The refiner answers with its own labels, whatever their values are in the data.
         names = [label.name for label in start.card.labels]
+        if options.any_structure:
+            found = tell_tumours_apart(found)
+            parts_of = dict(found.part_of)
+            known = {name.casefold() for name in names}
+            names += [name for name in found.labels[1:] if name.casefold() not in known]
+            parts = {
+                names.index(part): names.index(whole)
+                for part, whole in parts_of.items()
+                if {part, whole} <= {*names}
+            }
         found = found.relabelled(names, start.card.target)
     synthetic = _synthetic_count(found, options.synthetic, flat)
     splits = _splits(found, options)
@@ -157,6 +183,7 @@ def train_model(
             _part_of(report, *STAGE_SPANS[options.stage][name], f"Training the {name}: "),
             start,
             together,
+            parts,
         )
         is_trained = options.stage in ("all", name)
         networks[name] = run_telling(trainer, tell) if is_trained else trainer.state.average
@@ -201,17 +228,20 @@ def _trainer(
     report: Callable[[float, str], None],
     start: Model | None,
     processes: Processes,
+    parts: dict[int, int],
 ) -> StageTrainer:
     """What trains a stage, or the editor beside the model that a run starts from."""
     common = (options, train, held_out, folder, device, bfloat16, report)
     if start is not None and options.stage == EDITOR:
-        return EditorTrainer(
-            *common,
-            _editor_weights(start, options),
-            processes=processes,
-            refiner=start.networks["refiner"],
-            refiner_cases=_cases_learnt(start.card),
-        )
+        beside: dict[str, Any] = {
+            "processes": processes,
+            "refiner": start.networks["refiner"],
+            "refiner_cases": _cases_learnt(start.card),
+        }
+        begun = _editor_weights(start, options)
+        if options.any_structure:
+            return StructureTrainer(*common, begun, **beside, parts=parts)
+        return EditorTrainer(*common, begun, **beside)
     weights = None if start is None else start.networks[options.stage].state_dict()
     return StageTrainer(*common, weights, processes=processes)
 
@@ -368,20 +398,29 @@ def _editor_options(
             "trained for an organ without parts only."
         )
     made = editor_options(Budget(options.steps, options.minutes), refiner, options.seed)
-    if card.editor is not None:
-        made = replace(made, network=dict(card.editor.network))
+    begun = _begun_editor(card, options.any_structure)
+    if begun is not None:
+        made = replace(made, network=dict(begun.network))
+    if options.any_structure:
+        made = any_structure_options(made)
     made = replace(
         made,
         target_label=card.target_label.value,
         window_hu=card.intensity_window_hu,
-        trainings_before=0 if card.editor is None else 1,
+        trainings_before=0 if begun is None else 1,
     )
     return choices.applied_to(made)
 
 
+def _begun_editor(card: ModelCard, any_structure: bool) -> Editor | None:
+    """A model's editor, where it answers what the new one is to answer."""
+    editor, answers = card.editor, ANY_STRUCTURE if any_structure else TARGET
+    return editor if editor is not None and answers in editor.answers else None
+
+
 def _editor_weights(start: Model, options: StageOptions) -> dict[str, torch.Tensor]:
     """Of a model's editor, or of the refiner, which a first one starts as."""
-    if start.card.editor is not None:
+    if _begun_editor(start.card, options.any_structure) is not None:
         return dict(start.networks[EDITOR].state_dict())
     refiner, target = start.networks["refiner"], start.card.target_label.value
     return editor_weights(options.network, refiner, target)

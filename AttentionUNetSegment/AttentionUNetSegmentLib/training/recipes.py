@@ -138,6 +138,16 @@ def editor_options(
     )
 
 
+def any_structure_options(editor: StageOptions) -> StageOptions:
+    """The recipe of an editor that outlines whatever is clicked at: scans above all, in which many
+    structures are labelled."""
+    return replace(
+        editor,
+        any_structure=True,
+        kind_weights={"scan": 0.65, "region": 0.25, "synthetic": 0.1},
+    )
+
+
 def slice_options(
     budget: Budget,
     spacing_mm: tuple[float, float, float],

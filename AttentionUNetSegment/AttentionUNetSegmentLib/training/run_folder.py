@@ -124,6 +124,7 @@ class RunFolder:
             usual = json.loads(json.dumps(asdict(AugmentationOptions())))
             if isinstance(before.get("augmentation"), dict):
                 before["augmentation"] = usual | before["augmentation"]
+            before.setdefault("any_structure", False)
             changed = sorted(key for key in now if before.get(key) != now[key])
             if set(changed) - CHANGEABLE:
                 raise TrainingError(

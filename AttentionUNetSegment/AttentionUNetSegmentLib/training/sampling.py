@@ -79,7 +79,7 @@ class BatchSampler:
         weights = np.array([options.kind_weights[kind] for kind in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         source = self.choose_source(kind, rng)
-        return source.sample(options.patch, options.augmentation, rng, self.intensity), rng
+        return self.draw(source, rng, step, number), rng
 
     def generator(self, step: int, number: int) -> np.random.Generator:
         """What is random for a patch of a step's batch."""
@@ -90,6 +90,11 @@ class BatchSampler:
         """The case of a kind that a patch is drawn from: each as often as the others."""
         sources = self.sources[kind]
         return sources[int(rng.integers(len(sources)))]
+
+    def draw(self, source: PatchSource, rng: np.random.Generator, step: int, number: int) -> Sample:
+        """A patch of a case, the ``number``-th of a step's batch."""
+        options = self.options
+        return source.sample(options.patch, options.augmentation, rng, self.intensity)
 
     @contextmanager
     def batches(self, step: int) -> Iterator[Iterator[Batch]]:

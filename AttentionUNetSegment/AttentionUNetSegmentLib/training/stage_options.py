@@ -60,6 +60,7 @@ class StageOptions:
         gate_reach_mm: widening of the organ at each gate, level 1 first.
         gates_open_fraction: share of the budget in which the gates are frozen and pass everything
             (progressive training, phase 1).
+        any_structure: of an editor: learn to outline whatever is clicked at, not the target alone.
         average_decay: of the exponential moving average of the weights, which is what is kept; 0
             keeps the weights themselves.
         checkpoint_every_s: how much work a kill can cost.
@@ -101,6 +102,7 @@ class StageOptions:
     gate_supervision: float = 0.1
     gate_reach_mm: tuple[float, ...] = (30.0, 20.0, 10.0, 5.0)
     gates_open_fraction: float = 0.0
+    any_structure: bool = False
     average_decay: float = 0.998
     checkpoint_every_s: float = 120.0
     validate_every_s: float = 300.0

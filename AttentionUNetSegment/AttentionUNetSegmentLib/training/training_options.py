@@ -41,6 +41,8 @@ class TrainingOptions:
         minutes, steps: the budget of both stages together; one of them.
         stage: "all", or one stage to train; the model is written with both. "editor" trains the
             network that answers clicks, beside a model's refiner that stays as it is.
+        any_structure: the editor answers clicks at any structure, from nothing, and not those at
+            the target, which stay the refiner's.
         start_from: an installed model's name or a folder, with whose weights both stages start;
             one that is not trained keeps them.
         precision: "auto" takes bfloat16 where the device computes in it.
@@ -65,6 +67,11 @@ class TrainingOptions:
         BUDGET,
         default="all",
         choices=(*STAGES, EDITOR),
+    )
+    any_structure: bool = option(
+        "Of the editor: learn to outline whatever is clicked at, not the target alone.",
+        BUDGET,
+        default=False,
     )
     start_from: str | None = option(
         "Start with a model's weights; a stage that is not trained keeps them.",
@@ -104,6 +111,8 @@ class TrainingOptions:
             raise InputError(
                 "An editor is trained beside the refiner of a model; name it with --from."
             )
+        if self.any_structure and self.stage != EDITOR:
+            raise InputError("Only an editor learns any structure; give --stage editor too.")
         object.__setattr__(self, "precision", parse_precision(self.precision))
         minutes, steps = self.minutes, self.steps
         if (minutes is None) == (steps is None):

@@ -5,6 +5,7 @@ With crops around tumours of the pancreas from PANORAMA beside them, where there
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from ..cases import CaseFiles, DataSet
@@ -60,6 +61,26 @@ def find_panorama(folder: Path) -> DataSet | None:
         tuple(CaseFiles(name, image, labels, "region") for name, image, labels in crops),
         part_of={"tumour": "pancreas"},
         problems=problems,
+    )
+
+
+def tell_tumours_apart(found: DataSet) -> DataSet:
+    """The same data set with PANORAMA's tumours as a label of their own, a part of the pancreas;
+    another layout's as it is."""
+    if found.layout != "btcv" or found.labels != BTCV_LABELS:
+        return found
+    tumour = len(found.labels)
+    cases = tuple(
+        dataclasses.replace(case, label_map={1: PANCREAS, 2: tumour})
+        if case.kind == "region"
+        else case
+        for case in found.cases
+    )
+    return dataclasses.replace(
+        found,
+        labels=(*found.labels, PANORAMA_LABELS[2]),
+        cases=cases,
+        part_of={PANORAMA_LABELS[2]: "pancreas"},
     )
 
 
