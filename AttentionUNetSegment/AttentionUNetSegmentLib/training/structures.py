@@ -169,7 +169,9 @@ class StructureTrainer(EditorTrainer):
             return scene
         scene = empty_scene(first, sample, truth, spacing_mm, self.device)
         if drawn >= OWN_ANSWER + EMPTY:
-            scene.begin_from(self.spoilt(scene, truth, rng))
+            # Of a mask that somebody else made nothing is known but that it is there.
+            mask = torch.from_numpy(self.spoilt(scene, truth, rng))
+            scene.probability = mask[None, None].to(scene.probability)
         return scene
 
     def structures_in(self, labels: np.ndarray) -> list[int]:
