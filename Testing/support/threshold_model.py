@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.inference import Volume
-from AttentionUNetSegmentLib.models import Label, Model, ModelCard, Stage, Target, Usual, save_model
+from AttentionUNetSegmentLib.models import (
+    ANY_STRUCTURE,
+    EDITOR,
+    Editor,
+    Label,
+    Model,
+    ModelCard,
+    Stage,
+    Target,
+    Usual,
+    save_model,
+)
+from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
 from AttentionUNetSegmentLib.models.terminology import make_label
 from AttentionUNetSegmentLib.networks import NetworkOutput, build_network
 from geometry import centre_ras, placed
@@ -132,22 +144,50 @@ def two_target_model(beside: bool = False) -> Model:
     )
 
 
+STRUCTURE_HU = 100
+"""HU of a structure that the model has no label for, and its refiner does not find."""
+
+
+class LikeTheClick(nn.Module):
+    """An editor of any structure: what is as bright as the voxel that was clicked at last is the
+    structure, or after a click outside is not."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        scan, newest = inputs[0, 0], inputs[0, 6]
+        clicked = newest.abs().argmax()
+        like = (scan - scan.flatten()[clicked]).abs() < 0.08
+        structure = like if newest.flatten()[clicked] > 0 else ~like
+        return torch.stack((~structure, structure))[None].float() * 10
+
+
+def with_structure_editor(model: Model) -> Model:
+    """The same model with :class:`LikeTheClick` for any structure; clicks at the target go on as
+    before."""
+    network = {**model.card.stages["refiner"].network, "in_channels": EDITOR_CHANNELS}
+    editor = Editor({**network, "out_channels": 2}, answers=(ANY_STRUCTURE,))
+    card = dataclasses.replace(model.card, editor=editor)
+    return Model(card, {**model.networks, EDITOR: LikeTheClick()}, model.folder)
+
+
 def save_card_of(model: Model, folder: Path) -> Path:
     """The model's card, beside weights by chance that nobody is to run."""
-    networks = {
-        name: build_network(dict(stage.network)) for name, stage in model.card.stages.items()
-    }
+    networks = {name: build_network(dict(one)) for name, one in model.card.networks.items()}
     save_model(folder, model.card, networks)
     return folder
 
 
 def with_lesion(volume: Volume, organ_ras: np.ndarray, radius_mm: float = 12.0) -> Volume:
     """The same scan with a ball of :data:`LESION_HU` in its organ."""
+    return with_ball(volume, organ_ras, radius_mm, LESION_HU)
+
+
+def with_ball(volume: Volume, centre_ras: np.ndarray, radius_mm: float, hu: int) -> Volume:
+    """The same scan with a ball in it."""
     points = np.indices(volume.array.shape)[::-1].reshape(3, -1)
     ras = volume.ijk_to_ras[:3, :3] @ points + volume.ijk_to_ras[:3, 3:]
-    distance = np.linalg.norm(ras - np.reshape(organ_ras, (3, 1)), axis=0)
+    distance = np.linalg.norm(ras - np.reshape(centre_ras, (3, 1)), axis=0)
     array = volume.array.copy()
-    array[distance.reshape(array.shape) < radius_mm] = LESION_HU
+    array[distance.reshape(array.shape) < radius_mm] = hu
     return volume.with_array(array)
 
 

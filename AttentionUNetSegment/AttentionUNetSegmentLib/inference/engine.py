@@ -15,7 +15,7 @@ from ..errors import DeviceError, InputError
 from ..geometry.grid import Grid, GridImage
 from ..geometry.resampling import sample_scan
 from ..geometry.volume import Volume
-from ..models import ANY_STRUCTURE, EDITOR, TARGET, Label, Model, load_model
+from ..models import EDITOR, TARGET, Label, Model, load_model
 from ..networks.precision import parse_precision, uses_bfloat16
 from .click_maps import click_channels
 from .clicks import Click
@@ -90,7 +90,7 @@ class Engine:
     @property
     def takes_any_structure(self) -> bool:
         """Whether the editor answers clicks at structures that the model has no label for."""
-        return self.card.editor is not None and ANY_STRUCTURE in self.card.editor.answers
+        return self.card.takes_any_structure
 
     @property
     def all_channels(self) -> list[int]:

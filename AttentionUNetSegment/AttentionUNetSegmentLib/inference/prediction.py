@@ -82,6 +82,8 @@ class Prediction:
         doubtful_places: those most worth a look and a click, by the volume at stake around each.
         start: the mask (k, j, i) that the clicks mended, whoever made it; None where the network
             drew the organ itself.
+        any_structure: the clicks are about a structure that the model need not have a label for:
+            there is no attention, and nothing tells how good it is. Experimental.
     """
 
     volume: Volume
@@ -111,6 +113,7 @@ class Prediction:
     dice_estimate: DiceEstimate | None = None
     doubtful_places: tuple[DoubtfulPlace, ...] = ()
     start: np.ndarray | None = None
+    any_structure: bool = False
 
     @property
     def targets(self) -> tuple[Prediction, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..geometry.volume import Volume
+from ..models import Label
 from .engine import Engine
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback
@@ -42,6 +43,7 @@ class Predictor(Engine):
         *,
         checked: bool = False,
         start: np.ndarray | None = None,
+        structure: str | Label | None = None,
     ) -> Prediction:
         """Segment a scan.
 
@@ -55,11 +57,14 @@ class Predictor(Engine):
                 be a part too small to be recognised as a CT by itself.
             start: a mask (k, j, i) of the scan that the clicks mend, in the place of the automatic
                 result.
+            structure: what the clicks are about in the place of the model's targets, by any name;
+                one of them at least is inside it. Experimental.
 
         Raises:
-            InputError: the scan or a click cannot be used.
+            InputError: the scan or a click cannot be used, or the model takes no structure but its
+                targets.
             MemoryError: not even the CPU's memory suffices.
             Cancelled: the token was set.
         """
-        session = Session(self, volume, checked=checked, start=start)
+        session = Session(self, volume, checked=checked, start=start, structure=structure)
         return session.predict(clicks, progress, cancel)

@@ -299,6 +299,7 @@ class ScanSegmenter:
             if len(newest) > 1 and voxel is not None and selected[voxel] == click.inside:
                 continue
             clicks = (*clicks, click)
+            refinement, selected = self._with_room(refinement, selected, click)
             edited = self._edit(refinement, selected, clicks)
             before = replace(state, refinement=refinement, selected=selected)
             refinement, selected = edited, self._select_near(before, edited, clicks, [click])
@@ -310,6 +311,13 @@ class ScanSegmenter:
         if not self.engine.has_editor or self.label != self.engine.card.target_label:
             return False
         return refinement.grid.voxel_of(click.position_ras) is not None
+
+    def _with_room(
+        self, refinement: Refinement, selected: np.ndarray, click: Click
+    ) -> tuple[Refinement, np.ndarray]:
+        """What the editor's window around a click is cut out of, and the components on it: no more
+        than what the refiner has looked at."""
+        return refinement, selected
 
     def _edit(
         self, before: Refinement, selected: np.ndarray, clicks: tuple[Click, ...]
@@ -359,24 +367,18 @@ class ScanSegmenter:
         inner = bounding_region(start)
         if inner is None:
             return MaskState.empty(warnings)
-        engine, volume = self.engine, self.volume
+        volume, grid = self.volume, self._grid_around(inner)
         with steps.step("refine", 0.3, f"Looking at the {self.label.name}"):
-            box = coarse_to_fine.locate_mask(engine, volume, inner)
-            spacing = engine.card.stages["refiner"].spacing_mm
-            grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
-            refinement = engine.run_refiner(
-                engine.sample(volume, grid), grid, (), warnings, steps.cancel, self.label
-            )
+            cut = torch.from_numpy((start[inner] != 0).astype(np.float32)).to(self.engine.device)
+            share = resample(cut[None, None], volume.grid.subgrid(inner), grid)
+            refinement = self._look_at_mask(share, grid, warnings, steps)
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
-            device = refinement.probability.values.device
-            cut = torch.from_numpy((start[inner] != 0).astype(np.float32)).to(device)
-            on_grid = resample(cut[None, None], volume.grid.subgrid(inner), grid) > 0.5
-            selected = on_grid[0, 0].cpu().numpy()
+            selected = (share > 0.5)[0, 0].cpu().numpy()
             region = region_on_scan(volume, refinement)
             mask = (start[region] != 0).astype(np.uint8)
         _, components = connected_components(selected)
         return MaskState(
-            refinement.agreeing_with(on_grid),
+            refinement,
             selected,
             region,
             mask,
@@ -385,6 +387,33 @@ class ScanSegmenter:
             "mask",
             grid.bounds,
         )
+
+    def _grid_around(self, inner: Region) -> Grid:
+        """Where to look at a mask.
+
+        Args:
+            inner: k, j, i of the scan that holds it.
+        """
+        return self._refiner_grid(coarse_to_fine.locate_mask(self.engine, self.volume, inner))
+
+    def _look_at_mask(
+        self, share: torch.Tensor, grid: Grid, warnings: list[str], steps: StepTimer
+    ) -> Refinement:
+        """What the network says of a mask's surroundings, as far as that agrees with the mask.
+
+        Args:
+            share: (1, 1, k, j, i) on the grid, of each voxel that is in the mask.
+        """
+        engine = self.engine
+        refinement = engine.run_refiner(
+            engine.sample(self.volume, grid), grid, (), warnings, steps.cancel, self.label
+        )
+        # A GPU with too little memory may just have been given up.
+        return refinement.agreeing_with(share.to(refinement.probability.values.device) > 0.5)
+
+    def _refiner_grid(self, box: Box) -> Grid:
+        spacing = self.engine.card.stages["refiner"].spacing_mm
+        return aligned_grid(box, spacing, MULTIPLE, snap=True)
 
     def _refine(
         self,
@@ -495,23 +524,26 @@ class ScanSegmenter:
     ) -> np.ndarray:
         """The components that stay: decided anew near the last clicks, as before elsewhere."""
         assert state.refinement is not None
-        grid, old_grid = refinement.grid, state.refinement.grid
+        grid = refinement.grid
         foreground = coarse_to_fine.foreground_of(refinement, self.volume, self.interest)
-        anew = foreground  # of somebody else's mask every component stays
-        if self.start is None or newest[-1].inside:
-            anew, _ = select_components(foreground, grid, clicks)
-        shift = np.round((old_grid.bounds.low_ras - grid.bounds.low_ras) / grid.spacing_mm)
-        selected = np.zeros(grid.shape, bool)
-        selected[
-            tuple(
-                slice(start, start + size)
-                for start, size in zip(shift.astype(int)[::-1], old_grid.shape, strict=True)
-            )
-        ] = state.selected
+        anew = self._components(foreground, grid, clicks, newest)
+        selected = on_wider_grid(state.selected, state.refinement.grid, grid)
         near = grid.region_of(_reach(newest).corners_ras)
         furthest = np.logical_or if newest[-1].inside else np.logical_and
         selected[near] = furthest(selected[near], anew[near])
         return selected
+
+    def _components(
+        self,
+        foreground: np.ndarray,
+        grid: Grid,
+        clicks: Sequence[Click],
+        newest: Sequence[Click],
+    ) -> np.ndarray:
+        """Those of the network's foreground that count after the last clicks."""
+        if self.start is not None and not newest[-1].inside:
+            return foreground  # of somebody else's mask every component stays
+        return select_components(foreground, grid, clicks)[0]
 
     def _reach_on_scan(self, clicks: Sequence[Click], region: Region) -> Region:
         """The part of a region of the scan that clicks can change."""
@@ -531,6 +563,18 @@ class ScanSegmenter:
         grid = self.volume.grid.subgrid(region)
         mask = clear_outside(mask, grid, lassos_of(prompts))
         return satisfy_clicks(mask, grid, line_clicks(prompts, grid))
+
+
+def on_wider_grid(selected: np.ndarray, grid: Grid, wider: Grid) -> np.ndarray:
+    """Components (k, j, i) of a grid on one that holds it; none beyond."""
+    shift = np.round((grid.bounds.low_ras - wider.bounds.low_ras) / grid.spacing_mm)
+    result = np.zeros(wider.shape, bool)
+    k, j, i = (
+        slice(start, start + size)
+        for start, size in zip(shift.astype(int)[::-1], grid.shape, strict=True)
+    )
+    result[k, j, i] = selected
+    return result
 
 
 def _is_well_within(click: Click, grid: Grid, window: Region) -> bool:

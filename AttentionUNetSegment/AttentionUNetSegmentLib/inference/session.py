@@ -10,6 +10,12 @@ the clicks before it gave, and only near itself. A click inside only adds to the
 click outside only takes from it: who points at one mistake is not to find another one made. What
 came out after each click is kept, so that undo, redo and taking back the last click give the very
 same mask at once.
+
+With a model whose editor takes any structure, a session may be about one that the model has no
+label for. It begins with a click inside:
+
+>>> session = Session(predictor, volume, structure="duodenum")
+>>> update = session.add_click((-20.0, -35.0, 96.0), inside=True)
 """
 
 from __future__ import annotations
@@ -38,6 +44,8 @@ from .quality import check_result_quality, check_scan_quality
 from .refinement import Refinement
 from .scan_segmenter import MaskState, ScanSegmenter, changed_region
 from .strokes import Lasso, Prompt, Scribble, moved_to
+from .structure_segmenter import StructureSegmenter
+from .structures import CLICK_FIRST, EXPERIMENTAL, require_any_structure, structure_label
 from .validation import check_clicks
 
 KEPT_STATES = 32
@@ -80,6 +88,9 @@ class Session:
             another program's, or one drawn by hand. It stays voxel by voxel as it is but for the
             pieces that clicks point at.
         start_label: which of the model's targets the mask shows; the first unless given.
+        structure: what the clicks are about in the place of the model's targets: any name, or a
+            label. Then nothing is looked for, the editor answers every click, and the result has no
+            attention and no estimate of its quality. A start mask shows this structure.
         compare_scales: let the refiner look once more for one of the :attr:`features`; by default
             where the model's card weighs it.
 
@@ -89,7 +100,7 @@ class Session:
             was found, or where it began from a mask.
 
     Raises:
-        InputError: the scan cannot be used.
+        InputError: the scan cannot be used, or the model takes no structure but its targets.
     """
 
     def __init__(
@@ -101,6 +112,7 @@ class Session:
         interest: Region | None = None,
         start: np.ndarray | None = None,
         start_label: Label | None = None,
+        structure: str | Label | None = None,
         compare_scales: bool | None = None,
     ) -> None:
         if start is not None and start.shape != volume.array.shape:
@@ -111,14 +123,18 @@ class Session:
         self.predictor = predictor
         self.volume = volume
         self._label = start_label or predictor.card.target_label
+        self._any_structure = structure is not None
+        if structure is not None:
+            require_any_structure(predictor.card)
+            self._label = structure_label(structure) if isinstance(structure, str) else structure
         if compare_scales is None:
             estimator = predictor.card.dice_estimate
             compare_scales = estimator is not None and SCALE_AGREEMENT in estimator.coefficients
-        self._segmenter = ScanSegmenter(
-            predictor, volume, interest, start, self._label, compare_scales
-        )
-        # Who mends another program's mask of one organ asks for nothing else.
-        others = predictor.card.target_labels[1:] if start is None else ()
+        kind = StructureSegmenter if self._any_structure else ScanSegmenter
+        self._segmenter = kind(predictor, volume, interest, start, self._label, compare_scales)
+        # Who mends another program's mask of one organ, or a structure, asks for nothing else.
+        alone = start is not None or self._any_structure
+        others = () if alone else predictor.card.target_labels[1:]
         self._other_segmenters = {
             label.name: ScanSegmenter(predictor, volume, interest, label=label) for label in others
         }
@@ -140,17 +156,18 @@ class Session:
         """Those that the mask was made from, in their order."""
         return self._clicks
 
-    # What a user does. Each raises what `predict` raises, and then nothing has changed.
+    # What a user does. Each raises what `predict` raises, and then nothing has changed. Of any
+    # structure, what is added to nothing must be inside it, but all clicks may be taken away again.
 
     def add_click(self, position_ras: Sequence[float], inside: bool) -> Update:
         """One more point, inside or outside the organ; the first, before there is an automatic
         result, segments the organ around it."""
         r, a, s = (float(value) for value in position_ras)
-        return self._change_clicks((*self._clicks, Click((r, a, s), inside)))
+        return self._add(Click((r, a, s), inside))
 
     def add_scribble(self, points_ras: Sequence[Sequence[float]], inside: bool) -> Update:
         """A line inside or outside the organ, of two points or more. One step to undo."""
-        return self._change_clicks((*self._clicks, Scribble(_as_points(points_ras), inside)))
+        return self._add(Scribble(_as_points(points_ras), inside))
 
     def add_lasso(
         self, points_ras: Sequence[Sequence[float]], depth_mm: float | None = None
@@ -162,12 +179,12 @@ class Session:
             depth_mm: how far it reaches to either side of its plane; through all slices unless
                 given.
         """
-        return self._change_clicks((*self._clicks, Lasso(_as_points(points_ras), depth_mm)))
+        return self._add(Lasso(_as_points(points_ras), depth_mm))
 
     def add_box(self, corner_ras: Sequence[float], opposite_ras: Sequence[float]) -> Update:
         """Likewise a box, between two opposite corners along R, A and S; through all slices where
         these agree in one coordinate."""
-        return self._change_clicks((*self._clicks, Lasso.box(corner_ras, opposite_ras)))
+        return self._add(Lasso.box(corner_ras, opposite_ras))
 
     def remove_click(self, index: int) -> Update:
         """Take a click, scribble or lasso away, wherever it is in the order.
@@ -212,6 +229,11 @@ class Session:
         self._undo_steps.append(before)
         return update
 
+    def _add(self, prompt: Prompt) -> Update:
+        clicks = (*self._clicks, prompt)
+        self._require_begun(clicks)
+        return self._change_clicks(clicks)
+
     def _change_clicks(self, clicks: tuple[Prompt, ...]) -> Update:
         before = self._clicks
         update = self._update(clicks)
@@ -243,13 +265,17 @@ class Session:
             progress: told what is being done.
             cancel: checked between steps and between tiles.
             automatic: look for the organ in the whole scan first, and let the clicks change what
-                was found; False: only look where the clicks are.
+                was found; False: only look where the clicks are. Of any structure, which is not
+                looked for, True demands a click inside, and False lets there be none.
 
         Raises:
             InputError: the scan or a click cannot be used.
             MemoryError: not even the CPU's memory suffices.
             Cancelled: the token was set.
         """
+        if automatic:
+            self._require_begun(clicks)
+        automatic = automatic and not self._any_structure
         steps = StepTimer(progress or ignore_progress, cancel)
         began = time.perf_counter()
         with steps.step("check", 0.0, "Checking the scan"):
@@ -264,6 +290,13 @@ class Session:
         steps.timings_s["total"] = time.perf_counter() - began
         steps.progress(1.0, "Done")
         return dataclasses.replace(prediction, timings_s=steps.timings_s)
+
+    def _require_begun(self, clicks: Sequence[Prompt]) -> None:
+        """Of any structure: a mask to begin from, or something inside it."""
+        if not self._any_structure or self._segmenter.start is not None:
+            return
+        if not any(click.inside for click in clicks):
+            raise InputError(CLICK_FIRST)
 
     def _check_targets(self, clicks: Sequence[Prompt]) -> None:
         known = (self._label.name, *self._other_segmenters)
@@ -356,7 +389,9 @@ class Session:
     ) -> Prediction:
         prediction = self._of_target(self._label, state, clicks, steps)
         quality = []
-        if self._label == self.predictor.card.target_label:
+        if self._any_structure:
+            quality = [EXPERIMENTAL]
+        elif self._label == self.predictor.card.target_label:
             quality = check_result_quality(prediction, self.predictor.card, self._interest)
         warnings = (*self._scan_warnings, *self._device_warnings, *state.warnings, *quality)
         further = (text for other in others for text in other.warnings if text not in warnings)
@@ -390,14 +425,15 @@ class Session:
         mask[state.region] = state.mask
         volume_ml = int(np.count_nonzero(state.mask)) * self.volume.voxel_volume_ml
         refinement, extent = state.refinement, state.extent
-        nothing = (0.0,) * len(getattr(predictor.networks["refiner"], "gates", ()))
+        gates = getattr(predictor.networks["refiner"], "gates", ())
+        nothing = (0.0,) * (0 if self._any_structure else len(gates))
         focus_ratios, in_organ, around_organ = nothing, nothing, nothing
         estimate = None
-        is_first = label == predictor.card.target_label
+        is_first = label == predictor.card.target_label and not self._any_structure
         if is_first:
             self.features = None
         places: tuple[DoubtfulPlace, ...] = ()
-        if refinement is not None and extent is not None:
+        if refinement is not None and extent is not None and not self._any_structure:
             levels = summarise_attention(refinement, state.selected, extent)
             focus_ratios = tuple(level.focus_ratio for level in levels)
             in_organ = tuple(level.in_organ for level in levels)
@@ -429,13 +465,14 @@ class Session:
             pieces=state.components,
             mean_probability=state.mean_probability,
             label=label,
-            part_of=predictor.card.part_of(label),
+            part_of="" if self._any_structure else predictor.card.part_of(label),
             place=state.place if volume_ml > 0 else None,
             attention_in_organ=in_organ,
             attention_around_organ=around_organ,
             dice_estimate=estimate,
             doubtful_places=places,
             start=self._segmenter.start if label == self._label else None,
+            any_structure=self._any_structure,
         )
 
     def _undecided(self, refinement: Refinement) -> np.ndarray:

@@ -471,6 +471,11 @@ class ModelCard:
         return next((one.part_of for one in self.targets if one.name == label.name), "")
 
     @property
+    def takes_any_structure(self) -> bool:
+        """Whether the editor answers clicks at structures that the model has no label for."""
+        return self.editor is not None and ANY_STRUCTURE in self.editor.answers
+
+    @property
     def networks(self) -> dict[str, Mapping[str, Any]]:
         """The configuration of each network, by its name: of the stages and of the editor."""
         networks = {name: stage.network for name, stage in self.stages.items()}

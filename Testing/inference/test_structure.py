@@ -1,0 +1,281 @@
+"""Any structure: begun by a click where the model has no label, and mended like all else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.inference import Click, Lasso, Predictor, Scribble, Volume
+from AttentionUNetSegmentLib.inference.click_update import REACH_MM
+from AttentionUNetSegmentLib.inference.clicks import BALL_MM
+from AttentionUNetSegmentLib.inference.session import Session
+from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL
+from AttentionUNetSegmentLib.models import EDITOR, Model
+from AttentionUNetSegmentLib.models.terminology import make_label
+from AttentionUNetSegmentLib.networks import build_network
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from threshold_model import (
+    STRUCTURE_HU,
+    axial_scan,
+    threshold_model,
+    with_ball,
+    with_structure_editor,
+)
+
+SPACING = (3.0, 3.0, 4.0)
+RADIUS_MM = 16.0
+AWAY = np.array([-70.0, 0.0, 30.0])  # from the organ to the first ball
+FURTHER = AWAY + np.array([0.0, 0.0, 60.0])  # to the second
+
+
+@pytest.fixture(scope="module")
+def organ_ras() -> np.ndarray:
+    return axial_scan(SPACING)[1]
+
+
+@pytest.fixture(scope="module")
+def scan(organ_ras: np.ndarray) -> Volume:
+    """An organ, and two balls of which the model knows nothing."""
+    volume = axial_scan(SPACING)[0]
+    for away in (AWAY, FURTHER):
+        volume = with_ball(volume, organ_ras + away, RADIUS_MM, STRUCTURE_HU)
+    return volume
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(with_structure_editor(threshold_model()), "cpu")
+
+
+def ball(scan: Volume, centre_ras: np.ndarray) -> np.ndarray:
+    """Where one of the balls lies."""
+    nothing = scan.with_array(np.zeros_like(scan.array))
+    return with_ball(nothing, centre_ras, RADIUS_MM, 1).array == 1
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float(2 * (mask.astype(bool) & truth).sum() / (mask.sum() + truth.sum()))
+
+
+def test_a_click_inside_begins_it_and_no_other_network_looks(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Predictor, "run_refiner", None)  # would fail if they were run
+    monkeypatch.setattr(Predictor, "run_locator", None)
+    session = Session(predictor, scan, structure="cyst")
+    update = session.add_click(organ_ras + AWAY, inside=True)
+    assert dice(update.mask, ball(scan, organ_ras + AWAY)) > 0.85
+    assert not (update.mask.astype(bool) & ball(scan, organ_ras + FURTHER)).any()
+    prediction = update.prediction
+    assert prediction.label == make_label(1, "cyst")
+    assert prediction.any_structure
+    assert prediction.place == "clicks"
+    assert EXPERIMENTAL in prediction.warnings
+
+
+def test_it_has_no_attention_and_nothing_that_is_known_of_the_target_alone(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor
+) -> None:
+    click = Click(tuple(organ_ras + AWAY), True)
+    for start in (None, ball(scan, organ_ras + AWAY)):
+        # Named as the target is, it is none the more that.
+        prediction = predictor.predict(scan, [click], structure="pancreas", start=start)
+        assert prediction.levels == 0
+        assert prediction.attention_maps == ()
+        assert prediction.attention_in_organ == prediction.attention_around_organ == ()
+        assert prediction.dice_estimate is None
+        assert prediction.doubtful_places == ()
+        assert prediction.others == ()
+        assert prediction.warnings[-1] == EXPERIMENTAL
+        assert prediction.place == ("clicks" if start is None else "mask")
+        probability = prediction.probability()
+        assert probability.shape == scan.array.shape
+        assert (probability[prediction.mask != 0] > 0.5).mean() > 0.9
+
+
+def test_a_later_click_far_away_adds_to_it_and_takes_nothing_else(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor
+) -> None:
+    session = Session(predictor, scan, structure="cysts")
+    first = session.add_click(organ_ras + AWAY, inside=True).mask
+    both = session.add_click(organ_ras + FURTHER, inside=True).mask
+    truth = ball(scan, organ_ras + AWAY) | ball(scan, organ_ras + FURTHER)
+    assert dice(both, truth) > 0.85
+    assert not (first.astype(bool) & ~both.astype(bool)).any()
+    one = session.add_click(organ_ras + FURTHER, inside=False).mask
+    assert not (one.astype(bool) & ball(scan, organ_ras + FURTHER)).any()
+    np.testing.assert_array_equal(one[first != 0], 1)
+
+
+def test_undo_and_redo_are_exact_down_to_nothing(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor
+) -> None:
+    session = Session(predictor, scan, structure="cyst")
+    first = session.add_click(organ_ras + AWAY, inside=True).mask
+    second = session.add_click(organ_ras + FURTHER, inside=True).mask
+    np.testing.assert_array_equal(session.undo().mask, first)
+    empty = session.undo()
+    assert not empty.mask.any()
+    assert not empty.prediction.found
+    assert empty.prediction.place is None
+    np.testing.assert_array_equal(session.redo().mask, first)
+    np.testing.assert_array_equal(session.redo().mask, second)
+    assert not session.reset().mask.any()
+
+
+def test_scribbles_lassos_and_boxes_work_as_ever(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor
+) -> None:
+    centre = organ_ras + AWAY
+    line = Scribble((tuple(centre - (10, 0, 0)), tuple(centre - (2, 0, 0))), True)
+    mask = predictor.predict(scan, [line], structure="cyst").mask
+    assert dice(mask, ball(scan, centre)) > 0.85
+    # One that was drawn before the first click holds, too.
+    half = Lasso.box(centre - 40, centre + np.array([0, 40, 40]))
+    for prompts in ([half, line], [line, half]):
+        cut = predictor.predict(scan, prompts, structure="cyst").mask.astype(bool)
+        r = scan.grid.position_of(np.argwhere(cut)[:, ::-1])[:, 0]
+        assert r.max() <= centre[0]
+        assert cut.sum() > 0.4 * mask.sum()
+
+
+def test_a_hole_in_it_stays(organ_ras: np.ndarray, predictor: Predictor) -> None:
+    centre = organ_ras + AWAY
+    shell = with_ball(axial_scan(SPACING)[0], centre, 22, STRUCTURE_HU)
+    shell = with_ball(shell, centre, 12, 0)
+    update = Session(predictor, shell, structure="cyst wall").add_click(centre + (17, 0, 0), True)
+    assert dice(update.mask, shell.array == STRUCTURE_HU) > 0.8
+    assert not (update.mask.astype(bool) & (shell.array == 0)).sum() > 50
+
+
+def test_only_where_it_is_begun_anything_is_computed(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor
+) -> None:
+    inside = Click(tuple(organ_ras + AWAY), True)
+    far = Click(tuple(organ_ras + 60), False)
+    around = Lasso.box(organ_ras - 400, organ_ras + 400)
+    alone = predictor.predict(scan, [inside], structure="cyst")
+    after = predictor.predict(scan, [far, around, inside], structure="cyst")
+    assert after.region == alone.region
+    np.testing.assert_array_equal(after.mask, alone.mask)
+
+
+def test_a_mask_of_anything_is_mended(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor
+) -> None:
+    truth = ball(scan, organ_ras + AWAY)
+    start = truth.copy()
+    start[: np.argwhere(truth)[:, 0].mean().astype(int)] = False
+    session = Session(predictor, scan, structure="cyst", start=start)
+    np.testing.assert_array_equal(session.predict().mask.astype(bool), start)
+    missing = np.argwhere(truth & ~start)
+    k, j, i = missing[len(missing) // 2]
+    update = session.add_click(scan.grid.position_of((i, j, k)), inside=True)
+    assert not (start & (update.mask == 0)).any()
+    assert dice(update.mask, truth) > 0.85
+    np.testing.assert_array_equal(session.undo().mask.astype(bool), start)
+    # It may be mended by taking away alone.
+    k, j, i = np.argwhere(start).mean(axis=0).round().astype(int)
+    assert not session.add_click(scan.grid.position_of((i, j, k)), inside=False).mask.any()
+
+
+def test_nothing_is_begun_without_a_click_inside(scan: Volume, predictor: Predictor) -> None:
+    outside = Click((0.0, 0.0, -800.0), False)
+    for clicks in ([], [outside]):
+        with pytest.raises(InputError, match="click or draw a line inside it first"):
+            predictor.predict(scan, clicks, structure="cyst")
+    session = Session(predictor, scan, structure="cyst")
+    with pytest.raises(InputError, match="click or draw a line inside it first"):
+        session.add_click(outside.position_ras, inside=False)
+    assert session.clicks == ()
+
+
+def test_the_click_that_began_it_may_be_taken_away(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor
+) -> None:
+    session = Session(predictor, scan, structure="cyst")
+    session.add_click(organ_ras + AWAY, inside=True)
+    session.add_click(organ_ras + AWAY + (RADIUS_MM + 8, 0, 0), inside=False)
+    assert not session.remove_click(0).mask.any()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101])
+def test_a_name_that_is_none_is_refused(scan: Volume, predictor: Predictor, name: str) -> None:
+    with pytest.raises(InputError, match="is no name for a structure"):
+        Session(predictor, scan, structure=name)
+
+
+def test_a_model_without_such_an_editor_refuses(scan: Volume) -> None:
+    model = threshold_model()
+    editor = with_structure_editor(model).card.editor
+    assert editor is not None
+    for_target = replace(model.card, editor=replace(editor, answers=("target",)))
+    for card in (model.card, for_target):
+        networks = {**model.networks, EDITOR: torch.nn.Identity()}
+        with pytest.raises(InputError, match="answers clicks at the pancreas alone"):
+            Session(Predictor(Model(card, networks, model.folder)), scan, structure="cyst")
+
+
+def test_clicks_at_the_target_do_not_ask_that_editor(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clicks = [Click(tuple(organ_ras), True), Click(tuple(organ_ras + 20), False)]
+    plain = Predictor(threshold_model(), "cpu").predict(scan, clicks)
+    monkeypatch.setattr(Predictor, "run_editor", None)  # would fail if it were run
+    np.testing.assert_array_equal(predictor.predict(scan, clicks).mask, plain.mask)
+
+
+# Whatever the network answers
+
+
+@pytest.fixture(scope="module")
+def random_predictor() -> Predictor:
+    """With an editor of the weights that it is born with: its answers are of any shape."""
+    model = with_structure_editor(threshold_model())
+    torch.manual_seed(3)
+    assert model.card.editor is not None
+    network = {**model.card.editor.network, "channels": [4, 4, 4]}
+    return Predictor(
+        Model(model.card, {**model.networks, EDITOR: build_network(network).eval()}, model.folder),
+        "cpu",
+    )
+
+
+places = st.tuples(st.integers(5, 50), st.integers(15, 70), st.integers(15, 75))
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(places, st.booleans()), max_size=4), places, st.booleans())
+def test_each_click_is_obeyed_changes_its_piece_alone_and_is_undone(
+    scan: Volume, random_predictor: Predictor, later: list, first: tuple, begun: bool
+) -> None:
+    start = None
+    if begun:
+        start = np.zeros(scan.array.shape, bool)
+        start[20:30, 30:45, 30:50] = True
+    session = Session(random_predictor, scan, structure="any", start=start)
+    before = session.predict(automatic=False).mask
+    points = scan.grid.position_of(np.moveaxis(np.indices(scan.array.shape)[::-1], 0, -1))
+    masks = [before]
+    for (k, j, i), inside in [(first, True), *later]:
+        position = scan.grid.position_of((i, j, k))
+        mask = session.add_click(position, inside).mask
+        assert bool(mask[k, j, i]) == inside
+        changed = mask != before
+        assert (mask[changed] == inside).all()
+        far = np.abs(points - position).max(axis=-1) > REACH_MM + BALL_MM + 2 * max(SPACING)
+        assert not changed[far].any()
+        masks.append(mask)
+        before = mask
+    afresh = Session(random_predictor, scan, structure="any", start=start)
+    np.testing.assert_array_equal(afresh.predict(session.clicks).mask, before)
+    for mask in reversed(masks[:-1]):
+        np.testing.assert_array_equal(session.undo().mask, mask)
+    for mask in masks[1:]:
+        np.testing.assert_array_equal(session.redo().mask, mask)
