@@ -32,6 +32,7 @@ from ..markdown import markdown_table
 from ..models import (
     EDITOR,
     LARGEST_BYTES,
+    TARGET,
     Model,
     ModelCard,
     find_model,
@@ -249,6 +250,12 @@ def _check_model(card: ModelCard, options: FinetuningOptions) -> None:
         raise ModelError(f"{card.name} sees slices one by one; only 3D models are finetuned.")
     if options.stage == EDITOR and card.editor is None:
         raise ModelError(f"{card.name} has no editor to finetune; train one with --stage editor.")
+    if options.stage == EDITOR and card.editor and TARGET not in card.editor.answers:
+        raise ModelError(
+            f"The editor of {card.name} answers clicks at any structure, not at the "
+            f"{card.target}, by which finetuning is judged; train it further with train --stage "
+            "editor --any-structure."
+        )
     if not _stages(card, options):
         raise ModelError(f"{card.name} has no {options.stage} to finetune.")
     name = rename_card(card, options.name).name
