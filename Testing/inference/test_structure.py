@@ -9,7 +9,6 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.inference import Click, Lasso, Predictor, Scribble, Volume
-from AttentionUNetSegmentLib.inference.click_update import REACH_MM
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL
@@ -19,6 +18,7 @@ from AttentionUNetSegmentLib.networks import build_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from threshold_model import (
+    BRIGHT_HU,
     STRUCTURE_HU,
     axial_scan,
     threshold_model,
@@ -147,7 +147,9 @@ def test_a_hole_in_it_stays(organ_ras: np.ndarray, predictor: Predictor) -> None
     centre = organ_ras + AWAY
     shell = with_ball(axial_scan(SPACING)[0], centre, 22, STRUCTURE_HU)
     shell = with_ball(shell, centre, 12, 0)
-    update = Session(predictor, shell, structure="cyst wall").add_click(centre + (17, 0, 0), True)
+    update = Session(predictor, shell, structure="cyst wall").add_click(
+        centre + np.array([17.0, 0.0, 0.0]), True
+    )
     assert dice(update.mask, shell.array == STRUCTURE_HU) > 0.8
     assert not (update.mask.astype(bool) & (shell.array == 0)).sum() > 50
 
@@ -232,6 +234,18 @@ def test_clicks_at_the_target_do_not_ask_that_editor(
 # Whatever the network answers
 
 
+def test_what_is_larger_than_a_window_is_looked_at_in_a_wider_one(predictor: Predictor) -> None:
+    scan = axial_scan((4.0, 4.0, 4.0))[0]
+    array = np.where(scan.array == BRIGHT_HU, 20, scan.array)
+    array[8:52, 8:52, 8:52] = STRUCTURE_HU  # 176 mm, where a window has 96
+    array[28:32, 36:40, 28:32] = 20
+    cube = scan.with_array(array)
+    middle = cube.grid.position_of((30, 30, 30))
+    update = Session(predictor, cube, structure="cube").add_click(middle, True)
+    assert dice(update.mask, array == STRUCTURE_HU) > 0.9
+    assert not update.mask[29:31, 37:39, 29:31].any(), "the narrow window's answer is kept inside"
+
+
 @pytest.fixture(scope="module")
 def random_predictor() -> Predictor:
     """With an editor of the weights that it is born with: its answers are of any shape."""
@@ -245,6 +259,8 @@ def random_predictor() -> Predictor:
     )
 
 
+WIDE_REACH_MM = 96.0
+"""Half of the editor's wide window."""
 places = st.tuples(st.integers(5, 50), st.integers(15, 70), st.integers(15, 75))
 
 
@@ -269,7 +285,7 @@ def test_each_click_is_obeyed_changes_its_piece_alone_and_is_undone(
         assert bool(mask[k, j, i]) == inside
         changed = mask != before
         assert (mask[changed] == inside).all()
-        far = np.abs(points - position).max(axis=-1) > REACH_MM + BALL_MM + 2 * max(SPACING)
+        far = np.abs(points - position).max(axis=-1) > WIDE_REACH_MM + BALL_MM + 2 * max(SPACING)
         assert not changed[far].any()
         masks.append(mask)
         before = mask

@@ -26,6 +26,10 @@ WINDOW = (32, 48, 48)
 """Voxels (k, j, i) around a click that the editor is run on: 96 mm at 2 x 2 x 3 mm."""
 WIDE_FACTOR = 2
 """How much longer the voxels of the second, wider window are: 192 mm."""
+CUT_VOXELS = 12
+"""Of a piece at the window's border, from which on it is looked at in the wide window too."""
+FADE_VOXELS = 4
+"""Over which the answer in the narrow window turns into that in the wide one."""
 WIDE_MM = 15.0
 """Width of the Gaussian that tells how far the newest click is where its own mark has faded."""
 
@@ -38,6 +42,17 @@ def editor_window(click: Click, grid: Grid) -> Region:
         for at, size in zip(centre, WINDOW, strict=True)
     )
     return k, j, i
+
+
+def wide_window(click: Click, grid: Grid) -> Region:
+    """Likewise of the second look, whose voxels are :data:`WIDE_FACTOR` times as long."""
+    k, j, i = editor_window(click, grid)
+    half = [(WIDE_FACTOR - 1) * size // 2 for size in WINDOW]
+    return (
+        slice(k.start - half[0], k.stop + half[0]),
+        slice(j.start - half[1], j.stop + half[1]),
+        slice(i.start - half[2], i.stop + half[2]),
+    )
 
 
 def cut_window(values: torch.Tensor, window: Region) -> torch.Tensor:
@@ -104,6 +119,51 @@ def editor_inputs(
     return torch.cat((scan, marks, leaning, masks, newest, wide), dim=1)
 
 
+def clicked_piece(
+    answer: torch.Tensor, mask: torch.Tensor, click: Click, grid: Grid
+) -> torch.Tensor | None:
+    """The connected piece of what an answer changes that a click lies in: boolean (1, 1, k, j, i);
+    None where the answer does not follow the click. Arguments as of :func:`apply_edit`."""
+    wrong = (((answer > THRESHOLD) == click.inside) & in_question(mask, click))[0, 0]
+    voxel = grid.voxel_of(click.position_ras)
+    if voxel is None or not wrong[voxel]:
+        return None
+    labels, _ = connected_components(wrong.cpu().numpy())
+    return torch.from_numpy(labels == labels[voxel])[None, None].to(answer.device)
+
+
+def leaves_window(piece: torch.Tensor) -> bool:
+    """Whether a piece (1, 1, k, j, i) goes on beyond the window: a part of its border is there."""
+    inner = F.pad(torch.ones_like(piece[..., 1:-1, 1:-1, 1:-1]), [1] * 6)
+    return int((piece & ~inner).sum()) >= CUT_VOXELS
+
+
+def merge_wide(wide: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
+    """The answer of the second look on the finer voxels, with that of the first in its middle.
+
+    Args:
+        wide: (1, 1, k, j, i), of the wide window's long voxels.
+        near: (1, 1, k, j, i), of the narrow window; both have :data:`WINDOW`'s shape.
+
+    Returns:
+        (1, 1, 2 k, 2 j, 2 i) on the narrow window's voxels. At the narrow window's border one
+        answer turns into the other.
+    """
+    merged = F.interpolate(wide, scale_factor=WIDE_FACTOR, mode="trilinear", align_corners=False)
+    share = torch.ones_like(near)
+    for axis, size in enumerate(near.shape[2:], 2):
+        along = torch.arange(size, device=near.device, dtype=near.dtype)
+        edge = ((torch.minimum(along, size - 1 - along) + 0.5) / FADE_VOXELS).clamp(0, 1)
+        share = share * edge.reshape([-1 if other == axis else 1 for other in range(near.ndim)])
+    places = [
+        slice((whole - size) // 2, (whole + size) // 2)
+        for whole, size in zip(merged.shape[2:], near.shape[2:], strict=True)
+    ]
+    middle = (slice(None), slice(None), *places)
+    merged[middle] = share * near + (1 - share) * merged[middle]
+    return merged
+
+
 def apply_edit(
     probability: torch.Tensor,
     mask: torch.Tensor,
@@ -125,17 +185,23 @@ def apply_edit(
         lowers them.
     """
     question = in_question(mask, click)
-    wrong = (((answer > THRESHOLD) == click.inside) & question)[0, 0]
-    voxel = grid.voxel_of(click.position_ras)
-    if voxel is None or not wrong[voxel]:
+    piece = clicked_piece(answer, mask, click, grid)
+    if piece is None:
         return probability
-    labels, _ = connected_components(wrong.cpu().numpy())
-    piece = torch.from_numpy(labels == labels[voxel])[None, None].to(probability.device)
     # A voxel wider, so that the outline between voxels is the editor's too.
     around = (F.max_pool3d(piece.float(), 3, 1, 1) > 0) & question
     if click.inside:
         return torch.where(around, torch.maximum(probability, answer), probability)
     return torch.where(around, torch.minimum(probability, answer), probability)
+
+
+def is_obeyed(probability: torch.Tensor, click: Click, grid: Grid) -> bool:
+    """Whether a probability (1, 1, k, j, i) has a click on its side; one beyond the grid is."""
+    voxel = grid.voxel_of(click.position_ras)
+    if voxel is None:
+        return True
+    here = (0, 0, *voxel)
+    return bool(probability[here] > THRESHOLD) == click.inside
 
 
 def obey(probability: torch.Tensor, scan: torch.Tensor, click: Click, grid: Grid) -> torch.Tensor:
@@ -146,11 +212,7 @@ def obey(probability: torch.Tensor, scan: torch.Tensor, click: Click, grid: Grid
         click: the newest.
         grid: of the window.
     """
-    voxel = grid.voxel_of(click.position_ras)
-    if voxel is None:
-        return probability
-    here = (0, 0, *voxel)
-    if bool(probability[here] > THRESHOLD) == click.inside:
+    if is_obeyed(probability, click, grid):
         return probability
     pulled = pull_to_clicks(probability, scan, grid, [click])
     furthest = torch.maximum if click.inside else torch.minimum

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..geometry.grid import Box, Grid, Region, aligned_grid, bounding_region, overlap_in
 from ..geometry.resampling import resample
@@ -103,6 +104,9 @@ class ScanSegmenter:
         compares_scales: let the refiner look once more at what it segments, for
             :func:`~.features.measure_scale_agreement`.
     """
+
+    reach_mm: Sequence[float] | float = click_update.REACH_MM
+    """How far from a click it can change the mask; along R, A, S."""
 
     def __init__(
         self,
@@ -323,20 +327,50 @@ class ScanSegmenter:
         self, before: Refinement, selected: np.ndarray, clicks: tuple[Click, ...]
     ) -> Refinement:
         """The editor's answer to the last click."""
-        click, known = clicks[-1], before.probability.values
-        window = editing.editor_window(click, before.grid)
-        grid = before.grid.subgrid(window)
-        probability = editing.cut_window(known, window)
+        window = editing.editor_window(clicks[-1], before.grid)
+        looked = self._look_in(before, selected, clicks, window)
+        return self._changed_by(before, selected, clicks[-1], window, looked)
+
+    def _look_in(
+        self,
+        before: Refinement,
+        selected: np.ndarray,
+        clicks: tuple[Click, ...],
+        window: Region,
+        factor: int = 1,
+    ) -> torch.Tensor:
+        """What the editor says of a window: (1, 1, k, j, i).
+
+        Args:
+            factor: how much longer the voxels are that it is shown than those of the window.
+        """
+        known = before.probability.values
+        grid = before.grid.subgrid(window).coarsened(factor)
         # What the refiner was not shown, the editor never was either.
-        within = editing.cut_window(torch.ones_like(known), window)
+        within = _pooled(editing.cut_window(torch.ones_like(known), window), factor)
         scan = self.engine.sample(self.volume, grid).to(known.device) * within
         mask = torch.from_numpy(selected)[None, None].to(known.device)
+        mask = _pooled(editing.cut_window(mask.float(), window), factor) > 0.5
+        probability = _pooled(editing.cut_window(known, window), factor)
+        return self.engine.run_editor(editing.editor_inputs(scan, probability, mask, clicks, grid))
+
+    def _changed_by(
+        self,
+        before: Refinement,
+        selected: np.ndarray,
+        click: Click,
+        window: Region,
+        answer: torch.Tensor,
+    ) -> Refinement:
+        """What is known after the editor's answer (1, 1, k, j, i) in a window."""
+        known, grid = before.probability.values, before.grid.subgrid(window)
+        probability = editing.cut_window(known, window)
+        mask = torch.from_numpy(selected)[None, None].to(known.device)
         mask = editing.cut_window(mask.float(), window) > 0.5
-        answer = self.engine.run_editor(
-            editing.editor_inputs(scan, probability, mask, clicks, grid)
-        )
         after = editing.apply_edit(probability, mask, answer, click, grid)
-        after = editing.obey(after, scan, click, grid)
+        if not editing.is_obeyed(after, click, grid):
+            scan = self.engine.sample(self.volume, grid).to(known)
+            after = editing.obey(after, scan, click, grid)
         return before.with_probability(editing.paste_window(known, window, after))
 
     def _look_again(
@@ -528,7 +562,7 @@ class ScanSegmenter:
         foreground = coarse_to_fine.foreground_of(refinement, self.volume, self.interest)
         anew = self._components(foreground, grid, clicks, newest)
         selected = on_wider_grid(state.selected, state.refinement.grid, grid)
-        near = grid.region_of(_reach(newest).corners_ras)
+        near = grid.region_of(self._reach(newest).corners_ras)
         furthest = np.logical_or if newest[-1].inside else np.logical_and
         selected[near] = furthest(selected[near], anew[near])
         return selected
@@ -547,12 +581,17 @@ class ScanSegmenter:
 
     def _reach_on_scan(self, clicks: Sequence[Click], region: Region) -> Region:
         """The part of a region of the scan that clicks can change."""
-        reach = self.volume.grid.region_of(_reach(clicks).corners_ras)
+        reach = self.volume.grid.region_of(self._reach(clicks).corners_ras)
         k, j, i = (
             slice(part.start + outer.start, part.stop + outer.start)
             for part, outer in zip(overlap_in(reach, region), region, strict=True)
         )
         return k, j, i
+
+    def _reach(self, clicks: Sequence[Click]) -> Box:
+        """What clicks can change."""
+        positions = np.array([click.position_ras for click in clicks])
+        return Box.around(positions).grown(self.reach_mm)
 
     def _satisfied(self, mask: np.ndarray, region: Region, prompts: Sequence[Prompt]) -> np.ndarray:
         """Each click and line obeyed, and nothing outside of lassos and of the user's box."""
@@ -575,6 +614,10 @@ def on_wider_grid(selected: np.ndarray, grid: Grid, wider: Grid) -> np.ndarray:
     )
     result[k, j, i] = selected
     return result
+
+
+def _pooled(values: torch.Tensor, factor: int) -> torch.Tensor:
+    return values if factor == 1 else F.avg_pool3d(values, factor)
 
 
 def _is_well_within(click: Click, grid: Grid, window: Region) -> bool:
@@ -619,9 +662,3 @@ def changed_region(before: MaskState, after: MaskState) -> Region:
         for whole, part in zip((k, j, i), inner, strict=True)
     )
     return k, j, i
-
-
-def _reach(clicks: Sequence[Click]) -> Box:
-    """What clicks can change."""
-    positions = np.array([click.position_ras for click in clicks])
-    return Box.around(positions).grown(click_update.REACH_MM)

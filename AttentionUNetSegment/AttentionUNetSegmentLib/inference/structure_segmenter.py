@@ -53,12 +53,35 @@ class StructureSegmenter(ScanSegmenter):
     def _editor_answers(self, refinement: Refinement, click: Click) -> bool:
         return True
 
+    @property
+    def reach_mm(self) -> Sequence[float]:  # type: ignore[override]
+        spacing_mm = self.engine.card.stages["refiner"].spacing_mm
+        voxels = reversed(editing.WINDOW)
+        half = editing.WIDE_FACTOR / 2
+        return [half * count * step for count, step in zip(voxels, spacing_mm, strict=True)]
+
     def _with_room(
         self, refinement: Refinement, selected: np.ndarray, click: Click
     ) -> tuple[Refinement, np.ndarray]:
-        window = editing.editor_window(click, refinement.grid)
+        window = editing.wide_window(click, refinement.grid)
         wider, _ = refinement.extended_to(window, COARSEST)
         return wider, on_wider_grid(selected, refinement.grid, wider.grid)
+
+    def _edit(
+        self, before: Refinement, selected: np.ndarray, clicks: tuple[Click, ...]
+    ) -> Refinement:
+        """What is larger than the editor's window is looked at again in a wider one."""
+        click = clicks[-1]
+        window = editing.editor_window(click, before.grid)
+        answer = self._look_in(before, selected, clicks, window)
+        mask = torch.from_numpy(selected)[None, None].to(answer.device)
+        near = editing.cut_window(mask.float(), window) > 0.5
+        piece = editing.clicked_piece(answer, near, click, before.grid.subgrid(window))
+        if piece is not None and editing.leaves_window(piece):
+            window = editing.wide_window(click, before.grid)
+            wide = self._look_in(before, selected, clicks, window, editing.WIDE_FACTOR)
+            answer = editing.merge_wide(wide, answer)
+        return self._changed_by(before, selected, click, window, answer)
 
     def _components(
         self,
