@@ -1,11 +1,12 @@
 """How well any structure is outlined from nothing, click by click: a table by structure.
 
     python Testing/tools/measure_structures.py DATA [--model NAME] [--splits FILE] [--clicks 10]
-        [--precision P] [--pictures DIR]
+        [--precision P] [--pictures DIR] [--write-card]
 
 The cases are those that the split does not learn from: whole scans with their organs, and regions
 with tumours. The user clicks in the middle of the largest error. With --pictures the slice through
 the first click of each structure of the first case is drawn, after one click and after the last.
+With --write-card the table goes into the model's card, as the figures of its editor.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -27,7 +29,13 @@ from AttentionUNetSegmentLib.evaluation.simulated_user import click_on_largest_e
 from AttentionUNetSegmentLib.inference import Predictor
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.markdown import markdown_table
-from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
+from AttentionUNetSegmentLib.models import (
+    DEFAULT_MODEL,
+    LARGEST_BYTES,
+    find_model,
+    load_model,
+    save_model,
+)
 
 SHOWN = (1, 3, 5, 10)
 FEWEST_ML = 0.5
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--write-card", action="store_true")
     options = parser.parse_args(arguments)
 
     predictor = Predictor(load_model(find_model(options.model)), "cpu", options.precision)
@@ -136,6 +145,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     worse = sum(step < -WORSE for step in steps) / max(len(steps), 1)
     print(f"later clicks that made it worse by more than {WORSE}: {worse:.0%}")
     print(f"seconds a click: median {median(seconds):.2f}, most {max(seconds):.2f}")
+    if options.write_card:
+        write_card(predictor, curves, shown, worse)
+
+
+def write_card(
+    predictor: Predictor, curves: dict[str, list[list[float]]], shown: list[int], worse: float
+) -> None:
+    """Keep the mean Dice of each structure after some clicks in the model's folder."""
+    card, model = predictor.card, predictor.model
+    assert card.editor is not None
+    figures = {
+        "user": "ideal",
+        "precision": "bfloat16" if predictor.bfloat16 else "float32",
+        "share_of_later_clicks_that_made_it_worse": round(worse, 3),
+        "mean_dice": {
+            name: {
+                "cases": len(of_one),
+                **{str(n): round(fmean(one[n - 1] for one in of_one), 3) for n in shown},
+            }
+            for name, of_one in curves.items()
+        },
+    }
+    editor = replace(card.editor, figures={**card.editor.figures, "any_structure": figures})
+    save_model(model.folder, replace(card, editor=editor), model.networks, LARGEST_BYTES)
 
 
 if __name__ == "__main__":
