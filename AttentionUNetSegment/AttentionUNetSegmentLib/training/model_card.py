@@ -125,6 +125,8 @@ def card_labels(data: DataSet) -> tuple[Label, ...]:
 def with_editor(card: ModelCard, options: StageOptions, training: dict[str, Any]) -> ModelCard:
     """A model's card with an editor that was trained beside it. Of one that answers clicks at the
     target, figures of clicks, which another network answered, are left out."""
+    if card.editor is not None and options.trainings_before:
+        training = {**training, "started_from": dict(card.editor.training)}
     if options.any_structure:
         editor = Editor(options.network, training, answers=(ANY_STRUCTURE,))
         return dataclasses.replace(card, editor=editor, weights=None)

@@ -31,7 +31,7 @@ EMPTY, OWN_ANSWER = 0.6, 0.15
 others begin from the truth with mistakes."""
 WIDE = 0.25
 """Share of the scenes at twice the voxel size."""
-MADE_UP = 0.12
+MADE_UP = 0.06
 """Share of the scenes with a made-up structure."""
 ALIKE_RADIUS_MM = (8.0, 30.0)
 ALIKE_DIFFERENCE = (0.03, 0.1)
