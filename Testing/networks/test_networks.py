@@ -21,6 +21,7 @@ from AttentionUNetSegmentLib.networks import (
     NetworkConfig,
     NetworkOutput,
     build_network,
+    outline_network,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +60,19 @@ def _parameters(config: dict[str, Any]) -> int:
     with torch.device("meta"):
         network = NETWORKS[config["name"]].from_config(NetworkConfig.from_mapping(config))
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_an_outline_has_a_networks_shapes_and_takes_no_memory() -> None:
+    config = _config("AttentionUNet", 3)
+    outline, network = outline_network(config), build_network(config)
+    assert {one.device.type for one in outline.state_dict().values()} == {"meta"}
+    assert {one.device.type for one in network.state_dict().values()} == {"cpu"}
+    shapes = [
+        [(name, one.shape, one.dtype) for name, one in each.state_dict().items()]
+        for each in (outline, network)
+    ]
+    assert shapes[0] == shapes[1]
+    assert outline_network(dict(config)) is outline
 
 
 # --- sizes ------------------------------------------------------------------------------------

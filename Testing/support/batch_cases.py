@@ -54,13 +54,16 @@ def write_scans(folder: Path, count: int) -> Path:
     return folder
 
 
-def save_model(folder: Path, version: str = "7") -> Path:
+def save_model(
+    folder: Path, version: str = "7", estimate: models.DiceEstimator | None = None
+) -> Path:
     """Networks with weights by chance that find something, and something else in each scan."""
     card = dataclasses.replace(
         threshold_model().card,
         name="chance",
         version=version,
         labels=(models.Label(0, "background"), PANCREAS),
+        dice_estimate=estimate,
         stages={
             "locator": models.Stage({**NETWORK, "in_channels": 1}, (12.0, 12.0, 12.0)),
             "refiner": models.Stage(NETWORK, (8.0, 8.0, 8.0)),

@@ -7,9 +7,12 @@ imports a module and then reads, line by line, which of its scenarios to drive; 
 fork, so that the heavy imports are made once for all of them. It is run again and again, in a
 process of its own each time: first the fault comes when it opens, makes, renames or removes the
 first thing below its folder, then the second, until it gets to its end undisturbed. After each
-fault the scenario says whether all is as promised, and is run once more without one; then, at every
-second point, it meets a full disk. Prints one JSON object a line: for each kind of fault how many
-points were driven, and what was wrong at which of them; or a text, of what broke the driving.
+fault the scenario says whether all is as promised, and is run once more without one, in the driving
+process: a fork costs as much as the work. Then, at every second point, it meets a full disk. Prints
+one JSON object a line: for each kind of fault how many points were driven, and what was wrong at
+which of them; or a text, of what broke the driving.
+
+The driving process must have no threads, which do not fork.
 
 Points are counted by Python's audit events, so that nothing in the program has to know of them.
 What a C++ library writes by itself is not seen; :data:`LIMITS` reaches that from the other side.
@@ -55,8 +58,7 @@ class Scenario(ABC):
         """Put there what is there before."""
 
     def preload(self) -> None:  # noqa: B027 - may stay empty
-        """Import what it alone needs, once for all its forks; compute nothing, since threads do not
-        fork."""
+        """Import what it alone needs, once for all its forks."""
 
     @abstractmethod
     def run(self, root: Path) -> int | None:
@@ -236,12 +238,9 @@ def prepare(scenario: Scenario, folder: Path) -> tuple[dict[str, Any], dict[str,
     """
     base, clean = folder / "base", folder / "clean"
     base.mkdir()
-    _, told = in_child(lambda: scenario.prepare(base))
-    assert told is None, told
+    scenario.prepare(base)
     shutil.copytree(base, clean)
-    _, told = in_child(lambda: scenario.run(clean))
-    assert told in (0, None), told
-
+    assert scenario.run(clean) in (0, None)
     before, after = scenario.content(base), scenario.content(clean)
     assert before != after, "nothing is done"
     return before, after
@@ -281,9 +280,10 @@ def sweep(
         if outcome is not None and not outcome.reached:
             break
         driven += 1
-        _, told = in_child(lambda outcome=outcome: _check(scenario, work, contents, outcome, kind))
-        if told is not None:
-            wrong.append(f"{kind} at {at}: {told}")
+        try:
+            _check(scenario, work, contents, outcome, kind)
+        except Exception:
+            wrong.append(f"{kind} at {at}: {traceback.format_exc()}")
         assert outcome is not None or died == signal.SIGKILL, died
     else:
         wrong.append(f"more than {MOST_POINTS} points")
@@ -318,10 +318,10 @@ def _check(
 def drive(scenario: Scenario, folder: Path, kinds: list[str]) -> dict[str, dict[str, Any]]:
     """Drive all kinds of faults, each as ``kind`` or ``kind:stride``."""
     scenario.preload()
-    gc.freeze()  # what is shared by all forks is not touched any more
     found = {}
     with tempfile.TemporaryDirectory(dir=folder) as inside:
         contents = prepare(scenario, Path(inside))
+        gc.freeze()  # what is shared by all forks is not touched any more
         for one in kinds:
             kind, _, stride = one.partition(":")
             found[kind] = sweep(scenario, Path(inside), contents, kind, int(stride or 1))

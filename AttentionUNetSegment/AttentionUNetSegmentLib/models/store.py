@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import re
@@ -193,11 +194,10 @@ def check_fit(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], wh
     kind, finite."""
     import torch
 
-    from ..networks import build_network
+    from ..networks import outline_network
 
     try:
-        with torch.device("meta"):  # shapes without memory, whatever the card asks for
-            expected = build_network(dict(config)).state_dict()
+        expected = outline_network(dict(config)).state_dict()
     except RuntimeError as error:  # sizes beyond what any tensor can have
         raise ModelError(f"{where} its network cannot be built ({error}).") from error
     missing = [name for name in expected if name not in tensors]
@@ -221,13 +221,10 @@ def check_fit(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], wh
 
 
 def _network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> nn.Module:
-    import torch
+    from ..networks import outline_network
 
-    from ..networks import build_network
-
-    with torch.random.fork_rng(devices=[]):  # its random first weights are not the caller's affair
-        network = build_network(dict(config))
-    network.load_state_dict(dict(tensors))  # into float32, and integers as they are
+    network = copy.deepcopy(outline_network(dict(config)))
+    network.load_state_dict(dict(tensors), assign=True)  # no first weights are drawn by chance
     return network.float().eval().requires_grad_(False)
 
 

@@ -23,7 +23,7 @@ from .focus import focus_ratio
 
 if TYPE_CHECKING:
     from .attention import resample_attention
-    from .builder import NETWORKS, build_network
+    from .builder import NETWORKS, build_network, outline_network
     from .fcn import FCN
     from .gates import AttentionGate, build_gate
     from .network import NetworkOutput, SegmentationNetwork
@@ -42,6 +42,7 @@ _LAZY = {
     "UNet": "unet",
     "build_gate": "gates",
     "build_network": "builder",
+    "outline_network": "builder",
     "resample_attention": "attention",
 }
 
@@ -63,6 +64,7 @@ __all__ = [
     "build_gate",
     "build_network",
     "focus_ratio",
+    "outline_network",
     "resample_attention",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,14 +32,30 @@ def build_network(config: Mapping[str, Any] | NetworkConfig) -> SegmentationNetw
     its keys. ModelError, one clear sentence, for a config that describes no network or one
     too large.
     """
-    if not isinstance(config, NetworkConfig):
-        config = NetworkConfig.from_mapping(config)
-    network_class = NETWORKS[config.name]
-    with torch.device("meta"):  # counts the parameters without allocating them
-        parameters = sum(p.numel() for p in network_class.from_config(config).parameters())
+    return type(outline_network(config)).from_config(_checked(config))
+
+
+def outline_network(config: Mapping[str, Any] | NetworkConfig) -> SegmentationNetwork:
+    """The network that `config` describes, on PyTorch's device "meta": shapes without memory.
+
+    It is the same one each time for the same config; copy it before you change it. ModelError as
+    `build_network`.
+    """
+    network = _outlined(_checked(config))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     if parameters > MAX_PARAMETERS:
         raise ModelError(
             f"The network's config describes {parameters:,} parameters; "
             f"at most {MAX_PARAMETERS:,} are allowed."
         )
-    return network_class.from_config(config)
+    return network
+
+
+def _checked(config: Mapping[str, Any] | NetworkConfig) -> NetworkConfig:
+    return config if isinstance(config, NetworkConfig) else NetworkConfig.from_mapping(config)
+
+
+@cache
+def _outlined(config: NetworkConfig) -> SegmentationNetwork:
+    with torch.device("meta"):
+        return NETWORKS[config.name].from_config(config)

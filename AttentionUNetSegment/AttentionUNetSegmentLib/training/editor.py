@@ -34,7 +34,7 @@ from ..inference.editing import (
 )
 from ..inference.prediction import THRESHOLD
 from ..inference.refinement import LEAN
-from ..networks import NetworkOutput, SegmentationNetwork, build_network
+from ..networks import NetworkOutput, SegmentationNetwork, outline_network
 from .click_simulation import patch_grid, pick_deep_voxel
 from .losses import IGNORE, OrganLoss
 from .mistakes import spoil
@@ -161,8 +161,7 @@ def editor_weights(
         target: the refiner's label that is the organ; its background is the editor's.
     """
     theirs = refiner.state_dict()
-    with torch.device("meta"):
-        shapes = {name: one.shape for name, one in build_network(network).state_dict().items()}
+    shapes = {name: one.shape for name, one in outline_network(network).state_dict().items()}
     weights = {}
     for name, shape in shapes.items():
         value = theirs[name]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import MethodType, ModuleType
 from typing import Any
 
@@ -150,12 +151,12 @@ def _setAttribute(self: Any, name: str, value: Any) -> None:
     if isinstance(value, QtCore.SignalInstance):  # PySide6 keeps a signal that was asked for
         SET_ATTRIBUTE(self, name, value)
         return
-    isNew = inspect.getattr_static(cls, name, None) is None
+    attribute = _ofClass(cls, name)
+    isNew = attribute is None
     if _dropping and isNew and name[0] != "_" and isinstance(value, QtCore.QObject):
         return
     if cls.__module__.startswith(("PySide6.", "SlicerStandIn.")) and name[0] != "_":
-        attribute = inspect.getattr_static(cls, name, None)
-        if attribute is None:
+        if isNew:
             raise AttributeError(
                 f"'{name}' does not exist on {cls.__name__} and creating new attributes on C++ "
                 "objects is not allowed"
@@ -168,6 +169,12 @@ def _setAttribute(self: Any, name: str, value: Any) -> None:
         if not isinstance(attribute, PropertyAsAttribute):
             raise AttributeError(f"'{name}' can not be overwritten on a {cls.__name__} object")
     SET_ATTRIBUTE(self, name, value)
+
+
+@cache
+def _ofClass(cls: type, name: str) -> Any:
+    """The attribute itself, not what it gives; to look for it takes longer than to set it."""
+    return inspect.getattr_static(cls, name, None)
 
 
 def _getAttributeBy(original: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
