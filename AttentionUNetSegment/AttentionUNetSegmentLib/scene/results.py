@@ -330,14 +330,15 @@ class _Writer:
         segmentId = chosen
         if node is None:
             node = self._add("vtkMRMLSegmentationNode", "segmentation")
-        elif segmentId is None:
+        elif segmentId is None and not prediction.any_structure:
             segmentId = segments.findSegment(node, self.volumeNode, label)
         with _modifying(node):
             if prediction.start is None:
                 self._adoptGeometry(node, segmentId)
             if segmentId is None:
                 grid = segments.ijkToSegmentation(self.volumeNode, node)
-                segmentId = segments.addSegment(node, label, grid)
+                kind = segments.STRUCTURE_TAG if prediction.any_structure else segments.TARGET_TAG
+                segmentId = segments.addSegment(node, label, grid, kind)
                 self.undo.callback(node.GetSegmentation().RemoveSegment, segmentId)
             outcome = editing.write(
                 node,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 TARGET_TAG = "AttentionUNetSegment.Target"
 """Segment tag that marks a segment as ours; its value is the label's name. Saved with it."""
 
+STRUCTURE_TAG = "AttentionUNetSegment.Structure"
+"""Segment tag that marks a segment as one of any structure, which clicks began: it is what its name
+says, and none of a model's targets, whatever it is called."""
+
 INPUT_ROLE_PREFIX = "AttentionUNetSegment.Input."
 """Node reference role, from a segmentation to the volume that one of its segments (the rest of
 the role) was predicted on. A segmentation may so hold our segments of several volumes."""
@@ -183,12 +187,16 @@ def hasOtherSegments(
 
 
 def addSegment(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, label: Label, ijkToLocal: np.ndarray
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    label: Label,
+    ijkToLocal: np.ndarray,
+    tagName: str = TARGET_TAG,
 ) -> str:
     """Add an empty segment on a layer of its own; name, colour and terminology from the label.
 
     Args:
         ijkToLocal: 4x4, the grid that it will be drawn on, in the segmentation's coordinates.
+        tagName: the tag that marks it as ours; its value is the label's name.
 
     Returns:
         Its ID.
@@ -197,7 +205,7 @@ def addSegment(
 
     segment = slicer.vtkSegment()
     segment.SetName(asTitle(label.name))
-    segment.SetTag(TARGET_TAG, label.name)
+    segment.SetTag(tagName, label.name)
     if label.color is not None:
         segment.SetColor(*(part / 255 for part in label.color))
     if label.terminology is not None:
