@@ -184,6 +184,11 @@ def findSegment(
     return next((segmentId for segmentId in ours if segmentId not in inputs), None)
 
 
+def isOurs(segment: slicer.vtkSegment) -> bool:
+    """Whether clicks or an automatic look made a segment, or the user had clicks mend it."""
+    return any(tag(segment, name) is not None for name in (TARGET_TAG, STRUCTURE_TAG))
+
+
 def isStructure(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None) -> bool:
     """Whether the clicks in a segment are about any structure."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId or "")
