@@ -169,7 +169,7 @@ class SegmentationJob:
             ModelError: there is no such model.
             InputError: the model does not take the structure.
         """
-        card = read_card(self.model_folder) if self.predictor is None else self.predictor.card
+        card = _card(self)
         if self.structure is None:
             return card.target_labels
         require_any_structure(card)
