@@ -36,6 +36,7 @@ class ClicksSection(Section):
         self._nextPlace = 0
         ui = self.ui
         self._hint = ui.clickHintLabel.text
+        self._structureToolTip = ui.beginStructureButton.toolTip
         self._hintAtStart = _(
             "Begun from a segment: press Inside and click in a piece that is missing, or press "
             "Outside and click in a piece that is too much. All else of it stays as it is."
@@ -257,13 +258,9 @@ class ClicksSection(Section):
         ui, panel = self.ui, self.panel
         offered = panel.parameters is not None and takesAnyStructure(panel.parameters.model)
         usable = offered and panel.volumeNode is not None and not panel.busy
-        toolTip = _(
-            "Begin a segment of any name beside the others, a kidney or a tumour for instance, and "
-            "segment it by clicks alone. Nothing is known of how well it goes: check every slice."
-        )
         for widget in (ui.structureNameLineEdit, ui.beginStructureButton):
             widget.enabled = usable
-            widget.toolTip = toolTip if offered else noStructuresText()
+            widget.toolTip = self._structureToolTip if offered else noStructuresText()
         named = bool(ui.structureNameLineEdit.text.strip())
         ui.beginStructureButton.enabled = usable and named
 
