@@ -364,6 +364,26 @@ def test_the_panel_goes_on_with_a_structure_of_the_effect(driver, editor):
     driver.representation.exit()
 
 
+def test_segmenting_anew_while_the_effect_is_on_a_structure(driver, editor):
+    from AttentionUNetSegmentLib.scene.corrections import readClicks
+
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    before, clicks = editor.mask(mine), editor.session.clicks
+    driver.segment()
+    organ = editor.segmentation_node.GetSegmentation().GetSegmentIdBySegmentName("Pancreas")
+    assert editor.mask(organ)[editor.voxel(CENTRE)]
+    assert readClicks(editor.segmentation_node, organ) == ()
+    np.testing.assert_array_equal(editor.mask(mine), before)
+    assert readClicks(editor.segmentation_node, mine) == clicks
+    editor.click("Red", IN_OTHER_BLOCK)
+    wait(driver, editor)
+    assert editor.mask(mine)[OTHER_BLOCK].mean() > 0.7
+    assert len(editor.session.clicks) == 2
+
+
 def test_a_model_without_such_an_editor_offers_none_and_says_why(
     driver, structures_ct, model_folder
 ):
