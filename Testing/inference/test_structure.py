@@ -11,9 +11,9 @@ from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.inference import Click, Lasso, Predictor, Scribble, Volume
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM
 from AttentionUNetSegmentLib.inference.session import Session
-from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL
+from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL, structure_label
 from AttentionUNetSegmentLib.models import EDITOR, Model
-from AttentionUNetSegmentLib.models.terminology import make_label
+from AttentionUNetSegmentLib.models.terminology import TISSUE, make_label
 from AttentionUNetSegmentLib.networks import build_network
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,7 +71,7 @@ def test_a_click_inside_begins_it_and_no_other_network_looks(
     assert dice(update.mask, ball(scan, organ_ras + AWAY)) > 0.85
     assert not (update.mask.astype(bool) & ball(scan, organ_ras + FURTHER)).any()
     prediction = update.prediction
-    assert prediction.label == make_label(1, "cyst")
+    assert prediction.target == "cyst"
     assert prediction.any_structure
     assert prediction.place == "clicks"
     assert EXPERIMENTAL in prediction.warnings
@@ -203,6 +203,12 @@ def test_the_click_that_began_it_may_be_taken_away(
     session.add_click(organ_ras + AWAY, inside=True)
     session.add_click(organ_ras + AWAY + (RADIUS_MM + 8, 0, 0), inside=False)
     assert not session.remove_click(0).mask.any()
+
+
+def test_a_name_that_the_table_has_gets_its_code_and_any_other_is_a_tissue() -> None:
+    assert structure_label("duodenum") == make_label(1, "duodenum")
+    assert structure_label(" left   kidney").name == "left kidney"
+    assert structure_label("cyst").terminology == TISSUE
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 101])

@@ -116,6 +116,9 @@ def make_report(
             for lasso in lassos_of(one.clicks)
         ],
         "began_from_mask": began_from_mask,
+        "structure": {"name": prediction.target, "experimental": True}
+        if prediction.any_structure
+        else None,
         "place": prediction.place,
         "region_ras": None
         if box is None

@@ -32,6 +32,7 @@ from ..geometry.volume import Volume
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.statistics import mask_statistics
 from ..inference.strokes import Prompt
+from ..inference.structures import CLICK_FIRST, require_any_structure, structure_label
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
 from .nifti_label_map import write_label_map
@@ -127,6 +128,8 @@ class SegmentationJob:
         box: corners, N x 3 (R, A, S in mm), of the box to look in; None for the whole scan.
         start: gives a mask (k, j, i) on the scan's grid to begin from, in the place of the
             automatic result; not together with a box.
+        structure: what the clicks are about in the place of the model's targets, by any name; not
+            together with a box or all labels.
         all_labels: write what else the model's networks know, which is not for diagnosis.
         separate: of a model with several targets, a label map for each in the place of one of all.
         radiomics: measure the features of pyradiomics too.
@@ -143,6 +146,7 @@ class SegmentationJob:
     tile_voxels: int | None = None
     box: np.ndarray | None = None
     start: Callable[[Volume], np.ndarray] | None = None
+    structure: str | None = None
     all_labels: bool = False
     separate: bool = False
     radiomics: bool = False
@@ -156,6 +160,20 @@ class SegmentationJob:
         ModelError: there is no such model.
         """
         return find_model(self.model) if self.predictor is None else self.predictor.model.folder
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Of what is segmented.
+
+        Raises:
+            ModelError: there is no such model.
+            InputError: the model does not take the structure.
+        """
+        card = _card(self)
+        if self.structure is None:
+            return card.target_labels
+        require_any_structure(card)
+        return (structure_label(self.structure),)
 
 
 @dataclass(frozen=True)
@@ -210,6 +228,9 @@ class Segmented:
 
     @property
     def label(self) -> Label:
+        prediction = self.prediction
+        if prediction.any_structure and prediction.label is not None:
+            return prediction.label
         return self.model.card.target_label
 
     @property
@@ -493,7 +514,7 @@ def _write_surfaces(segmented: Segmented, path: Path) -> list[Path]:
     found = [one.found for one in prediction.targets]
     if not any(found):
         raise OutputError(
-            f"No {segmented.model.card.target} was found, so there is no surface to write; "
+            f"No {segmented.label.name} was found, so there is no surface to write; "
             "nothing was written."
         )
     result = segmented.scene_result
@@ -524,11 +545,11 @@ def _card(job: SegmentationJob) -> ModelCard:
 
 def _names_of_targets(name: str, suffix: str, job: SegmentationJob) -> list[str]:
     """Names that a single file may get: one, or one for each target of the model."""
-    card = _card(job)
+    labels = job.labels
     separate = suffix == ".stl" or (job.separate and suffix in LABELMAP_SUFFIXES)
-    if len(card.target_labels) == 1 or not separate:
+    if len(labels) == 1 or not separate:
         return [name]
-    return [target_file(Path(name), suffix, one.name).name for one in card.target_labels]
+    return [target_file(Path(name), suffix, one.name).name for one in labels]
 
 
 def check_format(suffix: str, volume: Volume) -> None:
@@ -645,19 +666,22 @@ def _predict(job: SegmentationJob, predictor: Predictor, volume: Volume) -> Pred
     progress = part_of(job.progress, 0.2, 0.8)
     if job.box is None:
         start = None if job.start is None else job.start(volume)
-        return predictor.predict(volume, job.clicks, progress, start=start)
+        return predictor.predict(volume, job.clicks, progress, start=start, structure=job.structure)
     from ..inference.region_of_interest import predict_in_box
 
     return predict_in_box(predictor, volume, job.box, job.clicks, progress)
 
 
 def _require(job: SegmentationJob, *modules: str) -> None:
-    """Refuse what can be refused before anything is read: a missing package, an unknown model."""
+    """Refuse what can be refused before anything is read: a missing package, an unknown model, a
+    structure that it does not take or that no click begins."""
     require("standalone", "torch", "SimpleITK", *modules)
     if job.radiomics:
         require("radiomics", "radiomics")
-    if job.predictor is None:
-        read_card(job.model_folder)
+    _ = job.labels
+    begun = job.start is not None or any(click.inside for click in job.clicks)
+    if job.structure is not None and not begun:
+        raise InputError(CLICK_FIRST)
 
 
 def _report(

@@ -19,6 +19,7 @@ from AttentionUNetSegmentLib.attention_unet_effect.shortcut_keys import Shortcut
 from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError, InputError
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.strokes import Prompt, lassos_of
+from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL
 from AttentionUNetSegmentLib.inference.validation import check_clicks
 from AttentionUNetSegmentLib.panel import installation
 from AttentionUNetSegmentLib.panel.error_text import inOneSentence
@@ -31,8 +32,13 @@ from AttentionUNetSegmentLib.panel.session_hub import (
     sessionHub,
 )
 from AttentionUNetSegmentLib.panel.stroke_drawing import MOVED_PIXELS, StrokeDrawing, Tool
-from AttentionUNetSegmentLib.panel.target import targetOfSegment
+from AttentionUNetSegmentLib.panel.target import (
+    noStructuresText,
+    takesAnyStructure,
+    targetOfSegment,
+)
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
+from AttentionUNetSegmentLib.scene import segments
 from AttentionUNetSegmentLib.scene.find_result import isResult
 from AttentionUNetSegmentLib.scene.tasks import SegmentationOptions
 from AttentionUNetSegmentLib.scene.volumes import clicksInPlace, volumeFromNode
@@ -93,7 +99,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             "Click in slice views, or in a 3D view on a surface. The first click alone segments "
             "the organ around it. What was painted or erased by hand is kept, masking is obeyed, "
             "and each answer is one undo step. <b>Begin from this segment</b> lets clicks mend the "
-            "selected segment, whoever made it. The model and the device are chosen in the module "
+            "selected segment, whoever made it. With <b>Any structure</b> the clicks are about "
+            "whatever the selected segment is named after: a kidney, a tumour, a vessel. The first "
+            "one is inside it. Experimental. The model and the device are chosen in the module "
             "'Attention U-Net Segment'. For research; not a medical device.</html>"
         )
 
@@ -104,6 +112,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self.stateLabel = qt.QLabel()
         self.stateLabel.wordWrap = True
         self.scriptedEffect.addOptionsWidget(self.stateLabel)
+        self.structureCheckBox = qt.QCheckBox(_("Any structure (experimental)"))
+        self.structureCheckBox.connect("toggled(bool)", lambda _checked: self._update())
+        self.scriptedEffect.addOptionsWidget(self.structureCheckBox)
         self.beginButton = qt.QPushButton(_("Begin from this segment"))
         self.beginButton.toolTip = _(
             "Take the selected segment as it is, whoever made it, and mend it by clicks: each of "
@@ -273,6 +284,11 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         if not self.scriptedEffect.confirmCurrentSegmentVisible():
             return
         self._updateTarget()
+        try:
+            self._beginStructureIfWanted()
+        except AttentionUNetSegmentError as error:
+            self.segmentationFailed(error)
+            return
         self._hub.session(volumeNode).newPoints().addPrompt(prompt)
 
     def beginFromSegment(self) -> None:
@@ -285,9 +301,21 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             request = self.requestAfterClick()
             if request is None:
                 raise InputError(_("Choose the CT as the editor's source volume first."))
-            self._hub.begin(request)
+            self._hub.begin(request, self._isStructure or self._becomesStructure)
         except AttentionUNetSegmentError as error:
             self.segmentationFailed(error)
+
+    def _beginStructureIfWanted(self) -> None:
+        """Raises:
+        AttentionUNetSegmentError: the selected segment cannot be any structure.
+        """
+        if self._wantsStructure and self._segmentId is None:
+            raise InputError(
+                _("Add a segment, name it after the structure, select it, and click again.")
+            )
+        request = self.requestAfterClick() if self._becomesStructure else None
+        if request is not None:
+            self._hub.beginStructure(request)
 
     def takeBack(self) -> None:
         """Remove the point under the mouse, or else the last one."""
@@ -357,7 +385,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         if finished.request.afterwards:
             return
         prediction = finished.result.prediction
-        self._problem = "\n".join(prediction.warnings)
+        # The check box says already that it is experimental.
+        said = [text for text in prediction.warnings if text != EXPERIMENTAL]
+        self._problem = "\n".join(said)
         self._estimate = estimateText(prediction)
         if finished.result.segmentationNode is self.segmentationNode() and not self._segmentId:
             self.scriptedEffect.parameterSetNode().SetSelectedSegmentID(finished.result.segmentId)
@@ -382,6 +412,33 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         segmentId = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
         exists = node is not None and segmentId and node.GetSegmentation().GetSegment(segmentId)
         return segmentId if exists else None
+
+    @property
+    def _model(self) -> str:
+        parameters = parametersInScene()
+        return parameters.model if parameters is not None else SegmentationOptions().model
+
+    @property
+    def _wantsStructure(self) -> bool:
+        return self.structureCheckBox.checked and takesAnyStructure(self._model)
+
+    @property
+    def _isStructure(self) -> bool:
+        """Clicks in the selected segment are about any structure, the check box on or off: the
+        network of the model's organ would draw that into it."""
+        node = self.segmentationNode()
+        return node is not None and segments.isStructure(node, self._segmentId)
+
+    @property
+    def _becomesStructure(self) -> bool:
+        """A click makes the selected segment one of any structure. That of the model's organ goes
+        on as ever, for the organ's own network draws it best."""
+        node, segmentId = self.segmentationNode(), self._segmentId
+        if not self._wantsStructure or self._isStructure or node is None or segmentId is None:
+            return False
+        target = targetOfSegment(node, segmentId, self._model)
+        name = node.GetSegmentation().GetSegment(segmentId).GetName()
+        return not target or name.casefold() != target.casefold()
 
     @property
     def _overPoint(self) -> bool:
@@ -414,6 +471,10 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
                 "Begun from this segment: click inside in a piece that is missing, or with Ctrl "
                 "(Command on macOS) in one that is too much."
             )
+        offered = takesAnyStructure(self._model)
+        self.structureCheckBox.enabled = offered
+        self.structureCheckBox.toolTip = _STRUCTURE_TOOL_TIP if offered else noStructuresText()
+        structure = self._isStructure or self._becomesStructure
         if self._problem:
             text = self._problem
         elif self._hub.busy:
@@ -426,15 +487,22 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             )
             if limits:
                 text += " " + _("Boxes and lassos: {number}.").format(number=limits)
+        elif begun:
+            text = ""
+        elif structure:
+            text = _("Click inside what the selected segment is named after.")
         else:
-            text = (
-                ""
-                if begun
-                else _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
-            )
+            text = _("Click inside the organ, or outside it with Ctrl (Command on macOS) held.")
         self.stateLabel.text = "\n".join(part for part in (begun, text, self._estimate) if part)
         self.beginButton.enabled = self._segmentId is not None
         self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
+
+
+_STRUCTURE_TOOL_TIP = _(
+    "The clicks are about the selected segment, whatever it is named after: the first one inside "
+    "begins it, from nothing or from what is in it already, and it stays so. Segments of what the "
+    "model is for are answered as ever. Check every slice: this is experimental."
+)
 
 
 def _problemBefore() -> str:

@@ -94,20 +94,23 @@ class PredictorCache:
         interest: Region | None = None,
         start: np.ndarray | None = None,
         start_label: Label | None = None,
+        structure: Label | None = None,
     ) -> Iterator[Session]:
         """The session of a scan that was checked already, as an earlier click on it left it.
 
         Args:
-            key: what the scan is known by; another one where its voxels, its place or the mask to
-                begin from change.
+            key: what the scan is known by; another one where its voxels, its place, the mask to
+                begin from or the structure change.
             anew: forget what was computed on it.
             interest: k, j, i box of the scan to look in.
             start: a mask (k, j, i) of the scan to begin from.
             start_label: which of the model's targets that shows; the first unless given.
+            structure: what the clicks are about in the place of the model's targets.
 
         Raises:
             ModelError: the model cannot be used.
             DeviceError: the device is not there.
+            InputError: the model takes no structure but its targets.
         """
         from .session import Session
 
@@ -121,6 +124,7 @@ class PredictorCache:
                     interest=interest,
                     start=start,
                     start_label=start_label,
+                    structure=structure,
                 )
             self._sessions[key] = session
             while len(self._sessions) > KEPT_SESSIONS:

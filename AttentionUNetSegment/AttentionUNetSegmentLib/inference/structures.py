@@ -6,9 +6,11 @@ the mask and the clicks, and says what belongs to the structure that is pointed 
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..errors import InputError, ModelError
 from ..models import Label, ModelCard
-from ..models.terminology import make_label
+from ..models.terminology import TISSUE, make_label
 
 EXPERIMENTAL = (
     "Any structure is experimental: the outline comes from your clicks alone; check it in every "
@@ -33,12 +35,13 @@ def require_any_structure(card: ModelCard) -> None:
 
 
 def structure_label(name: str) -> Label:
-    """The label of a structure: with terminology and colour where the table has the name.
+    """The label of a structure: as in the table where that has the name, else a tissue.
 
     Raises:
         InputError: it is no name.
     """
     try:
-        return make_label(1, " ".join(name.split()))
+        label = make_label(1, " ".join(name.split()))
     except ModelError as error:
         raise InputError(f"'{name}' is no name for a structure.") from error
+    return label if label.terminology else dataclasses.replace(label, terminology=TISSUE)

@@ -14,6 +14,9 @@ _KNOWN_LABELS = {
     "stomach": (("SCT", "69695003", "Stomach"), (216, 132, 105)),
     "gallbladder": (("SCT", "28231008", "Gallbladder"), (139, 150, 98)),
     "aorta": (("SCT", "15825003", "Aorta"), (224, 97, 76)),
+    "duodenum": (("SCT", "38848004", "Duodenum"), (255, 253, 229)),
+    "colon": (("SCT", "71854001", "Colon"), (204, 168, 143)),
+    "kidney": (("SCT", "64033007", "Kidney"), (185, 102, 83)),
 }
 # By what data sets call them; in the colour that Slicer has for a mass.
 _MASS = ("SCT", "4147007", "Mass")
@@ -36,6 +39,8 @@ def make_label(value: int, name: str) -> Label:
     return Label(value, name, color, Terminology(_ANATOMY, code))
 
 
+TISSUE = Terminology(("SCT", "85756007", "Tissue"), ("SCT", "85756007", "Tissue"))
+"""Of a segment that nobody has said more of, as Slicer has it."""
 TARGET_COLOR = (249, 180, 111)
 """Of a target that the table does not have."""
 

@@ -28,6 +28,7 @@ def segment(
     orientation: str | None = None,
     clicks: Sequence[Prompt | tuple[Sequence[float], bool]] = (),
     start: np.ndarray | str | Path | None = None,
+    structure: str | None = None,
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     precision: str = "auto",
@@ -55,6 +56,8 @@ def segment(
         start: a mask to begin from, another program's or your own: an array with the axes of what
             was given, or the path of a label map on the scan's grid. Clicks mend it, and all else
             of it stays as it is; there is no automatic result then.
+        structure: experimental: what the clicks are about in the place of what the model is for,
+            by any name; one of them at least is inside it, or the start mask shows it.
         model: name of an installed model, or the path of a model's folder.
         device: "auto", "cuda", "mps" or "cpu".
         precision: "auto", "float32" or "bfloat16".
@@ -69,7 +72,8 @@ def segment(
         The result, with arrays in the order of the axes of what was given.
 
     Raises:
-        InputError: the image cannot be used, or lies otherwise than is said.
+        InputError: the image cannot be used, or lies otherwise than is said, or the model takes no
+            structure.
         ModelError: the model cannot be used.
         DeviceError: the device is not there.
     """
@@ -79,7 +83,11 @@ def segment(
     options = PredictorOptions(find_model(model), device, precision, tile_voxels)
     with _cache().predictor(options) as predictor:
         prediction = predictor.predict(
-            given.volume, _clicks(clicks), progress, start=_start_mask(start, given)
+            given.volume,
+            _clicks(clicks),
+            progress,
+            start=_start_mask(start, given),
+            structure=structure,
         )
         return ImagePrediction(given, prediction, predictor.model)
 

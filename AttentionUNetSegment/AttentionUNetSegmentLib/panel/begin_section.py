@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from ..scene.segments import TARGET_TAG, tag
+from ..scene.segments import isOurs
 from .section import Section, clicked
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class BeginSection(Section):
 
     def _show(self) -> None:
         foreign = any(
-            tag(node.GetSegmentation().GetSegment(one), TARGET_TAG) is None
+            not isOurs(node.GetSegmentation().GetSegment(one))
             for node in _segmentations()
             for one in node.GetSegmentation().GetSegmentIDs()
         )

@@ -16,6 +16,7 @@ from .click_points import ClickPoints
 from .section import Section, clicked
 from .stroke_drawing import Tool
 from .stroke_placing import StrokePlacing
+from .target import noStructuresText, takesAnyStructure
 
 if TYPE_CHECKING:
     from ..inference.doubts import DoubtfulPlace
@@ -30,11 +31,12 @@ class ClicksSection(Section):
         super().__init__(panel)
         self._inside = True
         self._shown: list[str] = []
-        self._targets: list[str] = []
+        self._targets: list[tuple[str, str]] = []
         self._places: tuple[DoubtfulPlace, ...] = ()
         self._nextPlace = 0
         ui = self.ui
         self._hint = ui.clickHintLabel.text
+        self._structureToolTip = ui.beginStructureButton.toolTip
         self._hintAtStart = _(
             "Begun from a segment: press Inside and click in a piece that is missing, or press "
             "Outside and click in a piece that is too much. All else of it stays as it is."
@@ -65,6 +67,9 @@ class ClicksSection(Section):
         clicked(ui.resetClicksButton, self._onReset)
         ui.clickList.itemSelectionChanged.connect(self._onSelected)
         ui.targetComboBox.activated.connect(self._onTargetChosen)
+        ui.structureNameLineEdit.textChanged.connect(lambda _text: self._showStructure())
+        ui.structureNameLineEdit.returnPressed.connect(self._onBeginStructure)
+        clicked(ui.beginStructureButton, self._onBeginStructure)
 
     @property
     def points(self) -> ClickPoints | None:
@@ -79,6 +84,7 @@ class ClicksSection(Section):
     def update(self) -> None:
         self._followNode()
         self._showTargets()
+        self._showStructure()
         ui, points = self.ui, self.points
         clicks = self.clicks
         shown = [_describe(number, click) for number, click in enumerate(clicks, start=1)]
@@ -91,7 +97,13 @@ class ClicksSection(Section):
             self._shown = shown
         session = self.panel.session
         begins = session is not None and session.beginsFromMask
-        ui.clickHintLabel.text = self._hintAtStart if begins else self._hint
+        hint = self._hintAtStart if begins else self._hint
+        if self.panel.structure is not None:
+            hint = _(
+                "Experimental: click inside the {name}, then inside in what is missing and outside "
+                "in what is too much. Check every slice."
+            ).format(name=self.panel.structure.name)
+        ui.clickHintLabel.text = hint
         ui.clickHintLabel.visible = not clicks
         ui.clickList.visible = bool(clicks)
         hasVolume = self.panel.volumeNode is not None
@@ -104,7 +116,8 @@ class ClicksSection(Section):
         ui.removeClickButton.enabled = bool(clicks) and bool(ui.clickList.selectedItems())
         ui.resetClicksButton.enabled = bool(clicks)
         nodes = self.panel.resultNodes
-        places = nodes.doubtfulPlaces if nodes is not None and self.panel.hasSegment else ()
+        ofTarget = self.panel.hasSegment and self.panel.structure is None
+        places = nodes.doubtfulPlaces if nodes is not None and ofTarget else ()
         if places != self._places:
             self._places, self._nextPlace = places, 0
         ui.doubtfulPlaceButton.enabled = bool(places) and not self.panel.busy
@@ -211,27 +224,51 @@ class ClicksSection(Section):
     # What they are about
 
     def _showTargets(self) -> None:
-        """A choice only where the model has several."""
-        combo = self.ui.targetComboBox
-        names = [label.name for label in self.panel.labels]
-        target = self.panel.target
+        """A choice only where the model has several, or there is another structure."""
+        combo, panel = self.ui.targetComboBox, self.panel
+        targets = [("", label.name) for label in panel.labels]
+        targets += [(segmentId, label.name) for label, segmentId in panel.structures]
+        chosen = ("", panel.target.name) if panel.target is not None else None
+        if panel.structure is not None and panel.parameters is not None:
+            chosen = (panel.parameters.structure, panel.structure.name)
         blocked = combo.blockSignals(True)
         try:
-            if names != self._targets:
+            if targets != self._targets:
                 combo.clear()
-                for name in names:
+                for _segmentId, name in targets:
                     combo.addItem(asTitle(name))
-                self._targets = names
-            combo.setCurrentIndex(names.index(target.name) if target is not None else -1)
+                self._targets = targets
+            combo.setCurrentIndex(targets.index(chosen) if chosen in targets else -1)
         finally:
             combo.blockSignals(blocked)
-        combo.visible = len(names) > 1
-        combo.enabled = not self.panel.busy
+        combo.visible = len(targets) > 1
+        combo.enabled = not panel.busy
 
     def _onTargetChosen(self, index: int) -> None:
         parameters = self.panel.parameters
-        if parameters is not None and 0 <= index < len(self._targets):
-            parameters.target = self._targets[index]
+        if parameters is None or not 0 <= index < len(self._targets):
+            return
+        segmentId, name = self._targets[index]
+        with slicer.util.NodeModify(parameters):
+            parameters.structure = segmentId
+            if not segmentId:
+                parameters.target = name
+
+    def _showStructure(self) -> None:
+        ui, panel = self.ui, self.panel
+        offered = panel.parameters is not None and takesAnyStructure(panel.parameters.model)
+        usable = offered and panel.volumeNode is not None and not panel.busy
+        for widget in (ui.structureNameLineEdit, ui.beginStructureButton):
+            widget.enabled = usable
+            widget.toolTip = self._structureToolTip if offered else noStructuresText()
+        named = bool(ui.structureNameLineEdit.text.strip())
+        ui.beginStructureButton.enabled = usable and named
+
+    def _onBeginStructure(self) -> None:
+        name = self.ui.structureNameLineEdit.text.strip()
+        if name and self.ui.beginStructureButton.enabled and self.panel.beginStructure(name):
+            self.ui.structureNameLineEdit.text = ""
+            self._onPlace(True, True)
 
     # The node
 

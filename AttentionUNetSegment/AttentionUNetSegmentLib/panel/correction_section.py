@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..errors import AttentionUNetSegmentError
+from ..errors import AttentionUNetSegmentError, InputError
 from ..models import find_model, read_card
 from ..scene.corrections import Corrections, clearCorrections, corrections, showCorrections
 from .kept_files import SETTINGS_GROUP
@@ -233,8 +233,14 @@ class CorrectionSection(Section):
             model = f"{card.name} {card.version}"
             with slicer.util.WaitCursor():
                 ours = self.panel.segments
-                if len(card.target_labels) == 1:
+                if len(card.target_labels) == 1 and self.panel.structure is None:
                     ours = [(card.target_label, target[1])]
+                if not ours:
+                    raise InputError(
+                        _(
+                            "The data set takes what the model is for: segment the {organ} first."
+                        ).format(organ=card.target)
+                    )
                 case = addToDataSet(
                     folder,
                     volumeNode,

@@ -14,13 +14,22 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
+from ..inference.structures import EXPERIMENTAL
 from ..models import Label
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
 from ..scene.find_result import ResultNodes, findResult
-from ..scene.segments import asTitle, claimSegment, findSegment
+from ..scene.segments import (
+    addStructure,
+    asTitle,
+    claimSegment,
+    findSegment,
+    findStructures,
+    structureLabel,
+)
 from ..scene.start import requireStart
 from ..scene.statistics import segmentVolumeMl
+from ..scene.tasks import newSegmentation
 from ..scene.volumes import ijkToRas
 from . import installation
 from .advanced_section import AdvancedSection
@@ -156,6 +165,23 @@ class Panel(HubListener):
         return next((label for label in self.labels if label.name == chosen), self.label)
 
     @property
+    def structures(self) -> list[tuple[Label, str]]:
+        """The segments of any structure that the volume has beside them, and their IDs."""
+        volumeNode, parameters = self.volumeNode, self.parameters
+        node = parameters.segmentation if parameters is not None else None
+        if node is None and self.resultNodes is not None:
+            node = self.resultNodes.segmentationNode
+        if node is None or volumeNode is None or node.GetScene() is None:
+            return []
+        return [(structureLabel(node, its), its) for its in findStructures(node, volumeNode)]
+
+    @property
+    def structure(self) -> Label | None:
+        """The one of them that clicks and corrections are about; None where that is the target."""
+        chosen = self.parameters.structure if self.parameters is not None else ""
+        return next((label for label, its in self.structures if its == chosen), None)
+
+    @property
     def segments(self) -> list[tuple[Label, str]]:
         """The segments of all targets that the volume has, and their IDs."""
         nodes, volumeNode = self.resultNodes, self.volumeNode
@@ -165,6 +191,11 @@ class Panel(HubListener):
             (label, findSegment(nodes.segmentationNode, volumeNode, label)) for label in self.labels
         ]
         return [(label, segmentId) for label, segmentId in found if segmentId is not None]
+
+    @property
+    def allSegments(self) -> list[tuple[Label, str]]:
+        """Of targets and structures."""
+        return [*self.segments, *self.structures]
 
     @property
     def hasSegment(self) -> bool:
@@ -251,6 +282,7 @@ class Panel(HubListener):
         self.segmentation.showMessage("")
         try:
             installation.ensurePackages(self.resourcePath("requirements.txt"))
+            self._leaveStructure()
             self.hub.request(self._request(whole=True))
         except AttentionUNetSegmentError as error:
             self.showError(error)
@@ -265,6 +297,7 @@ class Panel(HubListener):
             )
             requireStart(segmentationNode, segmentId, request.volumeNode)
             label, parameters = self.target, self.parameters
+            self._leaveStructure()
             if label is not None and parameters is not None:
                 # Now, so that the editor shows it, whose undo step it is going to be.
                 claimSegment(segmentationNode, segmentId, request.volumeNode, label)
@@ -273,6 +306,41 @@ class Panel(HubListener):
             self.hub.begin(request)
         except AttentionUNetSegmentError as error:
             self.showError(error)
+
+    def beginStructure(self, name: str) -> bool:
+        """Add an empty segment of any structure, for clicks to fill; what cannot be done is said in
+        the panel.
+
+        Returns:
+            Whether it is there.
+        """
+        volumeNode, parameters, nodes = self.volumeNode, self.parameters, self.resultNodes
+        if volumeNode is None or parameters is None:
+            return False
+        self.segmentation.showMessage("")
+        node = parameters.segmentation or (nodes.segmentationNode if nodes is not None else None)
+        try:
+            installation.ensurePackages(self.resourcePath("requirements.txt"))
+            if node is None:
+                node = newSegmentation(volumeNode, f"{volumeNode.GetName()} segmentation")
+            self.hub.saveStateForUndo(node)
+            segmentId = addStructure(node, volumeNode, name)
+        except AttentionUNetSegmentError as error:
+            self.showError(error)
+            return False
+        self.cancel(silently=True)
+        with slicer.util.NodeModify(parameters):
+            parameters.segmentation = node
+            parameters.structure = segmentId
+        self.hub.session(volumeNode).begin(node, segmentId)
+        self.update()
+        return True
+
+    def _leaveStructure(self) -> None:
+        """What the model looks for is the target."""
+        if self.parameters is not None and self.parameters.structure:
+            self.parameters.structure = ""
+            self.update()
 
     def cancel(self, silently: bool = False) -> None:
         """Stop the running segmentation; the scene stays as it was."""
@@ -347,13 +415,16 @@ class Panel(HubListener):
     @property
     def _organs(self) -> tuple[str, str]:
         """What the model is named after, and what the clicks are about."""
-        return organName(self.label), organName(self.target)
+        structure = self.parameters.structure if self.parameters is not None else ""
+        return organName(self.label), structure or organName(self.target)
 
     def _findResult(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, label: Label) -> ResultNodes:
         """The result nodes of the model on a volume; their segment is that of the target."""
         assert self.parameters is not None
         nodes = findResult(volumeNode, label, self.parameters.segmentation)
         target, node = self.target, nodes.segmentationNode
+        if node is not None and self.structure is not None:
+            return dataclasses.replace(nodes, segmentId=self.parameters.structure)
         if target is None or target is label or node is None:
             return nodes
         return dataclasses.replace(nodes, segmentId=findSegment(node, volumeNode, target))
@@ -371,7 +442,10 @@ class Panel(HubListener):
         return self.volumeNode
 
     def requestAfterClick(self) -> Request | None:
-        if self.parameters is None or not self.parameters.updateAfterEachClick:
+        if self.parameters is None:
+            return None
+        # For a structure there is no button that would answer them later.
+        if not self.parameters.updateAfterEachClick and self.structure is None:
             return None
         return self._request(whole=False)
 
@@ -404,7 +478,11 @@ class Panel(HubListener):
         prediction = result.prediction
         with slicer.util.NodeModify(parameters):
             parameters.segmentation = result.segmentationNode
-        self.resultNodes = self._findResult(result.volumeNode, finished.task.labels[0])
+            parameters.structure = result.segmentId if finished.task.structure else ""
+            # Not the user's choice, which would cancel the clicks that wait to be answered.
+            self._organBefore = self._organs
+        if self.label is not None:
+            self.resultNodes = self._findResult(result.volumeNode, self.label)
         # As it is in the scene, with what was kept of the user's hand.
         self._volumes_ml = self._measureVolumes()
         parameters.summary = _summary(self._volumes_ml, prediction, finished.elapsed_s)
@@ -412,8 +490,10 @@ class Panel(HubListener):
         for step, seconds in prediction.timings_s.items():
             _log.info("%s: %.2f s", step, seconds)
         begun = _aboutStart(finished)
-        if prediction.warnings:
-            self.say(_listed([*prediction.warnings, *begun]), "warning")
+        # The hint beside the points says already that it is experimental.
+        warnings = [text for text in prediction.warnings if text != EXPERIMENTAL]
+        if warnings:
+            self.say(_listed([*warnings, *begun]), "warning")
         elif begun:
             self.say(_listed(begun))
         elif notes := _notes([result.outcome, *(other.outcome for other in result.others)]):
@@ -460,6 +540,7 @@ class Panel(HubListener):
         with slicer.util.NodeModify(parameters):
             parameters.summary = ""
             parameters.segmentation = None
+            parameters.structure = ""
             if volumeNode is not None and self.label is not None:
                 parameters.segmentation = findResult(volumeNode, self.label).segmentationNode
             self.clicks.volumeChanged()
@@ -498,7 +579,13 @@ class Panel(HubListener):
     def _measureVolumes(self) -> dict[str, float]:
         """Of each target's segment, as it is in the scene, by the target's name."""
         node = self.resultNodes.segmentationNode if self.resultNodes is not None else None
-        return {label.name: segmentVolumeMl(node, its) for label, its in self.segments if node}
+        if node is None:
+            return {}
+        volumes_ml = {label.name: segmentVolumeMl(node, its) for label, its in self.segments}
+        for label, its in self.structures:
+            if volume_ml := segmentVolumeMl(node, its):  # one that was just begun is not told of
+                volumes_ml[label.name] = volume_ml
+        return volumes_ml
 
     def _prepare(self) -> None:
         """Load what segmenting needs while the user looks at the scan."""
@@ -518,7 +605,7 @@ class Panel(HubListener):
             return
         try:
             volumes_ml = self._measureVolumes()
-            byHand = any(corrections(node, its).any for _label, its in self.segments)
+            byHand = any(corrections(node, its).any for _label, its in self.allSegments)
         except AttentionUNetSegmentError as error:
             self.showError(error)
             return

@@ -85,6 +85,8 @@ class AttentionUNetSegmentParameterNode:
     model - name of an installed model, or a model's folder.
     target - name of what the clicks are about, where the model has several targets; the first of
         them where it has none of that name.
+    structure - ID of the segment of any structure that the clicks are about, in the segmentation;
+        empty for the target.
     segmentation - where the segment goes; a new one without it.
     clicks - points: description "inside" or "outside".
     updateAfterEachClick - segment again when a point changes.
@@ -102,6 +104,7 @@ class AttentionUNetSegmentParameterNode:
     roi: vtkMRMLMarkupsROINode
     model: str = DEFAULT_MODEL
     target: str = ""
+    structure: str = ""
     segmentation: vtkMRMLSegmentationNode
     clicks: vtkMRMLMarkupsFiducialNode
     updateAfterEachClick: bool = True

@@ -106,7 +106,7 @@ class ResultSection(Section):
         measured = []
         if nodes is not None and nodes.segmentId is not None and volumeNode is not None:
             try:
-                for label, segmentId in self.panel.segments:
+                for label, segmentId in self.panel.allSegments:
                     of = segmentStatistics(nodes.segmentationNode, segmentId, volumeNode)
                     measured.append((label.name, of))
             except AttentionUNetSegmentError as error:
@@ -171,14 +171,14 @@ class ResultSection(Section):
 
     @property
     def _segmentIds(self) -> list[str]:
-        return [segmentId for _label, segmentId in self.panel.segments]
+        return [segmentId for _label, segmentId in self.panel.allSegments]
 
     def _exportSurfaces(self, nodes: ResultNodes, path: Path) -> list[Path]:
-        """Of each target that has voxels, a file of its own, named after it where there are
-        several."""
-        node, ours = nodes.segmentationNode, self.panel.segments
+        """Of each target and structure that has voxels, a file of its own, named after it where
+        there are several."""
+        node, ours = nodes.segmentationNode, self.panel.allSegments
         assert node is not None
-        if len(self.panel.labels) == 1:
+        if len(self.panel.labels) == len(ours) == 1:
             export.exportSurface(node, ours[0][1], path)
             return [path]
         written = []

@@ -17,12 +17,14 @@ from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, InputError
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
+from ..inference.structures import CLICK_FIRST, require_any_structure
 from ..inference.worker import Worker
 from ..models import read_card
 from ..scene import segments
 from ..scene.editing import SegmentEditing, requireWritable
 from ..scene.find_result import findResult
-from ..scene.start import beginFrom, requireStart
+from ..scene.labelmaps import segmentVoxels
+from ..scene.start import beginFrom, isUnbegun, requireStart
 from ..scene.tasks import (
     SegmentationOptions,
     SegmentationTask,
@@ -216,11 +218,16 @@ class SessionHub:
             AttentionUNetSegmentError: it cannot be begun; nothing has changed.
         """
         self.cancel()
+        if request.whole:
+            self._leaveStructure(request)
         self._begin(request)
 
-    def begin(self, request: Request) -> None:
+    def begin(self, request: Request, structure: bool = False) -> None:
         """Let the clicks on a volume mend what is in the request's segment now, and look at its
         surroundings. One undo step, which brings back its clicks and corrections.
+
+        Args:
+            structure: the segment is no target of the model, but any structure, of its name.
 
         Raises:
             AttentionUNetSegmentError: it cannot be begun from; nothing has changed.
@@ -234,14 +241,51 @@ class SessionHub:
             raise InputError(_("Choose the segment to begin from first."))
         installation.requirePackages()
         requireStart(node, segmentId, volumeNode)
-        labels = read_card(request.optionsNow.predictorOptions().model_folder).target_labels
+        card = read_card(request.optionsNow.predictorOptions().model_folder)
+        if structure:
+            require_any_structure(card)
+        labels = card.target_labels
         label = next((one for one in labels if one.name == request.target), labels[0])
         self.cancel()
-        segments.claimSegment(node, segmentId, volumeNode, label)
+        if structure:
+            segments.claimStructure(node, segmentId, volumeNode)
+        else:
+            segments.claimSegment(node, segmentId, volumeNode, label)
         beginFrom(node, segmentId, volumeNode, lambda: self.saveStateForUndo(node))
         self.session(volumeNode).begin(node, segmentId)
         self._tellClicksChanged(volumeNode)
         self._try(request)
+
+    def beginStructure(self, request: Request) -> None:
+        """Let the clicks on a volume be about the request's segment, as any structure of its name:
+        begun from what is in it, or with the first click inside where that is nothing.
+
+        Raises:
+            AttentionUNetSegmentError: it cannot be begun; nothing has changed.
+        """
+        node, segmentId = request.segmentationNode, request.segmentId
+        if node is None or segmentId is None:
+            raise InputError(_("Choose the structure's segment first."))
+        require_any_structure(read_card(request.optionsNow.predictorOptions().model_folder))
+        requireWritable(node, segmentId)
+        if segmentVoxels(node.GetSegmentation().GetSegment(segmentId)).array.any():
+            self.begin(request, structure=True)
+            return
+        self.cancel()
+        segments.claimStructure(node, segmentId, request.volumeNode)
+        self.session(request.volumeNode).begin(node, segmentId)
+        self._tellClicksChanged(request.volumeNode)
+
+    def _leaveStructure(self, request: Request) -> None:
+        """The clicks on a volume are about a model's target again; those about the structure stay
+        with its segment."""
+        session = self.session(request.volumeNode)
+        if session.target is None or not segments.isStructure(*session.target):
+            return
+        if request.segmentationNode is not None and request.segmentId is not None:
+            session.setTarget(request.segmentationNode, request.segmentId)
+        else:
+            session.clearTarget()
 
     def cancel(self) -> bool:
         """Forget what runs and the clicks that wait; False where nothing runs."""
@@ -292,6 +336,9 @@ class SessionHub:
         if node is not None and segmentId is not None:
             requireWritable(node, segmentId)
             automatic = automatic or isAutomatic(node, segmentId)
+            inside = any(click.inside for click in clicks)
+            if not inside and segments.isStructure(node, segmentId) and isUnbegun(node, segmentId):
+                raise InputError(CLICK_FIRST)
         elif not automatic and not any(click.inside for click in clicks):
             raise InputError(
                 _("There is nothing segmented yet: place a click inside the organ first.")
@@ -354,7 +401,8 @@ class SessionHub:
         finished = FinishedSegmentation(request, task, result, elapsed_s, made)
         self._tell(lambda listener: listener.segmentationFinished(finished))
         self._answerClicks()
-        if not self.busy and request.wantsVolumes and not (request.whole or request.afterwards):
+        done = request.whole or request.afterwards or task.structure
+        if not self.busy and request.wantsVolumes and not done:
             node = result.segmentationNode
             segmentId = result.segmentIdOf(task.label.name)
             self._try(replace(request, segmentationNode=node, segmentId=segmentId, afterwards=True))
@@ -374,7 +422,7 @@ class SessionHub:
 
         result = task.write(prediction, SegmentEditing(request.editorNode, save))
         node, segmentId = result.segmentationNode, result.segmentIdOf(label.name)
-        if segments.findSegment(node, volumeNode, label) is None:
+        if not task.structure and segments.findSegment(node, volumeNode, label) is None:
             # A segment that the user made: from now on ours of this volume.
             node.GetSegmentation().GetSegment(segmentId).SetTag(segments.TARGET_TAG, label.name)
             segments.linkSegment(node, segmentId, volumeNode)

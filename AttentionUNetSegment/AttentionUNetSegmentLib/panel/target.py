@@ -40,6 +40,20 @@ def _card(folder: Path, _modified: int) -> ModelCard:
     return read_card(folder)
 
 
+def takesAnyStructure(model: str) -> bool:
+    """Whether a model answers clicks at any structure; False where its card cannot be read."""
+    card = modelCard(model)
+    return card is not None and card.takes_any_structure
+
+
+def noStructuresText() -> str:
+    """Why any structure is not offered."""
+    return _(
+        "The chosen model answers clicks at what it is for alone; choose one with an editor for "
+        "any structure."
+    )
+
+
 def targetOfSegment(
     segmentationNode: slicer.vtkMRMLSegmentationNode | None, segmentId: str | None, model: str
 ) -> str:

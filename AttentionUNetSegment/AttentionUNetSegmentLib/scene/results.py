@@ -73,7 +73,7 @@ class SceneResult:
         volumeNode: the input.
         segmentationNode: holds the segment, perhaps among others.
         segmentId: our segment's ID in it: of the first target, or of the one that was written.
-        tableNode: volume in mL, focus ratios, model and device.
+        tableNode: volume in mL, focus ratios, model and device; None of any structure.
         probabilityNode: 0 to 1, on the input's grid; None where volumes were not asked for.
         attentionNodes: likewise, level 1 (shallow) first; empty where not asked for.
         outcome: what of the mask was written, and what not.
@@ -85,7 +85,7 @@ class SceneResult:
     volumeNode: slicer.vtkMRMLScalarVolumeNode
     segmentationNode: slicer.vtkMRMLSegmentationNode
     segmentId: str
-    tableNode: slicer.vtkMRMLTableNode
+    tableNode: slicer.vtkMRMLTableNode | None
     probabilityNode: slicer.vtkMRMLScalarVolumeNode | None
     attentionNodes: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
     outcome: WriteOutcome
@@ -215,7 +215,9 @@ def writePrediction(
             )
             if target is not None:
                 requireWritable(segmentationNode, target)
-    table = _table(prediction)
+    # Table and volumes are the targets' alone, one of each for a name.
+    withVolumes = withVolumes and not prediction.any_structure
+    table = None if prediction.any_structure else _table(prediction)
     volumes = _volumesOf(prediction, withProbability, withAttention) if withVolumes else {}
 
     with _viewsPaused(), ExitStack() as undo:
@@ -226,7 +228,7 @@ def writePrediction(
             )
             for result, (title, part) in volumes.items()
         }
-        tableNode = writer.writeTable(table)
+        tableNode = None if table is None else writer.writeTable(table)
         editing = editing or SegmentEditing(saveState=_noUndo)
         written = []
         for number, (one, its) in enumerate(wanted):
@@ -330,14 +332,15 @@ class _Writer:
         segmentId = chosen
         if node is None:
             node = self._add("vtkMRMLSegmentationNode", "segmentation")
-        elif segmentId is None:
+        elif segmentId is None and not prediction.any_structure:
             segmentId = segments.findSegment(node, self.volumeNode, label)
         with _modifying(node):
             if prediction.start is None:
                 self._adoptGeometry(node, segmentId)
             if segmentId is None:
                 grid = segments.ijkToSegmentation(self.volumeNode, node)
-                segmentId = segments.addSegment(node, label, grid)
+                kind = segments.STRUCTURE_TAG if prediction.any_structure else segments.TARGET_TAG
+                segmentId = segments.addSegment(node, label, grid, kind)
                 self.undo.callback(node.GetSegmentation().RemoveSegment, segmentId)
             outcome = editing.write(
                 node,

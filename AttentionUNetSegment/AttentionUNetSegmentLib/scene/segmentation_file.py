@@ -1,8 +1,8 @@
 """The segment of a prediction that nobody has changed, as Slicer's own writer would write it
 (``.seg.nrrd``), without Slicer: to import it takes longer than all that is written.
 
-Whatever is out of the ordinary is left to Slicer's writer: several targets, clicks, an empty
-segment, a label without colour or code. A test compares the two.
+Whatever is out of the ordinary is left to Slicer's writer: several targets, clicks, any structure,
+an empty segment, a label without colour or code. A test compares the two.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def isOrdinary(prediction: Prediction, label: Label) -> bool:
     return (
         not prediction.others
         and not prediction.clicks
+        and not prediction.any_structure
         and label.color is not None
         and label.terminology is not None
         and all(_PLAIN_NAME.fullmatch(text) for text in texts)

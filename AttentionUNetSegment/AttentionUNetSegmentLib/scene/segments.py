@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.grid import bounding_region
+from ..inference.structures import structure_label
 from ..models import Label, Terminology
 from ..models.terminology import PANCREAS as PANCREAS
 from .volumes import ijkToRas, nodeToWorld, toVtkMatrix
@@ -18,9 +19,16 @@ if TYPE_CHECKING:
 TARGET_TAG = "AttentionUNetSegment.Target"
 """Segment tag that marks a segment as ours; its value is the label's name. Saved with it."""
 
+STRUCTURE_TAG = "AttentionUNetSegment.Structure"
+"""Segment tag that marks a segment as one of any structure, which clicks began: it is what its name
+says, and none of a model's targets, whatever it is called."""
+
 INPUT_ROLE_PREFIX = "AttentionUNetSegment.Input."
 """Node reference role, from a segmentation to the volume that one of its segments (the rest of
 the role) was predicted on. A segmentation may so hold our segments of several volumes."""
+
+MOST_NAME = 100
+"""Characters of a structure's name."""
 
 LABELMAP = "Binary labelmap"
 
@@ -176,6 +184,76 @@ def findSegment(
     return next((segmentId for segmentId in ours if segmentId not in inputs), None)
 
 
+def isOurs(segment: slicer.vtkSegment) -> bool:
+    """Whether clicks or an automatic look made a segment, or the user had clicks mend it."""
+    return any(tag(segment, name) is not None for name in (TARGET_TAG, STRUCTURE_TAG))
+
+
+def isStructure(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None) -> bool:
+    """Whether the clicks in a segment are about any structure."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId or "")
+    return segment is not None and tag(segment, STRUCTURE_TAG) is not None
+
+
+def structureLabel(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Label:
+    """What a segment of any structure shows, by the name that it has now."""
+    name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName().strip()
+    return structure_label((name or segmentId)[:MOST_NAME])
+
+
+def findStructures(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> list[str]:
+    """IDs of the segments of any structure that belong to a volume, in their order. Known as
+    :func:`findSegment` knows ours."""
+    inputs = _inputs(segmentationNode)
+    return [
+        segmentId
+        for segmentId in segmentationNode.GetSegmentation().GetSegmentIDs()
+        if isStructure(segmentationNode, segmentId)
+        and inputs.get(segmentId, volumeNode.GetID()) == volumeNode.GetID()
+    ]
+
+
+def addStructure(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    name: str,
+) -> str:
+    """Add an empty segment of any structure on a volume; a number follows a name that is taken.
+
+    Returns:
+        Its ID.
+
+    Raises:
+        InputError: it is no name, or the segmentation cannot take a segment on the volume.
+    """
+    label = structure_label(name)
+    requireLabelmaps(segmentationNode)
+    grid = ijkToSegmentation(volumeNode, segmentationNode)
+    segmentation = segmentationNode.GetSegmentation()
+    taken = {segmentation.GetSegment(one).GetName() for one in segmentation.GetSegmentIDs()}
+    segmentId = addSegment(segmentationNode, label, grid, STRUCTURE_TAG)
+    segment, number = segmentation.GetSegment(segmentId), 2
+    while segment.GetName() in taken:
+        segment.SetName(f"{asTitle(label.name)} {number}")
+        number += 1
+    linkSegment(segmentationNode, segmentId, volumeNode)
+    return segmentId
+
+
+def claimStructure(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> None:
+    """Make a segment, whoever made it, one of any structure on this volume."""
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    segment.RemoveTag(TARGET_TAG)
+    segment.SetTag(STRUCTURE_TAG, segment.GetName())
+    linkSegment(segmentationNode, segmentId, volumeNode)
+
+
 def hasOtherSegments(
     segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str | None
 ) -> bool:
@@ -183,12 +261,16 @@ def hasOtherSegments(
 
 
 def addSegment(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, label: Label, ijkToLocal: np.ndarray
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    label: Label,
+    ijkToLocal: np.ndarray,
+    tagName: str = TARGET_TAG,
 ) -> str:
     """Add an empty segment on a layer of its own; name, colour and terminology from the label.
 
     Args:
         ijkToLocal: 4x4, the grid that it will be drawn on, in the segmentation's coordinates.
+        tagName: the tag that marks it as ours; its value is the label's name.
 
     Returns:
         Its ID.
@@ -197,7 +279,7 @@ def addSegment(
 
     segment = slicer.vtkSegment()
     segment.SetName(asTitle(label.name))
-    segment.SetTag(TARGET_TAG, label.name)
+    segment.SetTag(tagName, label.name)
     if label.color is not None:
         segment.SetColor(*(part / 255 for part in label.color))
     if label.terminology is not None:
@@ -281,6 +363,7 @@ def claimSegment(
     segment = segmentation.GetSegment(segmentId)
     if tag(segment, TARGET_TAG) != label.name:
         segment.SetTag(TARGET_TAG, label.name)
+    segment.RemoveTag(STRUCTURE_TAG)
     linkSegment(segmentationNode, segmentId, volumeNode)
 
 

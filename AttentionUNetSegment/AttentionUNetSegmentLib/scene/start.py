@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from . import segments
-from .corrections import STATE_TAG, State, currentState, noteState, storedState
+from .corrections import STATE_TAG, State, currentState, noteState, readClicks, storedState
 from .editing import requireWritable
 from .labelmaps import VoxelBox, Voxels, segmentVoxels
 
@@ -106,6 +106,12 @@ def beginsFromMask(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: 
     except InputError:
         return False
     return state is not None and state.start is not None
+
+
+def isUnbegun(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
+    """Whether a segment holds nothing from clicks, nor a mask that clicks mend."""
+    clicks = readClicks(segmentationNode, segmentId)
+    return not clicks and not beginsFromMask(segmentationNode, segmentId)
 
 
 def _onScan(

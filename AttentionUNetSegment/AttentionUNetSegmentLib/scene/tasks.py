@@ -23,6 +23,7 @@ from ..inference.prepared_volumes import prepare_volumes
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
 from ..inference.strokes import Prompt
+from ..inference.structures import require_any_structure
 from ..models import DEFAULT_MODEL, find_model, read_card
 from . import segments
 from .all_labels import writeAllLabels
@@ -104,10 +105,13 @@ class SegmentationTask:
     Attributes:
         labels: of all targets of the model.
         label: of the one that the clicks are about.
+        structure: the segment is one of any structure, by its tag: the clicks are about that and
+            nothing else, and neither an automatic look, nor the ROI, nor volumes are for it.
         forgetsStart: the segment began from a mask, which is not looked at any more.
 
     Raises:
-        InputError: the scan, the ROI or a click cannot be used.
+        InputError: the scan, the ROI or a click cannot be used, or the model takes no structure
+            but its targets.
         ModelError: there is no such model.
     """
 
@@ -133,12 +137,24 @@ class SegmentationTask:
         self._card = read_card(self._predictorOptions.model_folder)
         self.labels = self._card.target_labels
         self.label = next((one for one in self.labels if one.name == target), self.labels[0])
-        self._automatic = automatic
+        self.structure = (
+            continuing
+            and segmentationNode is not None
+            and segmentId is not None
+            and segments.isStructure(segmentationNode, segmentId)
+        )
+        if self.structure:
+            require_any_structure(self._card)
+            assert segmentationNode is not None
+            assert segmentId is not None
+            self.label = segments.structureLabel(segmentationNode, segmentId)
+            self.labels = (self.label,)
+        self._automatic = automatic and not self.structure
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
-        about = list(self.clicks)
+        clicks = list(self.clicks)
         if len(self.labels) > 1:
-            about = [dataclasses.replace(click, target=self.label.name) for click in about]
+            clicks = [dataclasses.replace(click, target=self.label.name) for click in clicks]
         self._start, self.forgetsStart = None, False
         if segmentationNode is not None and segmentId is not None:
             if continuing:
@@ -146,16 +162,18 @@ class SegmentationTask:
             else:
                 self.forgetsStart = beginsFromMask(segmentationNode, segmentId)
         # Beside a mask to begin from nothing else is looked for.
-        others = self._otherClicks() if self._start is None else ()
-        self._worldClicks = (*about, *others)
+        alone = self.structure or self._start is not None
+        others = () if alone else self._otherClicks()
+        self._worldClicks = (*clicks, *others)
         self._placedClicks = clicksInPlace(volumeNode, self._worldClicks)
         self._region = None
-        if roiNode is not None and self._start is None:
+        if roiNode is not None and not alone:
             corners = pointsInPlace(volumeNode, roiCorners(roiNode))
             self._region = region_of_interest.region_of_box(self._scan, corners, self._card.search)
             region_of_interest.check_clicks_in_region(self._scan, self._region, self._placedClicks)
         begun = () if self._start is None else (self.label.name, _digest(self._start))
-        self._key = (*_identity(volumeNode, self._scan, self._region), *begun)
+        about = (self.label,) if self.structure else ()
+        self._key = (*_identity(volumeNode, self._scan, self._region), *begun, *about)
 
     def compute(
         self,
@@ -182,6 +200,7 @@ class SegmentationTask:
             interest=self._region,
             start=self._start,
             start_label=None if self._start is None else self.label,
+            structure=self.label if self.structure else None,
         ) as session:
             prediction = session.predict(
                 self._placedClicks,
@@ -292,7 +311,8 @@ class SegmentationTask:
 
     @property
     def _withVolumes(self) -> bool:
-        return self.options.withAttention or self.options.keepProbability
+        options = self.options
+        return not self.structure and (options.withAttention or options.keepProbability)
 
 
 def _identity(

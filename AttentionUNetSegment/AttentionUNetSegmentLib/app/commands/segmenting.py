@@ -132,6 +132,14 @@ def segment(
             metavar="VALUE", help="The label of MASK to begin from, where it has several."
         ),
     ] = None,
+    structure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Experimental: segment what the clicks point at, of any name, in the place of "
+            "what the model is for; one click or line at least is inside it, or --start shows it.",
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
     device: NamedDeviceOption = "auto",
     precision: PrecisionOption = Precision.AUTO,
@@ -228,6 +236,10 @@ def segment(
         raise InputError("--start-label says which label of --start; give that too.")
     if start is not None and looked_in is not None:
         raise InputError("--start says where the organ is; leave out --region.")
+    if structure is not None and looked_in is not None:
+        raise InputError("The clicks say where the structure is; leave out --region.")
+    if structure is not None and all_labels:
+        raise InputError("--all-labels tells what the model knows; leave out --structure.")
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress(quiet, verbose))
         place = stack.enter_context(unzip(scan.expanduser()))
@@ -241,6 +253,7 @@ def segment(
             tile_voxels=None if tile is None else tile**3,
             box=looked_in,
             start=None if start is None else lambda volume: read_mask(start, volume, start_label),
+            structure=structure,
             all_labels=all_labels,
             separate=separate,
             radiomics=radiomics,

@@ -1,0 +1,411 @@
+"""Any structure in the panel and in the effect: begun with a click, beside the model's organ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from panel_driver import add_ct, bright_scan, click, paint
+from test_effect import CENTRE, Editor, wait
+from threshold_model import (
+    STRUCTURE_HU,
+    save_card_of,
+    threshold_model,
+    with_structure_editor,
+)
+
+BLOCK = (slice(8, 14), slice(8, 16), slice(8, 16))
+OTHER_BLOCK = (slice(8, 14), slice(8, 16), slice(40, 48))
+IN_BLOCK, IN_OTHER_BLOCK = (12, 12, 11), (44, 12, 11)
+"""A voxel of each: i, j, k."""
+
+
+@pytest.fixture(scope="module")
+def structures_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "structures"
+    return save_card_of(with_structure_editor(threshold_model()), folder)
+
+
+@pytest.fixture
+def structures_ct(driver, structures_folder):
+    volume = bright_scan()
+    volume.array[BLOCK] = volume.array[OTHER_BLOCK] = STRUCTURE_HU
+    driver.parameters.model = str(structures_folder)
+    node = add_ct(driver, volume=volume)
+    driver.pump()
+    return node
+
+
+def is_block(mask, block=BLOCK):
+    """Whether a mask is one of the blocks but for its rim."""
+    wanted = np.zeros(mask.shape, bool)
+    wanted[block] = True
+    return 2 * (mask & wanted).sum() > 0.85 * (mask.sum() + wanted.sum())
+
+
+# The effect
+
+
+@pytest.fixture
+def editor(driver, structures_ct):
+    driver.representation.exit()
+    editor = Editor(structures_ct)
+    editor.activate()
+    yield editor
+    editor.close()
+
+
+def turn_on(editor):
+    editor.effect.structureCheckBox.setChecked(True)
+
+
+def test_a_click_begins_the_selected_segment_and_more_clicks_mend_it(driver, editor):
+    from AttentionUNetSegmentLib.scene import segments
+
+    organ = editor.add_segment("Pancreas")
+    editor.click("Red", CENTRE)
+    wait(driver, editor)
+    before = editor.mask(organ)
+    assert before.any()
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    assert "named after" in editor.text
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    assert is_block(editor.mask(mine))
+    assert segments.isStructure(editor.segmentation_node, mine)
+    assert editor.text == "Points: 1 inside, 0 outside."
+    editor.click("Green", IN_OTHER_BLOCK)
+    wait(driver, editor)
+    assert editor.mask(mine)[OTHER_BLOCK].mean() > 0.7
+    editor.click("Red", IN_OTHER_BLOCK, ctrl=True)
+    wait(driver, editor)
+    assert is_block(editor.mask(mine))
+    np.testing.assert_array_equal(editor.mask(organ), before)
+
+
+def test_each_answer_is_an_undo_step_down_to_nothing(driver, editor):
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    for at in (IN_BLOCK, IN_OTHER_BLOCK):
+        editor.click("Red", at)
+        wait(driver, editor)
+    both = editor.mask(mine)
+    for left in (1, 0):
+        editor.widget.undo()
+        wait(driver, editor)
+        assert len(editor.session.clicks) == left
+    assert not editor.mask(mine).any()
+    for _ in range(2):
+        editor.widget.redo()
+        wait(driver, editor)
+    np.testing.assert_array_equal(editor.mask(mine), both)
+    editor.effect.removeAll()
+    wait(driver, editor)
+    assert not editor.mask(mine).any()
+
+
+def test_what_is_drawn_already_is_kept_and_mended(driver, editor):
+    import slicer.util
+
+    mine = editor.add_segment("Cyst")
+    drawn = np.zeros(bright_scan().array.shape, np.uint8)
+    drawn[OTHER_BLOCK] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        drawn, editor.segmentation_node, mine, editor.volume_node
+    )
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    mask = editor.mask(mine)
+    assert (mask[OTHER_BLOCK] == 1).all()
+    assert mask[BLOCK].mean() > 0.7
+    # Taken away by a click that points at it, too.
+    editor.click("Red", IN_OTHER_BLOCK, ctrl=True)
+    wait(driver, editor)
+    assert is_block(editor.mask(mine))
+
+
+def test_the_models_organ_is_answered_as_ever(driver, editor):
+    from AttentionUNetSegmentLib.scene import segments
+
+    organ = editor.add_segment("Pancreas")
+    editor.click("Red", CENTRE)
+    wait(driver, editor)
+    before = editor.mask(organ)
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK, ctrl=True)
+    wait(driver, editor)
+    assert not segments.isStructure(editor.segmentation_node, organ)
+    np.testing.assert_array_equal(editor.mask(organ), before)
+
+
+def test_a_structure_stays_one_with_the_box_off(driver, editor):
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    editor.effect.structureCheckBox.setChecked(False)
+    editor.click("Red", IN_OTHER_BLOCK)
+    wait(driver, editor)
+    assert editor.mask(mine)[OTHER_BLOCK].mean() > 0.7
+    assert not editor.mask(mine)[editor.voxel(CENTRE)]
+
+
+def test_without_a_segment_or_with_a_click_outside_first_it_says_what_to_do(driver, editor):
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    assert "Add a segment" in editor.text
+    assert editor.session.clicks == ()
+    mine = editor.add_segment("Cyst")
+    editor.click("Red", IN_BLOCK, ctrl=True)
+    wait(driver, editor)
+    assert "click or draw a line inside it first" in editor.text
+    assert not editor.mask(mine).any()
+    editor.click("Red", (14, 14, 11))
+    wait(driver, editor)
+    assert editor.mask(mine)[BLOCK].mean() > 0.5
+
+
+def test_it_is_not_offered_where_the_model_does_not_take_it(driver, editor, model_folder):
+    box = editor.effect.structureCheckBox
+    assert box.isEnabled()
+    turn_on(editor)
+    driver.parameters.model = str(model_folder)
+    mine = editor.add_segment("Cyst")
+    assert not box.isEnabled()
+    assert "alone" in box.toolTip
+    editor.click("Red", CENTRE)
+    wait(driver, editor)
+    assert editor.mask(mine)[editor.voxel(CENTRE)]  # as ever
+
+
+def test_a_structure_of_an_earlier_model_is_refused_in_a_sentence(driver, editor, model_folder):
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    before = editor.mask(mine)
+    driver.parameters.model = str(model_folder)
+    editor.click("Red", IN_OTHER_BLOCK)
+    wait(driver, editor)
+    assert "answers clicks at the pancreas alone" in editor.text
+    np.testing.assert_array_equal(editor.mask(mine), before)
+
+
+# The panel
+
+
+def begin(driver, name):
+    """As a user does: a name, and the button."""
+    driver.ui.structureNameLineEdit.setText(name)
+    assert driver.ui.beginStructureButton.isEnabled()
+    driver.ui.beginStructureButton.click()
+    driver.pump()
+
+
+def segment_named(driver, name):
+    segmentation = driver.panel.resultNodes.segmentationNode.GetSegmentation()
+    return segmentation.GetSegmentIdBySegmentName(name)
+
+
+def mask_of(driver, name):
+    import slicer.util
+
+    node = driver.panel.resultNodes.segmentationNode
+    segment_id = segment_named(driver, name)
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, driver.panel.volumeNode) > 0
+
+
+def choose(driver, name):
+    combo = driver.ui.targetComboBox
+    index = [combo.itemText(n) for n in range(combo.count)].index(name)
+    combo.setCurrentIndex(index)
+    combo.activated.emit(index)
+    driver.pump()
+
+
+def test_a_structure_is_begun_beside_the_organ_and_each_keeps_its_clicks(driver, structures_ct):
+    driver.segment()
+    assert driver.ui.targetComboBox.isHidden()
+    organ = mask_of(driver, "Pancreas")
+    begin(driver, "cyst")
+    assert driver.ui.structureNameLineEdit.text == ""
+    assert driver.ui.insideButton.isChecked()  # the next click in a view begins it
+    assert driver.ui.targetComboBox.currentText == "Cyst"
+    assert "inside the Cyst" in driver.ui.clickHintLabel.text
+    click(driver, structures_ct, IN_BLOCK)
+    assert is_block(mask_of(driver, "Cyst"))
+    assert "Cyst: " in driver.ui.resultLabel.text
+    assert not driver.message  # that it is experimental is said once, beside the points
+    assert len(driver.panel.clicks.clicks) == 1
+
+    choose(driver, "Pancreas")
+    assert driver.panel.clicks.clicks == ()
+    click(driver, structures_ct, (31, 23, 11), inside=False)
+    assert mask_of(driver, "Pancreas").sum() < organ.sum()
+    assert is_block(mask_of(driver, "Cyst"))
+    choose(driver, "Cyst")
+    assert len(driver.panel.clicks.clicks) == 1
+    click(driver, structures_ct, IN_OTHER_BLOCK)
+    assert mask_of(driver, "Cyst")[OTHER_BLOCK].mean() > 0.7
+
+
+def test_segmenting_anew_goes_back_to_the_organ_and_leaves_the_structure(driver, structures_ct):
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    before = mask_of(driver, "Cyst")
+    for _ in range(2):  # with no organ yet, and with one
+        driver.segment()
+        assert driver.ui.targetComboBox.currentText == "Pancreas"
+        assert driver.panel.clicks.clicks == ()
+        assert mask_of(driver, "Pancreas").any()
+        assert not mask_of(driver, "Pancreas")[BLOCK].any()
+        np.testing.assert_array_equal(mask_of(driver, "Cyst"), before)
+        choose(driver, "Cyst")
+        assert len(driver.panel.clicks.clicks) == 1
+
+
+def test_without_any_organ_the_panel_works_with_a_structure_alone(driver, structures_ct):
+    begin(driver, "cyst")
+    driver.unfold("result")
+    driver.unfold("attention")
+    driver.unfold("correction")
+    click(driver, structures_ct, IN_BLOCK)
+    driver.pump()
+    assert driver.panel.hasSegment
+    assert driver.panel.attention.eyes == {}
+    assert not driver.ui.doubtfulPlaceButton.isEnabled()
+    table = driver.ui.statisticsTable
+    assert driver.pump(lambda: table.rowCount > 1)
+    assert "mL" in table.item(0, 1).text()
+
+
+def test_undo_takes_clicks_of_a_structure_back_one_by_one(driver, structures_ct):
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    one = mask_of(driver, "Cyst")
+    click(driver, structures_ct, IN_OTHER_BLOCK)
+    driver.ui.undoClickButton.click()
+    driver.wait_for_answer()
+    np.testing.assert_array_equal(mask_of(driver, "Cyst"), one)
+    driver.ui.undoClickButton.click()
+    driver.wait_for_answer()
+    assert not mask_of(driver, "Cyst").any()
+    driver.ui.redoClickButton.click()
+    driver.wait_for_answer()
+    np.testing.assert_array_equal(mask_of(driver, "Cyst"), one)
+
+
+def test_two_of_one_name_are_two_and_a_hand_always_wins(driver, structures_ct):
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    begin(driver, "cyst")
+    assert driver.ui.targetComboBox.currentText == "Cyst 2"
+    click(driver, structures_ct, IN_OTHER_BLOCK)
+    assert is_block(mask_of(driver, "Cyst"))
+    assert is_block(mask_of(driver, "Cyst 2"), OTHER_BLOCK)
+    region = (slice(9, 11), slice(9, 11), slice(41, 43))
+    paint(driver, structures_ct, region, inside=False)
+    click(driver, structures_ct, (46, 14, 12))
+    assert not mask_of(driver, "Cyst 2")[region].any()
+
+
+def test_another_volume_and_back(driver, structures_ct):
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    other = add_ct(driver, "Other")
+    driver.choose(other)
+    assert driver.ui.targetComboBox.isHidden()
+    assert driver.panel.clicks.clicks == ()
+    driver.choose(structures_ct)
+    choose(driver, "Cyst")
+    assert len(driver.panel.clicks.clicks) == 1
+    click(driver, structures_ct, IN_OTHER_BLOCK)
+    assert mask_of(driver, "Cyst")[OTHER_BLOCK].mean() > 0.7
+
+
+def test_a_saved_scene_brings_structure_and_clicks_back(driver, structures_ct, tmp_path):
+    from SlicerStandIn import driving
+
+    driver.segment()
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    before, model = mask_of(driver, "Cyst"), driver.parameters.model
+    path = tmp_path / "scene.mrb"
+    driving.saveScene(path)
+    driving.closeScene()
+    driving.loadScene(path)
+    driver.pump()
+    assert driver.parameters.model == model
+    assert driver.ui.targetComboBox.currentText == "Cyst"
+    assert len(driver.panel.clicks.clicks) == 1
+    volume_node = driver.panel.volumeNode
+    click(driver, volume_node, IN_OTHER_BLOCK)
+    after = mask_of(driver, "Cyst")
+    assert (after[before] == 1).all()
+    assert after[OTHER_BLOCK].mean() > 0.7
+    choose(driver, "Pancreas")
+    assert driver.panel.clicks.clicks == ()
+
+
+def test_the_panel_goes_on_with_a_structure_of_the_effect(driver, editor):
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    editor.widget.setActiveEffect(None)
+    driver.representation.enter()
+    driver.pump()
+    assert driver.ui.targetComboBox.currentText == "Cyst"
+    assert len(driver.panel.clicks.clicks) == 1
+    click(driver, editor.volume_node, IN_OTHER_BLOCK)
+    assert editor.mask(mine)[OTHER_BLOCK].mean() > 0.7
+    driver.representation.exit()
+
+
+def test_segmenting_anew_while_the_effect_is_on_a_structure(driver, editor):
+    from AttentionUNetSegmentLib.scene.corrections import readClicks
+
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    before, clicks = editor.mask(mine), editor.session.clicks
+    driver.segment()
+    organ = editor.segmentation_node.GetSegmentation().GetSegmentIdBySegmentName("Pancreas")
+    assert editor.mask(organ)[editor.voxel(CENTRE)]
+    assert readClicks(editor.segmentation_node, organ) == ()
+    np.testing.assert_array_equal(editor.mask(mine), before)
+    assert readClicks(editor.segmentation_node, mine) == clicks
+    editor.click("Red", IN_OTHER_BLOCK)
+    wait(driver, editor)
+    assert editor.mask(mine)[OTHER_BLOCK].mean() > 0.7
+    assert len(editor.session.clicks) == 2
+
+
+def test_a_model_without_such_an_editor_offers_none_and_says_why(
+    driver, structures_ct, model_folder
+):
+    driver.parameters.model = str(model_folder)
+    driver.pump()
+    for control in (driver.ui.structureNameLineEdit, driver.ui.beginStructureButton):
+        assert not control.isEnabled()
+        assert "alone" in control.toolTip
+
+
+def test_a_structure_never_comes_into_a_data_set_as_the_organ(driver, structures_ct, tmp_path):
+    import qt
+    from AttentionUNetSegmentLib.panel.correction_section import DATA_SET_KEY
+
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    qt.QSettings().setValue(DATA_SET_KEY, str(folder))
+    try:
+        driver.panel.correction._onAddToDataSet()
+    finally:
+        qt.QSettings().remove(DATA_SET_KEY)
+    assert "segment the pancreas first" in driver.message
+    assert list(folder.iterdir()) == []
