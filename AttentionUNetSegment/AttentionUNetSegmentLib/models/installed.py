@@ -86,20 +86,20 @@ def find_model(
         ModelError: neither; the message lists the installed models.
     """
     wanted = str(name_or_folder)
-    for folder in installed_folders(models_folder):
-        if folder.name == wanted:
-            return folder
-    installed = installed_models(models_folder)
-    for model in installed:
-        if model.card.name == wanted:
-            return model.folder
+    if Path(wanted).name == wanted:  # else a path, which no model is named
+        for folder in installed_folders(models_folder):
+            if folder.name == wanted:
+                return folder
+        for model in installed_models(models_folder):
+            if model.card.name == wanted:
+                return model.folder
 
     path = in_home(name_or_folder)
     if path.name == CARD_FILE and path.is_file():
         return path.parent
     if (path / CARD_FILE).is_file():
         return path
-    names = ", ".join(model.card.name for model in installed)
+    names = ", ".join(model.card.name for model in installed_models(models_folder))
     raise ModelError(
         f"There is no model '{wanted}'; "
         + (f"installed: {names}" if names else "no model is installed")
