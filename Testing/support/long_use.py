@@ -201,6 +201,7 @@ def repeated(round_: Callable[[], object], rounds: int, warm_up: int) -> Course:
     what a leak has taken never comes back. So where there is too much, it is worked on as long
     again, and the least counts.
     """
+    gc.freeze()  # what was there before is not searched for garbage each time
     for _ in range(warm_up):
         round_()
     holdings()  # to look leaves something behind itself, the first time
