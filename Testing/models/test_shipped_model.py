@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from AttentionUNetSegmentLib.datasets.loading import BTCV_VALIDATION, PANCREAS
+from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, BTCV_VALIDATION, PANCREAS
+from AttentionUNetSegmentLib.evaluation.simulated_user import click_on_largest_error
 from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, read_volume
+from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, MODELS_FOLDER, find_model, load_model
 from AttentionUNetSegmentLib.synthetic import (
     BODY_PARTS,
@@ -18,6 +20,8 @@ from AttentionUNetSegmentLib.synthetic import (
     synthetic_body_part,
 )
 from geometry import rotation
+
+RIGHT_KIDNEY = BTCV_LABELS.index("right kidney")
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -41,7 +45,11 @@ def mask(predictor: Predictor, abdomen: SyntheticAbdomen) -> np.ndarray:
 
 def test_the_folder_is_small_enough_to_ship() -> None:
     files = list((MODELS_FOLDER / DEFAULT_MODEL).iterdir())
-    assert {file.name for file in files} == {"model.json", "weights.safetensors"}
+    assert {file.name for file in files} == {
+        "editor.safetensors",
+        "model.json",
+        "weights.safetensors",
+    }
     assert sum(file.stat().st_size for file in files) <= 12_000_000
 
 
@@ -61,6 +69,20 @@ def test_it_finds_the_pancreas_of_an_unseen_synthetic_abdomen(
     abdomen: SyntheticAbdomen, mask: np.ndarray
 ) -> None:
     assert dice(mask, abdomen.labels.array == PANCREAS) > 0.8
+
+
+def test_a_few_clicks_outline_another_organ(
+    predictor: Predictor, abdomen: SyntheticAbdomen
+) -> None:
+    """One that is synthetic, too, and that the editor has seen no synthetic one of."""
+    kidney = abdomen.labels.array == RIGHT_KIDNEY
+    session = Session(predictor, abdomen.ct, structure="right kidney")
+    mask = np.zeros(kidney.shape, bool)
+    for _ in range(3):
+        click = click_on_largest_error(mask, kidney, abdomen.ct)
+        assert click is not None
+        mask = session.add_click(click.position_ras, click.inside).mask != 0
+    assert dice(mask, kidney) > 0.7
 
 
 def test_attention_narrows_with_depth_onto_the_organ(

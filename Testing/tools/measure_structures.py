@@ -88,6 +88,8 @@ def draw(case: LabelledCase, structures: dict[str, tuple[np.ndarray, list]], fil
         for mask, color in ((truth, TRUTH), (masks[0], FIRST), (masks[-1], LAST)):
             if mask[k].any():
                 outline(axes, mask[k], color)
+        if case.ct.ijk_to_ras[1, 1] > 0:
+            axes.invert_yaxis()  # the patient's front is up
         axes.set_title(f"{name}: {dice(masks[0], truth):.2f}, {dice(masks[-1], truth):.2f}")
     save_picture(figure, file)
 
