@@ -142,15 +142,7 @@ def train_model(
         # The refiner answers with its own labels, whatever their values are in the data.
         names = [label.name for label in start.card.labels]
         if options.any_structure:
-            found = tell_tumours_apart(found)
-            parts_of = dict(found.part_of)
-            known = {name.casefold() for name in names}
-            names += [name for name in found.labels[1:] if name.casefold() not in known]
-            parts = {
-                names.index(part): names.index(whole)
-                for part, whole in parts_of.items()
-                if {part, whole} <= {*names}
-            }
+            found, names, parts = _with_all_structures(found, names)
         found = found.relabelled(names, start.card.target)
     synthetic = _synthetic_count(found, options.synthetic, flat)
     splits = _splits(found, options)
@@ -410,6 +402,28 @@ def _editor_options(
         trainings_before=0 if begun is None else 1,
     )
     return choices.applied_to(made)
+
+
+def _with_all_structures(
+    found: DataSet, names: list[str]
+) -> tuple[DataSet, list[str], dict[int, int]]:
+    """A data set whose every label is a structure, also those that the model has no name for.
+
+    Args:
+        names: the model's labels, by value.
+
+    Returns:
+        The data set; names by value, the model's first; and from the value of a part to that of
+        the organ that it is of.
+    """
+    found = tell_tumours_apart(found)
+    known = {name.casefold() for name in names}
+    names = [*names, *(name for name in found.labels[1:] if name.casefold() not in known)]
+    values = {name.casefold(): value for value, name in enumerate(names)}
+    parts = {
+        values[part.casefold()]: values[whole.casefold()] for part, whole in found.part_of.items()
+    }
+    return found, names, parts
 
 
 def _begun_editor(card: ModelCard, any_structure: bool) -> Editor | None:
