@@ -1,9 +1,9 @@
 """A tiny training that a test starts through torchrun, or in its own process.
 
-torchrun ... distributed_run.py FOLDER FAILING COMMAND ...
+torchrun ... distributed_run.py FOLDER FAILING
 
-runs the command line, goes on in FOLDER to the fourth step, and then begins in FAILING, where the
-second process has an accident at the second step.
+goes on in FOLDER to the fourth step, and then begins in FAILING, where the second process has an
+accident at the second step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from AttentionUNetSegmentLib.app import main as app
 from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError
 from AttentionUNetSegmentLib.networks import SegmentationNetwork
 from AttentionUNetSegmentLib.training.distributed import Processes, launched_processes
@@ -85,10 +84,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("failing", type=Path)
-    parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
-    if app.main(given.command):
-        return 2
     try:
         with launched_processes("cpu") as processes:
             run = trainer(given.folder, processes)

@@ -85,23 +85,6 @@ def errors_of(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    for number in (1, 2, 3):
-        case = small_case()
-        # The same image twice would be refused.
-        case = dataclasses.replace(case, ct=case.ct.with_array(case.ct.array + np.int16(number)))
-        write_case(folder, f"case000{number}", case)
-    return folder
-
-
-TRAIN = (
-    *("--steps", "3", "--stage", "refiner", "--channels", "4,4,4,4,4", "--patch", "32,32,16"),
-    *("--synthetic", "0", "--device", "cpu", "--precision", "float32"),
-)
-
-
-@pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process."""
     folder = tmp_path_factory.mktemp("whole")
@@ -116,24 +99,20 @@ class Launched:
     done: subprocess.CompletedProcess[str]
     folder: Path
     failing: Path
-    command: Path
     events: int
     """Files of TensorBoard in the folder before."""
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Launched:
-    """The command's run, one that a single process began, and one that fails."""
-    names = ("two", "failing", "command")
-    folder, failing, command = (tmp_path_factory.mktemp(name) for name in names)
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    """A run that one process began, and another that fails."""
+    folder, failing = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("failing")
     first = trainer(folder)
     first.end = 2
     with pytest.raises(Ended):
         first.run()
     events = len(list((folder / "tensorboard").iterdir()))
-    train = ("train", data, "-o", command / "run", *TRAIN, "--batch-size", "2")
-    done = torchrun(PROGRAM, folder, failing, *train)
-    return Launched(done, folder, failing, command / "run", events)
+    return Launched(torchrun(PROGRAM, folder, failing), folder, failing, events)
 
 
 @needs_gloo
@@ -161,14 +140,33 @@ def test_a_process_that_fails_ends_all_with_one_sentence(launched: Launched) -> 
     assert torch.load(launched.failing / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number in (1, 2, 3):
+        case = small_case()
+        # The same image twice would be refused.
+        case = dataclasses.replace(case, ct=case.ct.with_array(case.ct.array + np.int16(number)))
+        write_case(tmp_path / "data", f"case000{number}", case)
+    return tmp_path / "data"
+
+
+TRAIN = (
+    *("--steps", "3", "--stage", "refiner", "--channels", "4,4,4,4,4", "--patch", "32,32,16"),
+    *("--synthetic", "0", "--device", "cpu", "--precision", "float32"),
+)
+APP = ("-m", "AttentionUNetSegmentLib.app")
+
+
 @needs_gloo
 @needs_torchrun
 def test_the_command_trains_in_two_processes(
-    launched: Launched, tmp_path: Path, data: Path
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, two = tmp_path / "one", launched.command
+    one, two = tmp_path / "one", tmp_path / "two"
     assert main(["train", str(data), "-o", str(one), *TRAIN, "--batch-size", "2"]) == 0
-    assert launched.done.stdout.count("Model:") == 1, launched.done.stderr
+    done = torchrun(*APP, "train", data, "-o", two, *TRAIN, "--batch-size", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Model:") == 1
     for name in ("splits.json", "refiner/options.json"):
         assert (two / name).read_text() == (one / name).read_text()
     models = [load_model(run / "model") for run in (one, two)]
