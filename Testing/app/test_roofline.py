@@ -12,6 +12,7 @@ from AttentionUNetSegmentLib.app.benchmark.roofline import Operation, Rates, mea
 from AttentionUNetSegmentLib.app.benchmark.running import Benchmark
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
+from AttentionUNetSegmentLib.networks.precision import computes_bfloat16
 from torch.utils.flop_counter import FlopCounterMode
 
 SHAPE = (16, 32, 32)
@@ -19,6 +20,8 @@ SHAPE = (16, 32, 32)
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def found(request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.param == "bfloat16" and not computes_bfloat16(torch.device("cpu")):
+        pytest.skip("this processor has no instructions for bfloat16: to emulate it takes minutes")
     predictor = Predictor(load_model(find_model(DEFAULT_MODEL)), "cpu", request.param)
     shapes = dict.fromkeys(("locator", "refiner", "editor"), SHAPE)
     seconds, found = measure_roofline(predictor, shapes, 2)
