@@ -215,6 +215,8 @@ def _print_json(content: Any) -> None:
 
 
 def _show_model(model: InstalledModel) -> None:
+    from ...models import TARGET
+
     card = model.card
     typer.echo(f"{card.name} {card.version}: {card.title}")
     lines = {
@@ -228,7 +230,11 @@ def _show_model(model: InstalledModel) -> None:
         lines["Weights"] = f"{card.weights.bytes / 1e6:.1f} MB, SHA-256 {card.weights.sha256}"
     if card.editor and card.editor.weights:
         editor = card.editor.weights
-        lines["Editor"] = f"answers clicks, {editor.bytes / 1e6:.1f} MB, SHA-256 {editor.sha256}"
+        at = " and ".join(
+            f"the {card.target}" if one == TARGET else one for one in card.editor.answers
+        )
+        size = f"{editor.bytes / 1e6:.1f} MB"
+        lines["Editor"] = f"answers clicks at {at}, {size}, SHA-256 {editor.sha256}"
     show_lines(lines, "  ")
     if card.limitations:
         typer.echo("  Limitations")
