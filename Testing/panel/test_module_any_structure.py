@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from panel_driver import add_ct, bright_scan, click, paint
+from panel_driver import add_ct, add_to_data_set, bright_scan, click, paint
 from test_effect import CENTRE, Editor, wait
 from threshold_model import (
     STRUCTURE_HU,
@@ -394,18 +394,23 @@ def test_a_model_without_such_an_editor_offers_none_and_says_why(
         assert "alone" in control.toolTip
 
 
-def test_a_structure_never_comes_into_a_data_set_as_the_organ(driver, structures_ct, tmp_path):
-    import qt
-    from AttentionUNetSegmentLib.panel.correction_section import DATA_SET_KEY
+def test_a_name_that_is_none_leaves_nothing_behind(driver, structures_ct):
+    import slicer.util
 
+    def segmentations():
+        return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+    before = segmentations()
+    assert not driver.panel.beginStructure("x" * 5000)  # more than the line takes
+    assert "is no name for a structure" in driver.message
+    assert segmentations() == before
+    assert driver.parameters.structure == ""
+
+
+def test_a_structure_never_comes_into_a_data_set_as_the_organ(driver, structures_ct, tmp_path):
     begin(driver, "cyst")
     click(driver, structures_ct, IN_BLOCK)
     folder = tmp_path / "set"
-    folder.mkdir()
-    qt.QSettings().setValue(DATA_SET_KEY, str(folder))
-    try:
-        driver.panel.correction._onAddToDataSet()
-    finally:
-        qt.QSettings().remove(DATA_SET_KEY)
+    add_to_data_set(driver, folder)
     assert "segment the pancreas first" in driver.message
     assert list(folder.iterdir()) == []

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from panel_driver import add_ct, bright_scan, click
+from panel_driver import add_ct, add_to_data_set, bright_scan, click
 from test_effect import Editor
 from threshold_model import BRIGHT_HU, LESION_HU, save_card_of, two_target_model
 
@@ -98,19 +98,12 @@ def test_exports_have_all_targets(driver, lesion_ct, tmp_path, monkeypatch):
 
 
 def test_the_data_set_has_a_label_for_each_target(driver, lesion_ct, tmp_path):
-    import qt
     from AttentionUNetSegmentLib.datasets.cases import load_case
     from AttentionUNetSegmentLib.datasets.loading import find_data_set
-    from AttentionUNetSegmentLib.panel.correction_section import DATA_SET_KEY
 
     driver.segment()
     folder = tmp_path / "set"
-    folder.mkdir()
-    qt.QSettings().setValue(DATA_SET_KEY, str(folder))
-    try:
-        driver.panel.correction._onAddToDataSet()
-    finally:
-        qt.QSettings().remove(DATA_SET_KEY)
+    add_to_data_set(driver, folder)
     found = find_data_set(folder)
     assert found.labels == ("background", "liver", "tumour")
     assert found.part_of == {"tumour": "liver"}

@@ -241,6 +241,19 @@ def click(driver, volume_node, ijk, inside=True):
     wait(driver)
 
 
+def add_to_data_set(driver, folder):
+    """Press "Add to my data set", with a new folder chosen for it already."""
+    import qt
+    from AttentionUNetSegmentLib.panel.correction_section import DATA_SET_KEY
+
+    folder.mkdir()
+    qt.QSettings().setValue(DATA_SET_KEY, str(folder))
+    try:
+        driver.panel.correction._onAddToDataSet()
+    finally:
+        qt.QSettings().remove(DATA_SET_KEY)
+
+
 def wait(driver):
     driver.wait_for_answer()
 

@@ -14,7 +14,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
-from ..inference.structures import EXPERIMENTAL
+from ..inference.structures import EXPERIMENTAL, structure_label
 from ..models import Label
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
@@ -321,10 +321,12 @@ class Panel(HubListener):
         node = parameters.segmentation or (nodes.segmentationNode if nodes is not None else None)
         try:
             installation.ensurePackages(self.resourcePath("requirements.txt"))
+            structure_label(name)  # or refuse it, before there is a segmentation
             if node is None:
                 node = newSegmentation(volumeNode, f"{volumeNode.GetName()} segmentation")
-            self.hub.saveStateForUndo(node)
-            segmentId = addStructure(node, volumeNode, name)
+            segmentId = addStructure(
+                node, volumeNode, name, lambda: self.hub.saveStateForUndo(node)
+            )
         except AttentionUNetSegmentError as error:
             self.showError(error)
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -219,8 +220,12 @@ def addStructure(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     name: str,
+    saveState: Callable[[], None] = lambda: None,
 ) -> str:
     """Add an empty segment of any structure on a volume; a number follows a name that is taken.
+
+    Args:
+        saveState: called when nothing stands in the way any more, before anything changes.
 
     Returns:
         Its ID.
@@ -233,6 +238,7 @@ def addStructure(
     grid = ijkToSegmentation(volumeNode, segmentationNode)
     segmentation = segmentationNode.GetSegmentation()
     taken = {segmentation.GetSegment(one).GetName() for one in segmentation.GetSegmentIDs()}
+    saveState()
     segmentId = addSegment(segmentationNode, label, grid, STRUCTURE_TAG)
     segment, number = segmentation.GetSegment(segmentId), 2
     while segment.GetName() in taken:
