@@ -349,8 +349,7 @@ class ScanSegmenter:
         # What the refiner was not shown, the editor never was either.
         within = _pooled(editing.cut_window(torch.ones_like(known), window), factor)
         scan = self.engine.sample(self.volume, grid).to(known.device) * within
-        mask = torch.from_numpy(selected)[None, None].to(known.device)
-        mask = _pooled(editing.cut_window(mask.float(), window), factor) > 0.5
+        mask = mask_in(selected, window, known.device, factor)
         probability = _pooled(editing.cut_window(known, window), factor)
         return self.engine.run_editor(editing.editor_inputs(scan, probability, mask, clicks, grid))
 
@@ -365,8 +364,7 @@ class ScanSegmenter:
         """What is known after the editor's answer (1, 1, k, j, i) in a window."""
         known, grid = before.probability.values, before.grid.subgrid(window)
         probability = editing.cut_window(known, window)
-        mask = torch.from_numpy(selected)[None, None].to(known.device)
-        mask = editing.cut_window(mask.float(), window) > 0.5
+        mask = mask_in(selected, window, known.device)
         after = editing.apply_edit(probability, mask, answer, click, grid)
         if not editing.is_obeyed(after, click, grid):
             scan = self.engine.sample(self.volume, grid).to(known)
@@ -614,6 +612,15 @@ def on_wider_grid(selected: np.ndarray, grid: Grid, wider: Grid) -> np.ndarray:
     )
     result[k, j, i] = selected
     return result
+
+
+def mask_in(
+    selected: np.ndarray, window: Region, device: torch.device, factor: int = 1
+) -> torch.Tensor:
+    """Components (k, j, i) in a window, which may lie beyond them, on voxels that are longer by a
+    factor: boolean (1, 1, k, j, i)."""
+    mask = torch.from_numpy(selected)[None, None].to(device)
+    return _pooled(editing.cut_window(mask.float(), window), factor) > 0.5
 
 
 def _pooled(values: torch.Tensor, factor: int) -> torch.Tensor:

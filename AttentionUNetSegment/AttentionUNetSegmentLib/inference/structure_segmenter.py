@@ -13,7 +13,7 @@ from .click_update import COARSEST
 from .clicks import Click
 from .progress import StepTimer
 from .refinement import Refinement, region_on_scan
-from .scan_segmenter import MaskState, ScanSegmenter, on_wider_grid
+from .scan_segmenter import MaskState, ScanSegmenter, mask_in, on_wider_grid
 from .strokes import Prompt
 
 
@@ -74,9 +74,8 @@ class StructureSegmenter(ScanSegmenter):
         click = clicks[-1]
         window = editing.editor_window(click, before.grid)
         answer = self._look_in(before, selected, clicks, window)
-        mask = torch.from_numpy(selected)[None, None].to(answer.device)
-        near = editing.cut_window(mask.float(), window) > 0.5
-        piece = editing.clicked_piece(answer, near, click, before.grid.subgrid(window))
+        mask = mask_in(selected, window, answer.device)
+        piece = editing.clicked_piece(answer, mask, click, before.grid.subgrid(window))
         if piece is not None and editing.leaves_window(piece):
             window = editing.wide_window(click, before.grid)
             wide = self._look_in(before, selected, clicks, window, editing.WIDE_FACTOR)
