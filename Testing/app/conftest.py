@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import SimpleITK as sitk
+from AttentionUNetSegmentLib.geometry.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def abdomen_file(volume: Volume, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a module's ``volume``."""
+    path = tmp_path_factory.mktemp("scans") / "abdomen.nii.gz"
+    sitk.WriteImage(volume.to_sitk(), str(path))
+    return path
 
 
 @pytest.fixture

@@ -46,10 +46,8 @@ def click(volume: Volume, truth: np.ndarray) -> str:
 
 
 @pytest.fixture(scope="module")
-def scan(volume: Volume, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("scans") / "abdomen.nii.gz"
-    sitk.WriteImage(volume.to_sitk(), str(path))
-    return path
+def scan(abdomen_file: Path) -> Path:
+    return abdomen_file
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
 from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
 from AttentionUNetSegmentLib.training.patches import PatchOptions
 from AttentionUNetSegmentLib.training.recipes import refiner_options
 from AttentionUNetSegmentLib.training.schedule import Budget
@@ -43,6 +44,19 @@ def write_case(folder: Path, name: str, case: LabelledCase, suffix: str = "_orga
 
 
 PATCH = PatchOptions(size=(32, 32, 16), spacing_mm=(3.0, 3.0, 4.0), jitter_mm=(10, 10, 10))
+
+
+def tiny_editor_options(steps: int, checkpoint_every_s: float = 1e9) -> StageOptions:
+    """Likewise of an editor."""
+    options = tiny_options(steps, checkpoint_every_s)
+    network = {
+        **options.network,
+        "in_channels": EDITOR_CHANNELS,
+        "out_channels": 2,
+        "channels": [4, 4],
+        "deep_supervision": False,
+    }
+    return dataclasses.replace(options, stage="editor", network=network, gate_supervision=0.0)
 
 
 def tiny_options(steps: int, checkpoint_every_s: float = 1e9) -> StageOptions:

@@ -24,7 +24,7 @@ from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, 
 from AttentionUNetSegmentLib.datasets.splits import default_split, load_splits
 from AttentionUNetSegmentLib.markdown import markdown_table
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
-from AttentionUNetSegmentLib.training.editor import EditorTrainer, Scene, editor_weights
+from AttentionUNetSegmentLib.training.editor import EditorTrainer, editor_weights
 from AttentionUNetSegmentLib.training.recipes import any_structure_options, editor_options
 from AttentionUNetSegmentLib.training.sampling import Batch
 from AttentionUNetSegmentLib.training.schedule import Budget
@@ -52,9 +52,6 @@ class AnyStructure(StructureTrainer):
     """Learns any structure, and is judged as the others are."""
 
     validate = EditorTrainer.validate
-
-    def mended(self, scene: Scene) -> list[float]:
-        return EditorTrainer.mended(self, scene)
 
 
 ARMS: dict[str, tuple[type[EditorTrainer], tuple[float, float, float] | None]] = {

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
 import numpy as np
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
@@ -28,6 +29,10 @@ from AttentionUNetSegmentLib.evaluation.simulated_user import (
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume
 from AttentionUNetSegmentLib.markdown import markdown_table
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SHOWN = (0, 1, 2, 3, 5, 10)
 WORSE = 0.005
@@ -65,19 +70,27 @@ def follow(predictor: Predictor, case: LabelledCase, count: int, user: User) -> 
     return course
 
 
+def grid_of_axes(
+    count: int, columns: int, size_inches: tuple[float, float]
+) -> tuple[Figure, list[Axes]]:
+    """A figure with room for so many pictures, each of a size, in rows; no axes are drawn."""
+    from matplotlib.figure import Figure
+
+    rows = -(-count // columns)
+    width, height = size_inches
+    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in places:
+        axes.axis("off")
+    return figure, places
+
+
 def draw(
     case: LabelledCase, truth: np.ndarray, course: Course, window: Sequence[float], file: Path
 ) -> None:
     """The slices through the clicks, in their order."""
-    from matplotlib.figure import Figure
-
     shown = course.clicks[: len(course.masks) - 1]
-    columns = 5
-    rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(2.9 * columns, 3.2 * rows + 0.5), layout="constrained")
-    places = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in places:
-        axes.axis("off")
+    figure, places = grid_of_axes(len(shown), 5, (2.9, 3.2))
     low, high = window
     in_plane = case.ct.spacing_mm[:2]
     # The patient's right on the left, and front above, whichever way the scan's axes point.

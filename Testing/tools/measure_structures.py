@@ -4,8 +4,8 @@
         [--precision P] [--pictures DIR] [--write-card]
 
 The cases are those that the split does not learn from: whole scans with their organs, and regions
-with tumours. The user clicks in the middle of the largest error. With --pictures the slice through
-the first click of each structure of the first case is drawn, after one click and after the last.
+with tumours. The user clicks in the middle of the largest error. With --pictures the slice with
+most of each structure of the first case is drawn, after one click and after the last.
 With --write-card the table goes into the model's card, as the figures of its editor.
 """
 
@@ -36,11 +36,11 @@ from AttentionUNetSegmentLib.models import (
     load_model,
     save_model,
 )
+from measure_clicks import WORSE, grid_of_axes
 
 SHOWN = (1, 3, 5, 10)
 FEWEST_ML = 0.5
 """Of a structure; a smaller one is left out."""
-WORSE = 0.005
 TRUTH, FIRST, LAST = "#3ec13e", "#4aa3ff", "#ffd23e"
 
 
@@ -73,14 +73,7 @@ def follow(
 
 def draw(case: LabelledCase, structures: dict[str, tuple[np.ndarray, list]], file: Path) -> None:
     """The slice of each structure with most of it."""
-    from matplotlib.figure import Figure
-
-    columns = 4
-    rows = -(-len(structures) // columns)
-    figure = Figure(figsize=(3.0 * columns, 3.1 * rows + 0.4), layout="constrained")
-    places = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in places:
-        axes.axis("off")
+    figure, places = grid_of_axes(len(structures), 4, (3.0, 3.1))
     step_i, step_j, _ = case.ct.grid.spacing_mm
     for axes, (name, (truth, masks)) in zip(places, structures.items(), strict=False):
         k = int(truth.sum(axis=(1, 2)).argmax())

@@ -46,7 +46,7 @@ from AttentionUNetSegmentLib.training.recipes import editor_options
 from AttentionUNetSegmentLib.training.schedule import Budget
 from AttentionUNetSegmentLib.training.stage_options import StageOptions
 from small_cards import card_of
-from small_cases import small_case, tiny_options, write_case
+from small_cases import small_case, tiny_editor_options, tiny_options, write_case
 from threshold_model import BRIGHT_HU, axial_scan, threshold_model
 
 SPACING = (2.0, 2.0, 3.0)
@@ -171,19 +171,7 @@ def refiner() -> torch.nn.Module:
 
 
 def editor_trainer(folder: Path, refiner: torch.nn.Module, steps: int) -> EditorTrainer:
-    options = tiny_options(steps, checkpoint_every_s=0.0)
-    options = replace(
-        options,
-        stage="editor",
-        network={
-            **options.network,
-            "in_channels": EDITOR_CHANNELS,
-            "out_channels": 2,
-            "channels": [4, 4],
-            "deep_supervision": False,
-        },
-        gate_supervision=0.0,
-    )
+    options = tiny_editor_options(steps, checkpoint_every_s=0.0)
     cases = [small_case("scan"), small_case("region")]
     return EditorTrainer(options, cases, [small_case()], folder, refiner=refiner)
 
@@ -331,7 +319,9 @@ def test_a_model_is_given_an_editor_and_keeps_its_other_weights(
     assert card.figures == {"validation": {"clicks": {"0": {"mean": 1}}}}
 
     assert main(["models", "show", str(folder)]) == 0
-    assert card.editor.sha256 in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert card.editor.sha256 in shown
+    assert "answers clicks at the pancreas, " in shown
 
     # It starts from there the next time.
     again = load_model(

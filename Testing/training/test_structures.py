@@ -11,7 +11,7 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.datasets.cases import CaseFiles, DataSet, LabelledCase
 from AttentionUNetSegmentLib.datasets.layouts.btcv import BTCV_LABELS, tell_tumours_apart
-from AttentionUNetSegmentLib.errors import InputError, ModelError
+from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
 from AttentionUNetSegmentLib.models import (
     ANY_STRUCTURE,
     EDITOR,
@@ -24,7 +24,7 @@ from AttentionUNetSegmentLib.models import (
 )
 from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
 from AttentionUNetSegmentLib.networks import build_network
-from AttentionUNetSegmentLib.training.editor import Scene
+from AttentionUNetSegmentLib.training.editor import EditorTrainer, Scene
 from AttentionUNetSegmentLib.training.finetuning import finetune_model
 from AttentionUNetSegmentLib.training.finetuning_options import FinetuningOptions
 from AttentionUNetSegmentLib.training.patches import Sample
@@ -41,7 +41,7 @@ from AttentionUNetSegmentLib.training.structures import (
 )
 from AttentionUNetSegmentLib.training.training_options import TrainingOptions
 from small_cards import card_of
-from small_cases import small_case, tiny_options, write_case
+from small_cases import small_case, tiny_editor_options, tiny_options, write_case
 
 LIVER, ORGAN, PART = 5, 8, 9
 
@@ -57,19 +57,7 @@ def case_with_part(name: str = "small") -> LabelledCase:
 
 
 def structure_trainer(folder: Path, steps: int) -> StructureTrainer:
-    options = any_structure_options(tiny_options(steps))
-    options = replace(
-        options,
-        stage="editor",
-        network={
-            **options.network,
-            "in_channels": EDITOR_CHANNELS,
-            "out_channels": 2,
-            "channels": [4, 4],
-            "deep_supervision": False,
-        },
-        gate_supervision=0.0,
-    )
+    options = any_structure_options(tiny_editor_options(steps))
     torch.manual_seed(0)
     refiner = build_network(tiny_options(1).network)
     case = case_with_part()
@@ -160,9 +148,20 @@ def test_it_learns_and_is_judged_by_every_structure(tmp_path: Path) -> None:
 
 
 def test_a_run_of_the_target_alone_is_another_run(tmp_path: Path) -> None:
-    structure_trainer(tmp_path, 2).run()
-    kept = json.loads((tmp_path / "options.json").read_text())
-    assert kept["any_structure"] is True
+    def train(options: StageOptions, folder: Path) -> None:
+        refiner = build_network(tiny_options(1).network)
+        EditorTrainer(options, [case_with_part()], [], folder, refiner=refiner)
+
+    structure_trainer(tmp_path / "any", 2).run()
+    with pytest.raises(TrainingError, match=r"holds a run with other options \(.*any_structure"):
+        train(tiny_editor_options(2), tmp_path / "any")
+    # A run of before there was a choice goes on.
+    train(tiny_editor_options(2), tmp_path / "older")
+    file = tmp_path / "older" / "options.json"
+    kept = json.loads(file.read_text())
+    del kept["any_structure"]
+    file.write_text(json.dumps(kept))
+    train(tiny_editor_options(2), tmp_path / "older")
 
 
 def test_tumours_are_told_apart_where_the_data_set_has_them() -> None:
