@@ -17,8 +17,10 @@ from AttentionUNetSegmentLib.notebook import segment as segment_image
 from command_line import assert_refused, run
 from test_segment_command import write_series
 from threshold_model import (
+    LESION_HU,
     STRUCTURE_HU,
     axial_scan,
+    liver_and_spleen_model,
     save_card_of,
     threshold_model,
     with_ball,
@@ -189,6 +191,23 @@ def test_a_model_without_such_an_editor_is_refused_in_a_sentence(
     assert_refused(
         capsys, run(*arguments, "--structure", "cyst"), "'bright' answers clicks at the pancreas"
     )
+
+
+def test_what_the_model_knows_needs_no_click(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    knowing = liver_and_spleen_model()
+    folder = save_card_of(knowing, tmp_path / "liver")
+    monkeypatch.setattr(segmenting, "load_model", lambda _folder: knowing)
+    middle = volume.grid.bounds.centre_ras
+    scan = with_ball(volume, middle, 24, LESION_HU)
+    sitk.WriteImage(scan.to_sitk(), str(tmp_path / "scan.nii.gz"))
+    arguments = ("segment", tmp_path / "scan.nii.gz", "--model", folder, "--structure")
+    assert run(*arguments, "Spleen", "-o", tmp_path / "spleen.nii.gz") == 0
+    assert "know the spleen only as what lies around the liver" in capsys.readouterr().err
+    assert overlap(mask_of(tmp_path / "spleen.nii.gz"), scan.array == LESION_HU) > 0.8
+    assert_refused(capsys, run(*arguments, "cyst", "-o", "-"), "begins with a click")
 
 
 def test_in_python_it_is_one_argument(

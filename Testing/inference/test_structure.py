@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.geometry.grid import Grid
 from AttentionUNetSegmentLib.inference import Click, Lasso, Predictor, Scribble, Volume
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM
+from AttentionUNetSegmentLib.inference.known_organs import LEAST_PROBABILITY, _product
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL, structure_label
 from AttentionUNetSegmentLib.models import EDITOR, Model
@@ -19,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from threshold_model import (
     BRIGHT_HU,
+    LESION_HU,
     STRUCTURE_HU,
     axial_scan,
+    liver_and_spleen_model,
     threshold_model,
     with_ball,
     with_structure_editor,
@@ -83,7 +87,8 @@ def test_it_has_no_attention_and_nothing_that_is_known_of_the_target_alone(
     click = Click(tuple(organ_ras + AWAY), True)
     for start in (None, ball(scan, organ_ras + AWAY)):
         # Named as the target is, it is none the more that.
-        prediction = predictor.predict(scan, [click], structure="pancreas", start=start)
+        session = Session(predictor, scan, structure="pancreas", start=start)
+        prediction = session.predict([click], automatic=False)
         assert prediction.levels == 0
         assert prediction.attention_maps == ()
         assert prediction.attention_in_organ == prediction.attention_around_organ == ()
@@ -235,6 +240,132 @@ def test_clicks_at_the_target_do_not_ask_that_editor(
     plain = Predictor(threshold_model(), "cpu").predict(scan, clicks)
     monkeypatch.setattr(Predictor, "run_editor", None)  # would fail if it were run
     np.testing.assert_array_equal(predictor.predict(scan, clicks).mask, plain.mask)
+
+
+# What the networks know
+
+
+SPLEEN_RADIUS_MM = 24.0
+
+
+@pytest.fixture(scope="module")
+def knowing_predictor() -> Predictor:
+    return Predictor(liver_and_spleen_model(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def spleen_scan(scan: Volume, organ_ras: np.ndarray) -> Volume:
+    away = np.array([70.0, 20.0, 20.0])
+    return with_ball(scan, organ_ras + away, SPLEEN_RADIUS_MM, LESION_HU)
+
+
+@pytest.fixture(scope="module")
+def spleen(spleen_scan: Volume) -> np.ndarray:
+    return spleen_scan.array == LESION_HU
+
+
+@pytest.mark.parametrize("name", ["spleen", " Spleen "])
+def test_what_the_networks_have_a_label_for_is_looked_for(
+    spleen_scan: Volume, spleen: np.ndarray, knowing_predictor: Predictor, name: str
+) -> None:
+    prediction = knowing_predictor.predict(spleen_scan, structure=name)
+    assert dice(prediction.mask, spleen) > 0.85
+    assert prediction.any_structure
+    assert prediction.place == "located"
+    assert prediction.attention_maps == ()
+    assert prediction.dice_estimate is None
+    assert "know the spleen only as what lies around the liver" in prediction.warnings[-1]
+    assert EXPERIMENTAL not in prediction.warnings
+
+
+def test_clicks_at_what_was_found_mend_their_surroundings_and_do_not_ask_the_editor(
+    spleen_scan: Volume,
+    organ_ras: np.ndarray,
+    spleen: np.ndarray,
+    knowing_predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = Session(knowing_predictor, spleen_scan, structure="spleen")
+    found = session.predict().mask
+    k, j, i = np.argwhere(spleen).mean(axis=0).round().astype(int)
+    position = spleen_scan.grid.position_of((i, j, k))
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "run_editor", None)  # would fail if one of them were run
+        patch.setattr(Predictor, "run_refiner", None)
+        beside = session.add_click(position + np.array([SPLEEN_RADIUS_MM + 6, 0, 0]), True).mask
+        less = session.add_click(position, inside=False).mask
+    assert ((beside != found) & (found != 0)).sum() == 0
+    assert 0 < (beside != found).sum() * spleen_scan.voxel_volume_ml < 10
+    assert less[k, j, i] == 0
+    assert less.sum() > 0.7 * beside.sum()
+    # Beyond what was looked at nothing is known, and the editor begins there.
+    far = organ_ras + AWAY
+    both = session.add_click(far, inside=True).mask
+    assert dice(both & ~less, ball(spleen_scan, far)) > 0.8
+    for mask in (less, beside, found):
+        np.testing.assert_array_equal(session.undo().mask, mask)
+    np.testing.assert_array_equal(session.reset().mask, found)
+    afresh = Session(knowing_predictor, spleen_scan, structure="spleen")
+    session.redo()
+    np.testing.assert_array_equal(afresh.predict(session.clicks).mask, session.undo().mask)
+
+
+def test_what_is_not_found_begins_with_a_click(
+    scan: Volume, organ_ras: np.ndarray, knowing_predictor: Predictor
+) -> None:
+    session = Session(knowing_predictor, scan, structure="spleen")
+    nothing = session.predict()
+    assert not nothing.found
+    assert "The spleen was not found in this scan; click inside it." in nothing.warnings
+    update = session.add_click(organ_ras + AWAY, inside=True)
+    assert dice(update.mask, ball(scan, organ_ras + AWAY)) > 0.85
+    assert EXPERIMENTAL in update.prediction.warnings
+
+
+def test_by_clicks_alone_it_is_not_looked_for(
+    spleen_scan: Volume,
+    organ_ras: np.ndarray,
+    knowing_predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Predictor, "run_locator", None)  # would fail if it were run
+    session = Session(knowing_predictor, spleen_scan, structure="spleen")
+    update = session.add_click(organ_ras + AWAY, inside=True)
+    assert update.prediction.place == "clicks"
+    with pytest.raises(InputError, match="inside it first"):
+        Session(knowing_predictor, spleen_scan, structure="spleen").add_click(organ_ras, False)
+    start = ball(spleen_scan, organ_ras + AWAY)
+    begun = knowing_predictor.predict(spleen_scan, structure="spleen", start=start)
+    np.testing.assert_array_equal(begun.mask != 0, start)
+
+
+def test_named_as_the_target_it_begins_as_the_target(scan: Volume, predictor: Predictor) -> None:
+    named = predictor.predict(scan, structure="Pancreas")
+    np.testing.assert_array_equal(named.mask, predictor.predict(scan).mask)
+    assert named.found
+    assert named.warnings[-1] == EXPERIMENTAL
+
+
+def test_a_model_without_a_locator_looks_for_nothing(scan: Volume, predictor: Predictor) -> None:
+    card = predictor.card
+    alone = replace(card, stages={"refiner": card.stages["refiner"]})
+    networks = {name: one for name, one in predictor.model.networks.items() if name != "locator"}
+    with pytest.raises(InputError, match="click or draw a line inside it first"):
+        Predictor(Model(alone, networks, predictor.model.folder), "cpu").predict(
+            scan, structure="pancreas"
+        )
+
+
+def test_both_networks_probabilities_are_multiplied() -> None:
+    rng = np.random.default_rng(0)
+    grid = Grid((4, 5, 6), np.diag([2.0, 2.0, 3.0, 1.0]))
+    located, refined = (rng.dirichlet(np.full(3, 0.3), (4, 5, 6)) for _ in range(2))
+    as_maps = [torch.from_numpy(np.moveaxis(one, -1, 0)[None]) for one in (located, refined)]
+    found = _product(as_maps[0], grid, as_maps[1], grid, 1)[0, 0].numpy()
+    both = [np.maximum(one, LEAST_PROBABILITY) for one in (located, refined)]
+    logs = (np.log(both[0]) + np.log(both[1])) / 2
+    expected = np.exp(logs[..., 1]) / np.exp(logs).sum(axis=-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 # Whatever the network answers

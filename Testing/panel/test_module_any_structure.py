@@ -7,7 +7,9 @@ import pytest
 from panel_driver import add_ct, add_to_data_set, bright_scan, click, paint
 from test_effect import CENTRE, Editor, wait
 from threshold_model import (
+    LESION_HU,
     STRUCTURE_HU,
+    liver_and_spleen_model,
     save_card_of,
     threshold_model,
     with_structure_editor,
@@ -414,3 +416,108 @@ def test_a_structure_never_comes_into_a_data_set_as_the_organ(driver, structures
     add_to_data_set(driver, folder)
     assert "segment the pancreas first" in driver.message
     assert list(folder.iterdir()) == []
+
+
+# What the model's networks have a label for
+
+
+SPLEEN = (slice(8, 14), slice(28, 38), slice(6, 16))
+BESIDE_SPLEEN, IN_SPLEEN = (18, 33, 11), (11, 33, 11)
+
+
+@pytest.fixture(scope="module")
+def knowing_folder(tmp_path_factory):
+    return save_card_of(liver_and_spleen_model(), tmp_path_factory.mktemp("models") / "liver")
+
+
+@pytest.fixture
+def spleen_ct(driver, knowing_folder):
+    volume = bright_scan()
+    volume.array[volume.array == 400] = 30  # the liver's place, which nothing is in
+    volume.array[SPLEEN] = LESION_HU
+    volume.array[BLOCK] = STRUCTURE_HU
+    driver.parameters.model = str(knowing_folder)
+    node = add_ct(driver, volume=volume)
+    driver.pump()
+    return node
+
+
+def test_what_the_model_knows_is_there_at_once_and_clicks_mend_it(driver, spleen_ct):
+    assert "Found without a click: liver, spleen." in driver.ui.beginStructureButton.toolTip
+    begin(driver, "spleen")
+    driver.wait_for_answer()
+    assert not driver.ui.insideButton.isChecked()  # there may be nothing to mend
+    found = mask_of(driver, "Spleen")
+    assert is_block(found, SPLEEN)
+    assert driver.panel.clicks.clicks == ()
+    assert driver.ui.targetComboBox.currentText == "Spleen"
+    click(driver, spleen_ct, BESIDE_SPLEEN)
+    more = mask_of(driver, "Spleen")
+    assert not (found & ~more).any()
+    assert more.sum() > found.sum()
+    driver.ui.undoClickButton.click()
+    driver.wait_for_answer()
+    np.testing.assert_array_equal(mask_of(driver, "Spleen"), found)
+
+
+def test_by_another_name_it_is_still_what_was_found(driver, spleen_ct, tmp_path):
+    from SlicerStandIn import driving
+
+    begin(driver, "Spleen")
+    driver.wait_for_answer()
+    found = mask_of(driver, "Spleen")
+    node, its = driver.panel.resultNodes.segmentationNode, segment_named(driver, "Spleen")
+    node.GetSegmentation().GetSegment(its).SetName("Milz")
+    click(driver, spleen_ct, BESIDE_SPLEEN)
+    assert (mask_of(driver, "Milz") & found).sum() == found.sum()
+    # Also in another session.
+    before = mask_of(driver, "Milz")
+    driving.saveScene(tmp_path / "scene.mrb")
+    driving.closeScene()
+    driving.loadScene(tmp_path / "scene.mrb")
+    driver.pump()
+    driver.ui.undoClickButton.click()
+    driver.wait_for_answer()
+    after = mask_of(driver, "Milz")
+    np.testing.assert_array_equal(after, found)
+    assert before.sum() > after.sum()
+
+
+def test_where_it_is_not_found_a_click_begins_it(driver, spleen_ct):
+    import slicer.util
+
+    array = slicer.util.arrayFromVolume(spleen_ct)
+    array[SPLEEN] = 30
+    slicer.util.arrayFromVolumeModified(spleen_ct)
+    begin(driver, "spleen")
+    driver.wait_for_answer()
+    assert "was not found in this scan; click inside it" in driver.message
+    click(driver, spleen_ct, IN_BLOCK)
+    assert is_block(mask_of(driver, "Spleen"))
+
+
+def test_another_model_does_not_draw_over_what_this_one_found(driver, spleen_ct, structures_folder):
+    begin(driver, "spleen")
+    driver.wait_for_answer()
+    found = mask_of(driver, "Spleen")
+    driver.parameters.model = str(structures_folder)
+    driver.pump()
+    click(driver, spleen_ct, BESIDE_SPLEEN)
+    assert "began with the spleen as another model found it" in driver.message
+    np.testing.assert_array_equal(mask_of(driver, "Spleen"), found)
+
+
+def test_in_the_effect_the_first_click_brings_all_of_it(driver, spleen_ct):
+    driver.representation.exit()
+    editor = Editor(spleen_ct)
+    editor.activate()
+    mine = editor.add_segment("Spleen")
+    turn_on(editor)
+    editor.click("Red", IN_SPLEEN)
+    wait(driver, editor)
+    assert is_block(editor.mask(mine), SPLEEN)
+    assert editor.text == "Points: 1 inside, 0 outside."
+    editor.widget.undo()
+    wait(driver, editor)
+    assert not editor.mask(mine).any()
+    editor.close()

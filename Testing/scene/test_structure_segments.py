@@ -62,13 +62,13 @@ def click_in(node, ijk, inside=True):
     return Click((r, a, s), inside)
 
 
-def segment(node, clicks, segmentation, segment_id, options):
+def segment(node, clicks, segmentation, segment_id, options, automatic=True):
     task = SegmentationTask(
         node,
         clicks,
         segmentation,
         options=options,
-        automatic=True,  # which is nothing to a structure
+        automatic=automatic,  # which is nothing to what the model does not know
         continuing=True,
         segmentId=segment_id,
     )
@@ -95,7 +95,8 @@ def test_a_task_writes_the_structure_alone_whatever_it_is_called(volume_node, op
     for name in ("cyst", "pancreas"):
         mine = segments.addStructure(first.segmentationNode, volume_node, name)
         clicks = [click_in(volume_node, IN_BLOCK)]
-        result = segment(volume_node, clicks, first.segmentationNode, mine, options)
+        looked_for = name != "pancreas"
+        result = segment(volume_node, clicks, first.segmentationNode, mine, options, looked_for)
         assert result.segmentId == mine
         assert result.prediction.any_structure
         assert mask_of(result)[BLOCK].mean() > 0.8

@@ -36,13 +36,21 @@ def driver(module, model_folder, monkeypatch):
     from AttentionUNetSegmentLib.inference.predictor import Predictor
     from AttentionUNetSegmentLib.models import read_card
     from SlicerStandIn import driving
-    from threshold_model import threshold_model, two_target_model, with_structure_editor
+    from threshold_model import (
+        liver_and_spleen_model,
+        threshold_model,
+        two_target_model,
+        with_structure_editor,
+    )
 
     def load_predictor(options):
         card = read_card(options.model_folder)
-        model = two_target_model() if card.targets else threshold_model(organ=card.target)
-        if card.takes_any_structure:
-            model = with_structure_editor(model)
+        if card.name == "liver":
+            model = liver_and_spleen_model()
+        else:
+            model = two_target_model() if card.targets else threshold_model(organ=card.target)
+            if card.takes_any_structure:
+                model = with_structure_editor(model)
         return Predictor(model, options.device, options.precision, options.tile_voxels)
 
     monkeypatch.setattr(predictor_cache, "load_predictor", load_predictor)

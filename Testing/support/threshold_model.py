@@ -169,6 +169,15 @@ def with_structure_editor(model: Model) -> Model:
     return Model(card, {**model.networks, EDITOR: LikeTheClick()}, model.folder)
 
 
+def liver_and_spleen_model() -> Model:
+    """A model that is for the liver, whose networks have a label for the spleen too, which is as
+    bright as a lesion, and an editor of any structure."""
+    model = two_target_model()
+    labels = (*model.card.labels[:2], make_label(2, "spleen"))
+    card = dataclasses.replace(model.card, name="liver", labels=labels, targets=())
+    return with_structure_editor(Model(card, model.networks, model.folder))
+
+
 def save_card_of(model: Model, folder: Path) -> Path:
     """The model's card, beside weights by chance that nobody is to run."""
     networks = {name: build_network(dict(one)) for name, one in model.card.networks.items()}

@@ -32,7 +32,12 @@ from ..geometry.volume import Volume
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.statistics import mask_statistics
 from ..inference.strokes import Prompt
-from ..inference.structures import CLICK_FIRST, require_any_structure, structure_label
+from ..inference.structures import (
+    CLICK_FIRST,
+    known_organ,
+    require_any_structure,
+    structure_label,
+)
 from ..models import DEFAULT_MODEL, find_model, load_model, read_card
 from ..paths import printable
 from .nifti_label_map import write_label_map
@@ -129,7 +134,8 @@ class SegmentationJob:
         start: gives a mask (k, j, i) on the scan's grid to begin from, in the place of the
             automatic result; not together with a box.
         structure: what the clicks are about in the place of the model's targets, by any name; not
-            together with a box or all labels.
+            together with a box or all labels. Of a name that the model's card has it is looked for
+            in the scan.
         all_labels: write what else the model's networks know, which is not for diagnosis.
         separate: of a model with several targets, a label map for each in the place of one of all.
         radiomics: measure the features of pyradiomics too.
@@ -678,9 +684,9 @@ def _require(job: SegmentationJob, *modules: str) -> None:
     require("standalone", "torch", "SimpleITK", *modules)
     if job.radiomics:
         require("radiomics", "radiomics")
-    _ = job.labels
+    (first, *_others) = job.labels
     begun = job.start is not None or any(click.inside for click in job.clicks)
-    if job.structure is not None and not begun:
+    if job.structure is not None and not begun and known_organ(_card(job), first.name) is None:
         raise InputError(CLICK_FIRST)
 
 

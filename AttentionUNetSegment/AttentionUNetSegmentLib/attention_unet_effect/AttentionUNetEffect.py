@@ -19,7 +19,7 @@ from AttentionUNetSegmentLib.attention_unet_effect.shortcut_keys import Shortcut
 from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError, InputError
 from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.strokes import Prompt, lassos_of
-from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL
+from AttentionUNetSegmentLib.inference.structures import says_experimental
 from AttentionUNetSegmentLib.inference.validation import check_clicks
 from AttentionUNetSegmentLib.panel import installation
 from AttentionUNetSegmentLib.panel.error_text import inOneSentence
@@ -386,7 +386,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
             return
         prediction = finished.result.prediction
         # The check box says already that it is experimental.
-        said = [text for text in prediction.warnings if text != EXPERIMENTAL]
+        said = [text for text in prediction.warnings if not says_experimental(text)]
         self._problem = "\n".join(said)
         self._estimate = estimateText(prediction)
         if finished.result.segmentationNode is self.segmentationNode() and not self._segmentId:

@@ -58,7 +58,8 @@ class Predictor(Engine):
             start: a mask (k, j, i) of the scan that the clicks mend, in the place of the automatic
                 result.
             structure: what the clicks are about in the place of the model's targets, by any name;
-                one of them at least is inside it. Experimental.
+                one of them at least is inside it, unless one of the card's labels has the name:
+                that is looked for. Experimental.
 
         Raises:
             InputError: the scan or a click cannot be used, or the model takes no structure but its

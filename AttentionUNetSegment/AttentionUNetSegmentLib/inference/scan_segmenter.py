@@ -218,7 +218,7 @@ class ScanSegmenter:
         with steps.step("refine", 0.3, "Segmenting around the click"):
             earlier = clicks[: -len(newest)]
             asked = as_clicks([prompt], EDITOR_STEP_MM)
-            if all(self._editor_answers(state.refinement, click) for click in asked):
+            if all(self._editor_answers(state, click) for click in asked):
                 refinement, selected = self._edit_each(state, earlier, asked)
             else:
                 refinement, selected = self._answer(state, earlier, newest, warnings, steps)
@@ -309,12 +309,13 @@ class ScanSegmenter:
             refinement, selected = edited, self._select_near(before, edited, clicks, [click])
         return refinement, selected
 
-    def _editor_answers(self, refinement: Refinement, click: Click) -> bool:
+    def _editor_answers(self, state: MaskState, click: Click) -> bool:
         """Whether the editor can answer a click: it is about the target that the editor was trained
         on, and the refiner has looked at its place already."""
         if not self.engine.has_editor or self.label != self.engine.card.target_label:
             return False
-        return refinement.grid.voxel_of(click.position_ras) is not None
+        assert state.refinement is not None
+        return state.refinement.grid.voxel_of(click.position_ras) is not None
 
     def _with_room(
         self, refinement: Refinement, selected: np.ndarray, click: Click
@@ -385,7 +386,7 @@ class ScanSegmenter:
         before, window = refinement.extended_to(window, COARSEST)
         grid = before.grid.subgrid(window)
         scan = self._sample(grid)
-        if self._network_sees_clicks or before is not refinement:
+        if self._must_look(before is not refinement):
             seen = self.engine.run_refiner(scan, grid, clicks, warnings, steps.cancel, self.label)
         else:
             # It would be asked the same again.
@@ -526,6 +527,11 @@ class ScanSegmenter:
     @property
     def _network_sees_clicks(self) -> bool:
         return self.engine.takes_clicks and self.label == self.engine.card.target_label
+
+    def _must_look(self, new_region: bool) -> bool:
+        """Whether the refiner has anything to say of a click: it sees that, or the region that it
+        was run on becomes larger."""
+        return self._network_sees_clicks or new_region
 
     def _is_cut(self, mask: np.ndarray, region: Region) -> bool:
         """Whether a mask of a region of the scan reaches an end of it that is not the scan's."""

@@ -45,7 +45,13 @@ from .refinement import Refinement
 from .scan_segmenter import MaskState, ScanSegmenter, changed_region
 from .strokes import Lasso, Prompt, Scribble, moved_to
 from .structure_segmenter import StructureSegmenter
-from .structures import CLICK_FIRST, EXPERIMENTAL, require_any_structure, structure_label
+from .structures import (
+    CLICK_FIRST,
+    experimental_text,
+    known_organ,
+    require_any_structure,
+    structure_label,
+)
 from .validation import check_clicks
 
 KEPT_STATES = 32
@@ -89,8 +95,9 @@ class Session:
             pieces that clicks point at.
         start_label: which of the model's targets the mask shows; the first unless given.
         structure: what the clicks are about in the place of the model's targets: any name, or a
-            label. Then nothing is looked for, the editor answers every click, and the result has no
-            attention and no estimate of its quality. A start mask shows this structure.
+            label. Then the editor answers every click, and the result has no attention and no
+            estimate of its quality. What has the name of one of the card's labels is looked for in
+            the whole scan; nothing else is. A start mask shows this structure.
         compare_scales: let the refiner look once more for one of the :attr:`features`; by default
             where the model's card weighs it.
 
@@ -127,6 +134,7 @@ class Session:
         if structure is not None:
             require_any_structure(predictor.card)
             self._label = structure_label(structure) if isinstance(structure, str) else structure
+        self._organ = known_organ(predictor.card, self._label.name)
         if compare_scales is None:
             estimator = predictor.card.dice_estimate
             compare_scales = estimator is not None and SCALE_AGREEMENT in estimator.coefficients
@@ -231,7 +239,8 @@ class Session:
 
     def _add(self, prompt: Prompt) -> Update:
         clicks = (*self._clicks, prompt)
-        self._require_begun(clicks)
+        if not self.automatic:
+            self._require_begun(clicks)
         return self._change_clicks(clicks)
 
     def _change_clicks(self, clicks: tuple[Prompt, ...]) -> Update:
@@ -265,17 +274,18 @@ class Session:
             progress: told what is being done.
             cancel: checked between steps and between tiles.
             automatic: look for the organ in the whole scan first, and let the clicks change what
-                was found; False: only look where the clicks are. Of any structure, which is not
-                looked for, True demands a click inside, and False lets there be none.
+                was found; False: only look where the clicks are. Of a structure that is not looked
+                for, True demands a click inside, and False lets there be none.
 
         Raises:
             InputError: the scan or a click cannot be used.
             MemoryError: not even the CPU's memory suffices.
             Cancelled: the token was set.
         """
-        if automatic:
-            self._require_begun(clicks)
-        automatic = automatic and not self._any_structure
+        if self._any_structure and self._organ is None:
+            if automatic:
+                self._require_begun(clicks)
+            automatic = False
         steps = StepTimer(progress or ignore_progress, cancel)
         began = time.perf_counter()
         with steps.step("check", 0.0, "Checking the scan"):
@@ -390,7 +400,8 @@ class Session:
         prediction = self._of_target(self._label, state, clicks, steps)
         quality = []
         if self._any_structure:
-            quality = [EXPERIMENTAL]
+            by_clicks = state.place in (None, "clicks", "mask")
+            quality = [experimental_text(self.predictor.card, None if by_clicks else self._organ)]
         elif self._label == self.predictor.card.target_label:
             quality = check_result_quality(prediction, self.predictor.card, self._interest)
         warnings = (*self._scan_warnings, *self._device_warnings, *state.warnings, *quality)

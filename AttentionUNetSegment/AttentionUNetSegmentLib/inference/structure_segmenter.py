@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,18 +12,44 @@ from ..geometry.grid import Box, Grid, Region
 from . import editing
 from .click_update import COARSEST
 from .clicks import Click
+from .known_organs import outline_known_organ
 from .progress import StepTimer
-from .refinement import Refinement, region_on_scan
+from .refinement import Refinement, mask_on_scan, region_on_scan
 from .scan_segmenter import MaskState, ScanSegmenter, mask_in, on_wider_grid
 from .strokes import Prompt
+from .structures import known_organ, not_found_text
 
 
 class StructureSegmenter(ScanSegmenter):
     """Computes the mask of a structure that the model need not have a label for.
 
-    The editor answers every click; neither locator nor refiner looks at the scan. What is known
-    begins as nothing, around the first click inside, and grows with the windows of later ones.
+    The editor answers every click. What is known begins as nothing, around the first click inside,
+    and grows with the windows of later ones; or, of an organ that the networks have a label for and
+    where it is asked for, with what these see of it.
     """
+
+    def segment(self, steps: StepTimer) -> MaskState:
+        """The mask to begin from, or what the networks see of an organ that they know."""
+        organ = known_organ(self.engine.card, self.label.name)
+        if self.start is not None or organ is None:
+            return super().segment(steps)
+        if organ == self.engine.card.target_label:
+            state = ScanSegmenter(self.engine, self.volume, label=organ).segment(steps)
+            if state.refinement is None:
+                return state
+            return replace(state, refinement=replace(state.refinement, attention=()))
+        warnings: list[str] = []
+        found = outline_known_organ(self.engine, self.volume, organ, warnings, steps)
+        if found is None:
+            return MaskState.empty([*warnings, not_found_text(organ)])
+        refinement, selected, components = found
+        with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
+            region = region_on_scan(self.volume, refinement)
+            mask = mask_on_scan(self.volume, refinement, selected, region)
+        extent = refinement.grid.bounds
+        return MaskState(
+            refinement, selected, region, mask, components, tuple(warnings), "located", extent
+        )
 
     def apply_prompt(
         self, state: MaskState, prompts: tuple[Prompt, ...], steps: StepTimer
@@ -50,8 +77,16 @@ class StructureSegmenter(ScanSegmenter):
     ) -> Refinement:
         return Refinement.of(grid, share, ())
 
-    def _editor_answers(self, refinement: Refinement, click: Click) -> bool:
-        return True
+    def _editor_answers(self, state: MaskState, click: Click) -> bool:
+        """All but those at an organ that was found, which is nearly right: these mend what is
+        around them alone, for the editor would change more than is wrong."""
+        assert state.refinement is not None
+        if state.place in ("clicks", "mask") or not state.selected.any():
+            return True
+        return state.refinement.grid.voxel_of(click.position_ras) is None
+
+    def _must_look(self, new_region: bool) -> bool:
+        return False
 
     @property
     def reach_mm(self) -> Sequence[float]:  # type: ignore[override]

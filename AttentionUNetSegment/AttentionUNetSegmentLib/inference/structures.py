@@ -12,14 +12,48 @@ from ..errors import InputError, ModelError
 from ..models import Label, ModelCard
 from ..models.terminology import TISSUE, make_label
 
-EXPERIMENTAL = (
-    "Any structure is experimental: the outline comes from your clicks alone; check it in every "
-    "slice."
-)
+_EXPERIMENTAL = "Any structure is experimental: "
+EXPERIMENTAL = f"{_EXPERIMENTAL}the outline comes from your clicks alone; check it in every slice."
 CLICK_FIRST = (
     "Any structure begins with a click: nothing looks for it in the scan, so click or draw a line "
     "inside it first."
 )
+
+
+def known_organs(card: ModelCard) -> tuple[Label, ...]:
+    """What the model's networks look for in the whole scan, for any structure of that name."""
+    if "locator" not in card.stages or not card.takes_any_structure:
+        return ()
+    return tuple(label for label in card.labels if label.value)
+
+
+def known_organ(card: ModelCard, name: str) -> Label | None:
+    """The one of that name, whatever its case; None where clicks alone say what it is."""
+    wanted = " ".join(name.split()).casefold()
+    return next((one for one in known_organs(card) if one.name.casefold() == wanted), None)
+
+
+def experimental_text(card: ModelCard, organ: Label | None) -> str:
+    """What a result says of how it came about.
+
+    Args:
+        organ: that was looked for in the scan; None where the outline is from clicks alone.
+    """
+    if organ is None or organ.name == card.target:
+        return EXPERIMENTAL
+    return (
+        f"{_EXPERIMENTAL}the networks know the {organ.name} only as what lies around the "
+        f"{card.target}; check the outline in every slice."
+    )
+
+
+def says_experimental(text: str) -> bool:
+    """Whether a result's warning is one that each result of any structure has."""
+    return text.startswith(_EXPERIMENTAL)
+
+
+def not_found_text(organ: Label) -> str:
+    return f"The {organ.name} was not found in this scan; click inside it."
 
 
 def require_any_structure(card: ModelCard) -> None:

@@ -57,7 +57,8 @@ def segment(
             was given, or the path of a label map on the scan's grid. Clicks mend it, and all else
             of it stays as it is; there is no automatic result then.
         structure: experimental: what the clicks are about in the place of what the model is for,
-            by any name; one of them at least is inside it, or the start mask shows it.
+            by any name. One of the card's labels is looked for; of anything else, one click at
+            least is inside it, or the start mask shows it.
         model: name of an installed model, or the path of a model's folder.
         device: "auto", "cuda", "mps" or "cpu".
         precision: "auto", "float32" or "bfloat16".

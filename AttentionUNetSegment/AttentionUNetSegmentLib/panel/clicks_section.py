@@ -16,7 +16,7 @@ from .click_points import ClickPoints
 from .section import Section, clicked
 from .stroke_drawing import Tool
 from .stroke_placing import StrokePlacing
-from .target import noStructuresText, takesAnyStructure
+from .target import foundOrgansText, noStructuresText, takesAnyStructure
 
 if TYPE_CHECKING:
     from ..inference.doubts import DoubtfulPlace
@@ -100,8 +100,8 @@ class ClicksSection(Section):
         hint = self._hintAtStart if begins else self._hint
         if self.panel.structure is not None:
             hint = _(
-                "Experimental: click inside the {name}, then inside in what is missing and outside "
-                "in what is too much. Check every slice."
+                "Experimental: click inside the {name} where it is missing, and outside in what is "
+                "too much. Check every slice."
             ).format(name=self.panel.structure.name)
         ui.clickHintLabel.text = hint
         ui.clickHintLabel.visible = not clicks
@@ -256,11 +256,15 @@ class ClicksSection(Section):
 
     def _showStructure(self) -> None:
         ui, panel = self.ui, self.panel
-        offered = panel.parameters is not None and takesAnyStructure(panel.parameters.model)
+        model = panel.parameters.model if panel.parameters is not None else ""
+        offered = bool(model) and takesAnyStructure(model)
         usable = offered and panel.volumeNode is not None and not panel.busy
+        toolTip = noStructuresText()
+        if offered:
+            toolTip = f"{self._structureToolTip} {foundOrgansText(model)}".strip()
         for widget in (ui.structureNameLineEdit, ui.beginStructureButton):
             widget.enabled = usable
-            widget.toolTip = self._structureToolTip if offered else noStructuresText()
+            widget.toolTip = toolTip
         named = bool(ui.structureNameLineEdit.text.strip())
         ui.beginStructureButton.enabled = usable and named
 
@@ -268,7 +272,8 @@ class ClicksSection(Section):
         name = self.ui.structureNameLineEdit.text.strip()
         if name and self.ui.beginStructureButton.enabled and self.panel.beginStructure(name):
             self.ui.structureNameLineEdit.text = ""
-            self._onPlace(True, True)
+            if not self.panel.busy:  # it is not looked for
+                self._onPlace(True, True)
 
     # The node
 

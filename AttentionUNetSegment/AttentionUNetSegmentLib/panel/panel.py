@@ -14,7 +14,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
-from ..inference.structures import EXPERIMENTAL, structure_label
+from ..inference.structures import says_experimental, structure_label
 from ..models import Label
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
@@ -308,8 +308,8 @@ class Panel(HubListener):
             self.showError(error)
 
     def beginStructure(self, name: str) -> bool:
-        """Add an empty segment of any structure, for clicks to fill; what cannot be done is said in
-        the panel.
+        """Add an empty segment of any structure, for clicks to fill; or have the model look for it,
+        where its networks have a label of that name. What cannot be done is said in the panel.
 
         Returns:
             Whether it is there.
@@ -336,6 +336,12 @@ class Panel(HubListener):
             parameters.structure = segmentId
         self.hub.session(volumeNode).begin(node, segmentId)
         self.update()
+        request = self._request(whole=False)
+        try:
+            if self.hub.looksFor(request):
+                self.hub.request(request)
+        except AttentionUNetSegmentError as error:
+            self.showError(error)
         return True
 
     def _leaveStructure(self) -> None:
@@ -493,7 +499,7 @@ class Panel(HubListener):
             _log.info("%s: %.2f s", step, seconds)
         begun = _aboutStart(finished)
         # The hint beside the points says already that it is experimental.
-        warnings = [text for text in prediction.warnings if text != EXPERIMENTAL]
+        warnings = [text for text in prediction.warnings if not says_experimental(text)]
         if warnings:
             self.say(_listed([*warnings, *begun]), "warning")
         elif begun:

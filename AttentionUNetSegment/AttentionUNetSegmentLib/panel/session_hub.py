@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, InputError
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
-from ..inference.structures import CLICK_FIRST, require_any_structure
+from ..inference.structures import CLICK_FIRST, known_organ, require_any_structure
 from ..inference.worker import Worker
 from ..models import read_card
 from ..scene import segments
@@ -276,6 +276,19 @@ class SessionHub:
         self.session(request.volumeNode).begin(node, segmentId)
         self._tellClicksChanged(request.volumeNode)
 
+    def looksFor(self, request: Request) -> bool:
+        """Whether the model looks in the whole scan for what the request's segment, one of any
+        structure, is named after; else it begins with a click.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        node, segmentId = request.segmentationNode, request.segmentId
+        if node is None or segmentId is None:
+            return False
+        card = read_card(request.optionsNow.predictorOptions().model_folder)
+        return known_organ(card, segments.structureName(node, segmentId)) is not None
+
     def _leaveStructure(self, request: Request) -> None:
         """The clicks on a volume are about a model's target again; those about the structure stay
         with its segment."""
@@ -336,9 +349,11 @@ class SessionHub:
         if node is not None and segmentId is not None:
             requireWritable(node, segmentId)
             automatic = automatic or isAutomatic(node, segmentId)
-            inside = any(click.inside for click in clicks)
-            if not inside and segments.isStructure(node, segmentId) and isUnbegun(node, segmentId):
-                raise InputError(CLICK_FIRST)
+            if segments.isStructure(node, segmentId) and isUnbegun(node, segmentId):
+                inside = any(click.inside for click in clicks)
+                if not inside and not automatic and not self.looksFor(request):
+                    raise InputError(CLICK_FIRST)
+                automatic = True  # if there is anything to look for
         elif not automatic and not any(click.inside for click in clicks):
             raise InputError(
                 _("There is nothing segmented yet: place a click inside the organ first.")

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..errors import ModelError
+from ..inference.structures import known_organs
 from ..models import Label, ModelCard, find_model, read_card
 from ..models.card import CARD_FILE
 from ..scene import segments
@@ -44,6 +45,15 @@ def takesAnyStructure(model: str) -> bool:
     """Whether a model answers clicks at any structure; False where its card cannot be read."""
     card = modelCard(model)
     return card is not None and card.takes_any_structure
+
+
+def foundOrgansText(model: str) -> str:
+    """Which structures are found without a click; empty where none is."""
+    card = modelCard(model)
+    names = [organ.name for organ in known_organs(card)] if card is not None else []
+    if not names:
+        return ""
+    return _("Found without a click: {names}.").format(names=", ".join(names))
 
 
 def noStructuresText() -> str:

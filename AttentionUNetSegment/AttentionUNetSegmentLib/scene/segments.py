@@ -21,8 +21,9 @@ TARGET_TAG = "AttentionUNetSegment.Target"
 """Segment tag that marks a segment as ours; its value is the label's name. Saved with it."""
 
 STRUCTURE_TAG = "AttentionUNetSegment.Structure"
-"""Segment tag that marks a segment as one of any structure, which clicks began: it is what its name
-says, and none of a model's targets, whatever it is called."""
+"""Segment tag that marks a segment as one of any structure: it is what its name says, and none of a
+model's targets, whatever it is called. The value is its name when it became one, by which it was
+looked for where a model knows that."""
 
 INPUT_ROLE_PREFIX = "AttentionUNetSegment.Input."
 """Node reference role, from a segmentation to the volume that one of its segments (the rest of
@@ -194,6 +195,11 @@ def isStructure(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
     """Whether the clicks in a segment are about any structure."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId or "")
     return segment is not None and tag(segment, STRUCTURE_TAG) is not None
+
+
+def structureName(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
+    """What a segment of any structure was named when it became one."""
+    return tag(segmentationNode.GetSegmentation().GetSegment(segmentId), STRUCTURE_TAG) or ""
 
 
 def structureLabel(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Label:

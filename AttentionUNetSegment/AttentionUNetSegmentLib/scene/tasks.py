@@ -23,8 +23,8 @@ from ..inference.prepared_volumes import prepare_volumes
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
 from ..inference.strokes import Prompt
-from ..inference.structures import require_any_structure
-from ..models import DEFAULT_MODEL, find_model, read_card
+from ..inference.structures import known_organ, require_any_structure, structure_label
+from ..models import DEFAULT_MODEL, Label, ModelCard, find_model, read_card
 from . import segments
 from .all_labels import writeAllLabels
 from .corrections import readClicks
@@ -106,7 +106,8 @@ class SegmentationTask:
         labels: of all targets of the model.
         label: of the one that the clicks are about.
         structure: the segment is one of any structure, by its tag: the clicks are about that and
-            nothing else, and neither an automatic look, nor the ROI, nor volumes are for it.
+            nothing else, and neither the ROI nor volumes are for it. What the model's networks have
+            a label for is looked for in the whole scan, the ROI or not.
         forgetsStart: the segment began from a mask, which is not looked at any more.
 
     Raises:
@@ -147,9 +148,11 @@ class SegmentationTask:
             require_any_structure(self._card)
             assert segmentationNode is not None
             assert segmentId is not None
-            self.label = segments.structureLabel(segmentationNode, segmentId)
+            organ = _organOf(segmentationNode, segmentId, self._card) if automatic else None
+            automatic = organ is not None
+            self.label = organ or segments.structureLabel(segmentationNode, segmentId)
             self.labels = (self.label,)
-        self._automatic = automatic and not self.structure
+        self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
         clicks = list(self.clicks)
@@ -313,6 +316,26 @@ class SegmentationTask:
     def _withVolumes(self) -> bool:
         options = self.options
         return not self.structure and (options.withAttention or options.keepProbability)
+
+
+def _organOf(
+    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, card: ModelCard
+) -> Label | None:
+    """What is looked for in the whole scan for a segment of any structure; None where that begins
+    with a click.
+
+    Raises:
+        InputError: it began with what another model found.
+    """
+    name = segments.structureName(segmentationNode, segmentId)
+    if known_organ(card, name) is not None:
+        return structure_label(name)
+    if isAutomatic(segmentationNode, segmentId):
+        raise InputError(
+            f"This segment began with the {name} as another model found it, which {card.name} does "
+            "not look for; choose the model of before, or begin from the segment as it is."
+        )
+    return None
 
 
 def _identity(

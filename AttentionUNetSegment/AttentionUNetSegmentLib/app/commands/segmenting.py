@@ -137,7 +137,8 @@ def segment(
         typer.Option(
             metavar="NAME",
             help="Experimental: segment what the clicks point at, of any name, in the place of "
-            "what the model is for; one click or line at least is inside it, or --start shows it.",
+            "what the model is for; one click or line at least is inside it, or --start shows it. "
+            "An organ that the model has a label for, as 'models show' tells, is looked for.",
         ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
@@ -237,7 +238,7 @@ def segment(
     if start is not None and looked_in is not None:
         raise InputError("--start says where the organ is; leave out --region.")
     if structure is not None and looked_in is not None:
-        raise InputError("The clicks say where the structure is; leave out --region.")
+        raise InputError("A structure is where the clicks are, or anywhere; leave out --region.")
     if structure is not None and all_labels:
         raise InputError("--all-labels tells what the model knows; leave out --structure.")
     with contextlib.ExitStack() as stack:

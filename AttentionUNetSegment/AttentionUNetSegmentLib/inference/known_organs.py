@@ -1,0 +1,91 @@
+"""A first outline of an organ that the networks know beside what the model is for.
+
+Locator and refiner were taught to tell several organs apart, of which one is the target. The
+locator sees the whole of each, coarsely; the refiner draws fine outlines, but knows them only as
+what lies around the target. Both together know more than either, so their probabilities are
+multiplied (a product of experts, Hinton 2002, doi:10.1162/089976602760128018).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..geometry.grid import Grid, aligned_grid
+from ..geometry.resampling import resample
+from ..geometry.volume import Volume
+from ..models import Label
+from .coarse_to_fine import locator_view
+from .engine import MULTIPLE, Engine
+from .progress import StepTimer
+from .refinement import Refinement
+from .regions import box_of_voxels, connected_components, select_components
+
+LEAST_ML = 10.0
+"""Of an organ that the locator sees, in one piece; less may be anything."""
+AROUND_MM = 45.0
+"""So much around it the refiner is shown: with 20 mm it takes one kidney for the other, and loses
+the aorta (mean Dice of seven organs in three scans 0.83 instead of 0.88)."""
+LEAST_PROBABILITY = 1e-4
+"""Neither network is so sure that the other counts for nothing."""
+
+
+def outline_known_organ(
+    engine: Engine, volume: Volume, label: Label, warnings: list[str], steps: StepTimer
+) -> tuple[Refinement, np.ndarray, int] | None:
+    """Where an organ is, in a scan that nothing is known of yet.
+
+    Args:
+        label: one of the card's, whose value is the networks' output channel.
+        warnings: a sentence is added where memory did not suffice.
+
+    Returns:
+        The probability of it in its surroundings; which voxels are it, boolean on that grid; and
+        the number of their components. None where the locator does not see it.
+
+    Raises:
+        Cancelled: the token of the steps was set.
+    """
+    with steps.step("locate", 0.05, f"Looking for the {label.name}"):
+        image, coarse = locator_view(engine, volume, volume.grid.bounds)
+        located = engine.run_locator(image, warnings, steps.cancel)
+        pieces, count = connected_components(
+            (located.argmax(dim=1) == label.value)[0].cpu().numpy()
+        )
+        if count == 0:
+            return None
+        largest = pieces == 1
+        if largest.sum() * np.prod(coarse.spacing_mm) / 1000 < LEAST_ML:
+            return None
+    with steps.step("refine", 0.3, f"Segmenting the {label.name}"):
+        box = box_of_voxels(largest, coarse).grown(AROUND_MM).within(volume.grid.bounds)
+        spacing = engine.card.stages["refiner"].spacing_mm
+        grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
+        refined = engine.run_all_labels("refiner", engine.sample(volume, grid), steps.cancel)
+        probability = _product(located.to(refined.device), coarse, refined, grid, label.value)
+        refinement = Refinement.of(grid, probability, ())
+        selected, components = select_components(refinement.values > 0.5, grid, ())
+    return refinement, selected, components
+
+
+def _product(
+    located: torch.Tensor, coarse: Grid, refined: torch.Tensor, grid: Grid, channel: int
+) -> torch.Tensor:
+    """The normalised geometric mean of two networks' probabilities, of one label.
+
+    Args:
+        located: (1, labels, k, j, i) on ``coarse``.
+        refined: likewise on ``grid``.
+
+    Returns:
+        (1, 1, k, j, i) on ``grid``.
+    """
+    total, one = torch.zeros_like(refined[:, :1]), torch.zeros_like(refined[:, :1])
+    for number in range(refined.shape[1]):  # one label at a time: all would be a third copy
+        part = slice(number, number + 1)
+        coarsely = resample(located[:, part], coarse, grid).clamp(min=LEAST_PROBABILITY)
+        both = (coarsely * refined[:, part].clamp(min=LEAST_PROBABILITY)).sqrt()
+        total += both
+        if number == channel:
+            one = both
+    return one / total
