@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,6 +321,30 @@ def test_what_is_not_found_begins_with_a_click(
     update = session.add_click(organ_ras + AWAY, inside=True)
     assert dice(update.mask, ball(scan, organ_ras + AWAY)) > 0.85
     assert EXPERIMENTAL in update.prediction.warnings
+
+
+@pytest.mark.parametrize(
+    ("radius_mm", "sure"), [(12.0, 1.0), (SPLEEN_RADIUS_MM, 0.6), (SPLEEN_RADIUS_MM, 1.0)]
+)
+def test_too_little_or_nothing_clear_is_not_found(
+    scan: Volume,
+    organ_ras: np.ndarray,
+    knowing_predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+    radius_mm: float,
+    sure: float,
+) -> None:
+    volume = with_ball(scan, organ_ras + np.array([70.0, 20.0, 20.0]), radius_mm, LESION_HU)
+    for name in ("run_locator", "run_all_labels"):
+        plain = getattr(Predictor, name)
+
+        def less_sure(*arguments: Any, plain: Any = plain) -> torch.Tensor:
+            probabilities = plain(*arguments)
+            return sure * probabilities + (1 - sure) / probabilities.shape[1]
+
+        monkeypatch.setattr(Predictor, name, less_sure)
+    found = knowing_predictor.predict(volume, structure="spleen").found
+    assert found == (radius_mm == SPLEEN_RADIUS_MM and sure == 1)
 
 
 def test_by_clicks_alone_it_is_not_looked_for(
