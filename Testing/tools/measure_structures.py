@@ -2,7 +2,7 @@
 of the organs that the model's networks look for, from what these find.
 
     python Testing/tools/measure_structures.py DATA [--model NAME] [--splits FILE] [--clicks 10]
-        [--precision P] [--pictures DIR] [--write-card]
+        [--precision P] [--cases NAME ...] [--begin nothing|found] [--pictures DIR] [--write-card]
 
 The cases are those that the split does not learn from: whole scans with their organs, and regions
 with tumours. The user clicks in the middle of the largest error. With --pictures the slice with
@@ -132,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--splits", type=Path)
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--cases", nargs="+", help="instead of those that are not learnt from")
+    parser.add_argument("--begin", choices=["nothing", "found"], help="only one of the tables")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--write-card", action="store_true")
     options = parser.parse_args(arguments)
@@ -142,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from_nothing, found_ones = Curves(1), Curves(0)
     drawn = False
     for files in found.cases:
-        if files.name in split.train:
+        measured = files.name in options.cases if options.cases else files.name not in split.train
+        if not measured:
             continue
         case = load_case(files)
         pictured: dict[bool, dict[str, tuple[np.ndarray, list[np.ndarray]]]] = {}
@@ -154,6 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if truth.sum() * case.ct.voxel_volume_ml < FEWEST_ML:
                 continue
             for curves, looked_for in ((from_nothing, False), (found_ones, True)):
+                if options.begin == ("nothing" if looked_for else "found"):
+                    continue
                 if looked_for and known_organ(predictor.card, name) is None:
                     continue
                 scores, masks, took = follow(
@@ -165,12 +170,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 way = "found" if looked_for else "from nothing"
                 print(case.name, name, way, *(f"{one:.3f}" for one in scores), flush=True)
         if options.pictures and not drawn and files.kind != "region":
-            draw(case, pictured[False], options.pictures / "any-structure.png")
-            draw(case, pictured[True], options.pictures / "found-organs.png")
+            for looked_for, of_one in pictured.items():
+                name = "found-organs" if looked_for else "any-structure"
+                draw(case, of_one, options.pictures / f"{name}.png")
             drawn = True
 
     shown = [count for count in SHOWN if count <= options.clicks]
     for title, curves in (("from nothing", from_nothing), ("looked for", found_ones)):
+        if not curves.by_structure:
+            continue
         columns = [count for count in shown if count or curves is found_ones]
         rows = [
             [name, len(of_one), *(f"{curves.mean(name, count):.3f}" for count in columns)]
@@ -208,6 +216,7 @@ def write_card(predictor: Predictor, measured: dict[str, Curves], shown: list[in
             },
         }
         for key, curves in measured.items()
+        if curves.by_structure
     }
     editor = replace(card.editor, figures={**card.editor.figures, **figures})
     save_model(model.folder, replace(card, editor=editor), model.networks, LARGEST_BYTES)

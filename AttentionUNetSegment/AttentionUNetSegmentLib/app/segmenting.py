@@ -33,7 +33,7 @@ from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.statistics import mask_statistics
 from ..inference.strokes import Prompt
 from ..inference.structures import (
-    CLICK_FIRST,
+    click_first_text,
     known_organ,
     require_any_structure,
     structure_label,
@@ -686,8 +686,9 @@ def _require(job: SegmentationJob, *modules: str) -> None:
         require("radiomics", "radiomics")
     (first, *_others) = job.labels
     begun = job.start is not None or any(click.inside for click in job.clicks)
-    if job.structure is not None and not begun and known_organ(_card(job), first.name) is None:
-        raise InputError(CLICK_FIRST)
+    card = _card(job)
+    if job.structure is not None and not begun and known_organ(card, first.name) is None:
+        raise InputError(click_first_text(card))
 
 
 def _report(

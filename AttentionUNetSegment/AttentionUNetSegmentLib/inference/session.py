@@ -46,7 +46,7 @@ from .scan_segmenter import MaskState, ScanSegmenter, changed_region
 from .strokes import Lasso, Prompt, Scribble, moved_to
 from .structure_segmenter import StructureSegmenter
 from .structures import (
-    CLICK_FIRST,
+    click_first_text,
     experimental_text,
     known_organ,
     require_any_structure,
@@ -306,7 +306,7 @@ class Session:
         if not self._any_structure or self._segmenter.start is not None:
             return
         if not any(click.inside for click in clicks):
-            raise InputError(CLICK_FIRST)
+            raise InputError(click_first_text(self.predictor.card))
 
     def _check_targets(self, clicks: Sequence[Prompt]) -> None:
         known = (self._label.name, *self._other_segmenters)

@@ -14,10 +14,6 @@ from ..models.terminology import TISSUE, make_label
 
 _EXPERIMENTAL = "Any structure is experimental: "
 EXPERIMENTAL = f"{_EXPERIMENTAL}the outline comes from your clicks alone; check it in every slice."
-CLICK_FIRST = (
-    "Any structure begins with a click: nothing looks for it in the scan, so click or draw a line "
-    "inside it first."
-)
 
 
 def known_organs(card: ModelCard) -> tuple[Label, ...]:
@@ -31,6 +27,13 @@ def known_organ(card: ModelCard, name: str) -> Label | None:
     """The one of that name, whatever its case; None where clicks alone say what it is."""
     wanted = " ".join(name.split()).casefold()
     return next((one for one in known_organs(card) if one.name.casefold() == wanted), None)
+
+
+def click_first_text(card: ModelCard) -> str:
+    """What to do about a structure that nothing looks for."""
+    text = "Nothing looks for this structure in the scan: click or draw a line inside it first."
+    names = ", ".join(organ.name for organ in known_organs(card))
+    return f"{text} By their names are found: {names}." if names else text
 
 
 def experimental_text(card: ModelCard, organ: Label | None) -> str:

@@ -17,9 +17,9 @@ from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, InputError
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
-from ..inference.structures import CLICK_FIRST, known_organ, require_any_structure
+from ..inference.structures import click_first_text, known_organ, require_any_structure
 from ..inference.worker import Worker
-from ..models import read_card
+from ..models import ModelCard, read_card
 from ..scene import segments
 from ..scene.editing import SegmentEditing, requireWritable
 from ..scene.find_result import findResult
@@ -241,7 +241,7 @@ class SessionHub:
             raise InputError(_("Choose the segment to begin from first."))
         installation.requirePackages()
         requireStart(node, segmentId, volumeNode)
-        card = read_card(request.optionsNow.predictorOptions().model_folder)
+        card = self._card(request)
         if structure:
             require_any_structure(card)
         labels = card.target_labels
@@ -266,7 +266,7 @@ class SessionHub:
         node, segmentId = request.segmentationNode, request.segmentId
         if node is None or segmentId is None:
             raise InputError(_("Choose the structure's segment first."))
-        require_any_structure(read_card(request.optionsNow.predictorOptions().model_folder))
+        require_any_structure(self._card(request))
         requireWritable(node, segmentId)
         if segmentVoxels(node.GetSegmentation().GetSegment(segmentId)).array.any():
             self.begin(request, structure=True)
@@ -286,8 +286,11 @@ class SessionHub:
         node, segmentId = request.segmentationNode, request.segmentId
         if node is None or segmentId is None:
             return False
-        card = read_card(request.optionsNow.predictorOptions().model_folder)
-        return known_organ(card, segments.structureName(node, segmentId)) is not None
+        return known_organ(self._card(request), segments.structureName(node, segmentId)) is not None
+
+    @staticmethod
+    def _card(request: Request) -> ModelCard:
+        return read_card(request.optionsNow.predictorOptions().model_folder)
 
     def _leaveStructure(self, request: Request) -> None:
         """The clicks on a volume are about a model's target again; those about the structure stay
@@ -352,7 +355,7 @@ class SessionHub:
             if segments.isStructure(node, segmentId) and isUnbegun(node, segmentId):
                 inside = any(click.inside for click in clicks)
                 if not inside and not automatic and not self.looksFor(request):
-                    raise InputError(CLICK_FIRST)
+                    raise InputError(click_first_text(self._card(request)))
                 automatic = True  # if there is anything to look for
         elif not automatic and not any(click.inside for click in clicks):
             raise InputError(
