@@ -22,10 +22,18 @@ from AttentionUNetSegmentLib.app.batch.rows import StudyRow, done_row
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, list_warnings
 from AttentionUNetSegmentLib.errors import InputError
+from AttentionUNetSegmentLib.inference import Predictor, predictor_cache
 from batch_cases import batch, hounsfield, results_of, save_model, table, write_scan, write_scans
-from command_line import start
+from command_line import assert_refused, start
 from filelock import FileLock
 from scan_files import AXIAL, SECRET, stack, write_slices
+from threshold_model import (
+    LESION_HU,
+    axial_scan,
+    liver_and_spleen_model,
+    save_card_of,
+    with_ball,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -367,6 +375,53 @@ def test_another_model_or_option_is_another_result(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is for POSIX")
+def test_a_structure_that_the_model_knows_is_found_in_each_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knowing = liver_and_spleen_model()
+    folder = save_card_of(knowing, tmp_path / "liver")
+    monkeypatch.setattr(predictor_cache, "load_predictor", lambda _: Predictor(knowing, "cpu"))
+    scan, _ = axial_scan((4.0, 4.0, 5.0))
+    with_spleen = with_ball(scan, scan.grid.bounds.centre_ras, 24, LESION_HU)
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    for name, volume in (("a", with_spleen), ("b", scan)):
+        sitk.WriteImage(volume.to_sitk(), str(scans / f"{name}.nii.gz"))
+    arguments = (scans, "-o", out, "--model", folder, "--device", "cpu")
+    assert batch(*arguments, "--structure", "spleen") == 0
+    rows = table(out)
+    assert [row["found"] for row in rows] == ["yes", "no"]
+    assert [row["target"] for row in rows] == ["spleen"] * 2
+    assert float(rows[0]["volume_ml"]) == pytest.approx(58, rel=0.2)
+    assert rows[0]["warnings"] == ""
+    assert "The spleen was not found in this scan" in rows[1]["warnings"]
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert "Segmented: spleen. Any structure is experimental" in page
+    # The same again is kept; the model's own organ is another result.
+    capsys.readouterr()
+    assert batch(*arguments, "--structure", "spleen") == 0
+    assert "2 of them before" in capsys.readouterr().out
+    assert batch(*arguments) == 0
+    assert "0 of them before" in capsys.readouterr().out
+    assert [row["target"] for row in table(out)] == ["liver"] * 2
+    assert "experimental" not in (out / "summary.html").read_text(encoding="utf-8")
+
+
+def test_a_structure_that_nothing_begins_is_refused_before_the_first_scan(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scans(tmp_path / "scans", 1)
+    folder = save_card_of(liver_and_spleen_model(), tmp_path / "liver")
+    arguments = (tmp_path / "scans", "-o", tmp_path / "out", "--structure")
+    for name, chosen, words in (
+        ("cyst", folder, "click or draw a line inside it first"),
+        ("x" * 101, folder, "is no name for a structure"),
+        ("cyst", model, "answers clicks at the pancreas alone"),
+    ):
+        assert_refused(capsys, batch(*arguments, name, "--model", chosen), words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_killed_run_goes_on(tmp_path: Path, model: Path, ran: list[str]) -> None:
     scans, out = write_scans(tmp_path / "scans", 4), tmp_path / "out"
     process = start("batch", scans, "-o", out, "--model", model)  # draws its pictures

@@ -32,6 +32,7 @@ class BatchOptions:
         directory: gets everything.
         device: as :func:`~...inference.device.choose_device` takes it.
         also: keys of ``ALSO_FILES``.
+        structure: what is segmented in the place of the models' targets, by any name.
         ray: None for the plain loop, "local", or a cluster's address.
         workers: how many Ray workers; None for as many as there is room for.
         gpus_per_worker: None for 1, or 0 where there is no GPU.
@@ -40,6 +41,7 @@ class BatchOptions:
     directory: Path
     device: str = "auto"
     also: tuple[str, ...] = ()
+    structure: str | None = None
     ray: str | None = None
     workers: int | None = None
     gpus_per_worker: float | None = None
@@ -99,7 +101,12 @@ def run_batch(plan: Plan, options: BatchOptions, progress: ProgressCallback) -> 
         rows = [tally.rows[study.name] for study in plan.studies]
         _sweep(studies_folder)
         tally.tell("Writing the summary")
-        write_summary(directory, rows, _usual_ml(plan.studies))
+        write_summary(
+            directory,
+            rows,
+            None if options.structure else _usual_ml(plan.studies),
+            structure=options.structure or "",
+        )
         results.finish([one for row in rows for one in (row, *tally.further[row.study])])
     return BatchOutcome(rows, tally.kept)
 
@@ -118,7 +125,7 @@ def _usual_ml(studies: Sequence[Study]) -> tuple[float, float] | None:
 def _answers(
     studies: Sequence[Study], options: BatchOptions, directory: Path, tally: _Tally
 ) -> Generator[Answer, None, None]:
-    make_worker = partial(BatchWorker, directory, options.device, options.also)
+    make_worker = partial(BatchWorker, directory, options.device, options.also, options.structure)
     if options.ray is None:
         yield from run_here(studies, make_worker(), tally.tell_part)
         return

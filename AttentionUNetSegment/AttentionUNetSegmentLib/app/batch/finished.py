@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...inference.clicks import Click
+from ...models import ModelCard
 from ..segmenting import REPORT_FILE
 from .sources import Study
 
@@ -32,14 +33,27 @@ def checksum(study: Study) -> str:
 
 
 def entry(
-    study: Study, input_sha256: str, model_sha256: str, also: Sequence[str]
+    study: Study,
+    input_sha256: str,
+    card: ModelCard,
+    also: Sequence[str],
+    structure: str | None = None,
 ) -> dict[str, Any]:
-    """What makes a study's results what they are, ready for JSON."""
+    """What makes a study's results what they are, ready for JSON.
+
+    Args:
+        card: of the model.
+        structure: what was segmented in the place of its targets.
+    """
+    editor = None if structure is None or card.editor is None else card.editor.weights
     return {
         "input_sha256": input_sha256,
-        "model_sha256": model_sha256,
+        "model_sha256": card.weights.sha256 if card.weights else "",
         "clicks": [_text(click) for click in study.clicks],
         "also": sorted(also),
+        # A report of before there were structures has neither.
+        "structure": structure,
+        "editor_sha256": None if editor is None else editor.sha256,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import OutputError
 from ...files import explain_write_errors, replaced_file
+from ...inference.structures import says_experimental
 from .finished import ENTRY
 
 RESULTS_FILE = "results.csv"
@@ -100,7 +101,8 @@ def done_row(study: str, report: dict[str, Any]) -> StudyRow:
         dice_estimate=estimate.get("value"),
         dice_low=estimate.get("low"),
         dice_high=estimate.get("high"),
-        warnings=" ".join(report["warnings"]),
+        # That a structure is experimental is no reason to look at one study more than at another.
+        warnings=" ".join(text for text in report["warnings"] if not says_experimental(text)),
         checksum_s=report[ENTRY].get("checksum_s"),
         reading_s=timings["reading"],
         network_s=timings["network"],
@@ -108,7 +110,7 @@ def done_row(study: str, report: dict[str, Any]) -> StudyRow:
         total_s=timings["total"],
         device=report["device"],
         model=f"{report['model']['name']} {report['model']['version']}",
-        target=report["model"]["target"],
+        target=(report.get("structure") or {}).get("name") or report["model"]["target"],
         input_sha256=report[ENTRY]["input_sha256"],
     )
 

@@ -77,7 +77,10 @@ _MEASURES = (
 
 
 def write_summary(
-    directory: Path, rows: Sequence[StudyRow], usual_ml: tuple[float, float] | None = None
+    directory: Path,
+    rows: Sequence[StudyRow],
+    usual_ml: tuple[float, float] | None = None,
+    structure: str = "",
 ) -> None:
     """Write the page of a batch.
 
@@ -85,11 +88,12 @@ def write_summary(
         directory: of the batch.
         rows: of all studies.
         usual_ml: least and most volume that is usual for the organ; None where it is not known.
+        structure: what was segmented in the place of the models' targets; empty where nothing was.
 
     Raises:
         OutputError: it cannot be written.
     """
-    page = "".join(_page(directory, rows, usual_ml))
+    page = "".join(_page(directory, rows, usual_ml, structure))
     with explain_write_errors(directory), replaced_file(directory / SUMMARY_FILE) as beside:
         beside.write_bytes(page.encode("utf-8"))
 
@@ -117,7 +121,10 @@ def doubtful_first(rows: Sequence[StudyRow]) -> list[StudyRow]:
 
 
 def _page(
-    directory: Path, rows: Sequence[StudyRow], usual_ml: tuple[float, float] | None
+    directory: Path,
+    rows: Sequence[StudyRow],
+    usual_ml: tuple[float, float] | None,
+    structure: str,
 ) -> Iterator[str]:
     volumes = [row.volume_ml for row in rows if row.found == "yes" and row.volume_ml is not None]
     failed = sum(row.status == "failed" for row in rows)
@@ -131,6 +138,11 @@ def _page(
         f"All figures are in {RESULTS_FILE}.</p>"
         f"<p class='quiet'>{html.escape(INTENDED_USE)}</p>\n"
     )
+    if structure:
+        yield (
+            f"<p>Segmented: {html.escape(structure)}. Any structure is experimental: check each "
+            "outline in every slice.</p>\n"
+        )
     if volumes:
         yield f"<h2>Volumes</h2>{histogram(volumes, usual_ml)}\n"
     yield from _table(rows)

@@ -41,12 +41,20 @@ class BatchWorker:
         directory: of the batch; each study gets a folder of its own in it.
         device: as :func:`~...inference.device.choose_device` takes it.
         also: further formats, keys of ``ALSO_FILES``.
+        structure: what is segmented in the place of the models' targets, by any name.
     """
 
-    def __init__(self, directory: Path, device: str = "auto", also: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        device: str = "auto",
+        also: Sequence[str] = (),
+        structure: str | None = None,
+    ) -> None:
         self.directory = directory
         self.device = device
         self.also = tuple(also)
+        self.structure = structure
         self._models: dict[Path, PredictorCache] = {}
 
     def run(self, study: Study, progress: ProgressCallback = ignore_progress) -> Answer:
@@ -70,9 +78,7 @@ class BatchWorker:
         model_folder = find_model(study.model)
         card = read_card(model_folder)
         began = time.perf_counter()
-        wanted = entry(
-            study, checksum(study), card.weights.sha256 if card.weights else "", self.also
-        )
+        wanted = entry(study, checksum(study), card, self.also, self.structure)
         checksum_s = round(time.perf_counter() - began, 3)
         report = finished_report(folder, wanted)
         if report is not None:
@@ -89,6 +95,7 @@ class BatchWorker:
                 SegmentationJob(
                     reader(study),
                     clicks=study.clicks,
+                    structure=self.structure,
                     source=Path(study.path),
                     predictor=predictor,
                     progress=progress,

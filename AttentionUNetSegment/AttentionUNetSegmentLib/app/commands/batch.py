@@ -56,6 +56,15 @@ def batch(
             "times.",
         ),
     ] = None,
+    structure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Experimental: segment this in the place of what the model is for, in each scan: "
+            "an organ that the model has a label for is found; anything else is where the clicks "
+            "of the CSV file are.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
@@ -67,8 +76,14 @@ def batch(
     Each gets a folder in DIR/studies. DIR/results.csv has a row for each, DIR/summary.html shows
     them, DIR/sources.csv says which scan is which. What is finished is not done again.
     """
-    from ...errors import AttentionUNetSegmentError
-    from ...models import find_model
+    from ...errors import AttentionUNetSegmentError, InputError
+    from ...inference.structures import (
+        click_first_text,
+        known_organ,
+        require_any_structure,
+        structure_label,
+    )
+    from ...models import find_model, read_card
     from ..batch.batching import BatchOptions, check, run_batch
     from ..batch.rows import RESULTS_FILE
     from ..batch.sources import find_studies
@@ -77,10 +92,18 @@ def batch(
 
     if ray is None and (workers is not None or gpus_per_worker is not None):
         raise typer.BadParameter("--workers and --gpus-per-worker are for --ray.")
-    options = BatchOptions(output, device, tuple(also or ()), ray, workers, gpus_per_worker)
+    options = BatchOptions(
+        output, device, tuple(also or ()), structure, ray, workers, gpus_per_worker
+    )
     check(options)
-    find_model(model)
+    card = read_card(find_model(model))
     plan = find_studies(sources, model, output)
+    if structure is not None:
+        require_any_structure(card)
+        _ = structure_label(structure)
+        clicked = any(click.inside for study in plan.studies for click in study.clicks)
+        if plan.studies and known_organ(card, structure) is None and not clicked:
+            raise InputError(click_first_text(card))
     if dry_run:
         _show_plan(plan, options)
         return
