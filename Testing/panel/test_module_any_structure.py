@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from panel_driver import add_ct, add_to_data_set, bright_scan, click, paint
+from panel_driver import (
+    add_ct,
+    add_to_data_set,
+    bright_scan,
+    click,
+    paint,
+    slice_centre,
+)
 from test_effect import CENTRE, Editor, wait
 from threshold_model import (
     LESION_HU,
@@ -442,12 +449,20 @@ def spleen_ct(driver, knowing_folder):
     return node
 
 
+def in_ras(volume_node, ijk):
+    from AttentionUNetSegmentLib.scene import volumeFromNode
+
+    return (volumeFromNode(volume_node).ijk_to_ras @ (*ijk, 1))[:3]
+
+
 def test_what_the_model_knows_is_there_at_once_and_clicks_mend_it(driver, spleen_ct):
     assert "Found without a click: liver, spleen." in driver.ui.beginStructureButton.toolTip
     begin(driver, "spleen")
     driver.wait_for_answer()
     assert not driver.ui.insideButton.isChecked()  # there may be nothing to mend
     found = mask_of(driver, "Spleen")
+    middle = np.argwhere(found).mean(axis=0)[::-1]
+    np.testing.assert_allclose(slice_centre(), in_ras(spleen_ct, middle), atol=45)  # of its region
     assert is_block(found, SPLEEN)
     assert driver.panel.clicks.clicks == ()
     assert driver.ui.targetComboBox.currentText == "Spleen"
@@ -455,9 +470,12 @@ def test_what_the_model_knows_is_there_at_once_and_clicks_mend_it(driver, spleen
     more = mask_of(driver, "Spleen")
     assert not (found & ~more).any()
     assert more.sum() > found.sum()
+    elsewhere = in_ras(spleen_ct, (40, 20, 12))
+    driver.panel.views.jumpTo(elsewhere)
     driver.ui.undoClickButton.click()
     driver.wait_for_answer()
     np.testing.assert_array_equal(mask_of(driver, "Spleen"), found)
+    np.testing.assert_allclose(slice_centre(), elsewhere, atol=6)  # the user's view stays
 
 
 def test_by_another_name_it_is_still_what_was_found(driver, spleen_ct, tmp_path):

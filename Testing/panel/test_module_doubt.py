@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from panel_driver import slice_centre
 
 ESTIMATOR = {
     "coefficients": {"soft_dice_logit": 0.0},
@@ -32,15 +33,6 @@ def estimated(driver, monkeypatch):
     driver.panel.hub.cache.clear()
     yield driver
     driver.panel.hub.cache.clear()
-
-
-def centre(driver):
-    """Where the slice views are, in the world."""
-    import slicer
-
-    manager = slicer.app.layoutManager()
-    node = manager.sliceWidget("Red").mrmlSliceNode()
-    return [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
 
 
 def test_the_estimate_stands_below_the_button(estimated, ct):
@@ -92,7 +84,7 @@ def test_the_button_leads_from_place_to_place_and_round(driver, ct):
     for number in (*range(len(places)), 0):
         button.click()
         driver.pump()
-        assert centre(driver) == pytest.approx(places[number].position_ras, abs=0.1)
+        assert slice_centre() == pytest.approx(places[number].position_ras, abs=0.1)
         assert f"place {number + 1} of {len(places)}" in driver.message
         assert f"{places[number].volume_ml:.1f} mL" in driver.message
 
@@ -110,4 +102,4 @@ def test_a_place_follows_the_transform_of_its_scan(driver, ct):
     driver.pump()
     r, a, s = driver.panel.resultNodes.doubtfulPlaces[0].position_ras
     driver.ui.doubtfulPlaceButton.click()
-    assert centre(driver) == pytest.approx((r + 25, a, s), abs=0.1)
+    assert slice_centre() == pytest.approx((r + 25, a, s), abs=0.1)

@@ -129,6 +129,14 @@ def bright_scan(
     return Volume(array, matrix)
 
 
+def slice_centre() -> list[float]:
+    """Where the slice views are, in the world."""
+    import slicer
+
+    node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    return [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+
+
 def node_count() -> int:
     import slicer
 

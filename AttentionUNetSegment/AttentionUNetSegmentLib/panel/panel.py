@@ -492,7 +492,7 @@ class Panel(HubListener):
         if self.label is not None:
             self.resultNodes = self._findResult(result.volumeNode, self.label)
         # As it is in the scene, with what was kept of the user's hand.
-        self._volumes_ml = self._measureVolumes()
+        before, self._volumes_ml = self._volumes_ml, self._measureVolumes()
         parameters.summary = _summary(self._volumes_ml, prediction, finished.elapsed_s)
         self.advanced.log(parameters.summary)
         for step, seconds in prediction.timings_s.items():
@@ -506,7 +506,9 @@ class Panel(HubListener):
             self.say(_listed(begun))
         elif notes := _notes([result.outcome, *(other.outcome for other in result.others)]):
             self.say(notes)
-        if finished.request.whole:
+        # What was found, not what clicks brought, which the user looks at already.
+        appeared = finished.task.structure and bool(self._volumes_ml.keys() - before.keys())
+        if finished.request.whole or appeared:
             self.views.showWhereEmpty(result.volumeNode)
             if prediction.found and not prediction.clicks:
                 self.views.jumpTo(_centre(prediction, result.volumeNode))
