@@ -7,7 +7,6 @@ needs neither Slicer's libraries nor Matplotlib.
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import re
 import sys
@@ -601,11 +600,10 @@ def _segmented(
         model = predictor.model
     prediction = _predict(job, predictor, scan.volume)
     if job.all_labels:
-        from ..inference.all_labels import segment_all_labels
+        from ..inference.all_labels import with_all_labels
 
         job.progress(0.78, "Looking at all labels")
-        found = segment_all_labels(predictor, prediction)
-        prediction = dataclasses.replace(prediction, all_labels=found)
+        prediction = with_all_labels(predictor, prediction)
     clock.add_steps(prediction.timings_s)
     with ExitStack() as stack:
         yield Segmented(scan, prediction, model, stack, job.separate)

@@ -4,10 +4,12 @@ A network that was taught to tell several organs apart was judged by one of them
 written for orientation only: nobody has measured them, and beyond the region that the refiner
 looked at there is the locator alone, with voxels of 6 mm.
 
->>> closely, coarsely = segment_all_labels(predictor, prediction)
+>>> closely, coarsely = with_all_labels(predictor, prediction).all_labels
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,10 +21,10 @@ from .prediction import AllLabels, Prediction
 from .progress import CancelToken
 
 
-def segment_all_labels(
+def with_all_labels(
     engine: Engine, prediction: Prediction, cancel: CancelToken | None = None
-) -> tuple[AllLabels, ...]:
-    """All labels of the model's networks on a scan that it has segmented.
+) -> Prediction:
+    """A prediction with all labels of the model's networks on its scan.
 
     Args:
         engine: the model that made the prediction.
@@ -30,13 +32,16 @@ def segment_all_labels(
         cancel: checked between the passes.
 
     Returns:
-        By the refiner, in its region; and by the locator, in the whole scan. Without the first
-        where no region was looked at, without the second for a model of one stage.
+        The same with ``all_labels`` by the refiner, in its region, and by the locator, in the whole
+        scan: without the first where no region was looked at, without the second for a model of
+        one stage. Where memory did not suffice a warning is added.
 
     Raises:
         Cancelled: the token was set.
     """
-    volume, card, found = prediction.volume, engine.card, []
+    volume, card = prediction.volume, engine.card
+    found: list[AllLabels] = []
+    warnings = list(prediction.warnings)
     whole: Region = (
         slice(0, volume.array.shape[0]),
         slice(0, volume.array.shape[1]),
@@ -53,7 +58,8 @@ def segment_all_labels(
         if cancel is not None:
             cancel.raise_if_cancelled()
         with torch.inference_mode():
-            probabilities = engine.run_all_labels(stage, engine.sample(volume, grid), cancel)
+            scan = engine.sample(volume, grid)
+            probabilities = engine.run_all_labels(stage, scan, warnings, cancel)
             labels = np.zeros(volume.array.shape, np.uint8)
             labels[region] = _most_probable(probabilities, grid, volume.grid.subgrid(region))
         present = set(np.unique(labels[region]).tolist()) - {0}
@@ -66,7 +72,7 @@ def segment_all_labels(
         )
         names = tuple(label for label in card.labels if label.value in present)
         found.append(AllLabels(title, coarse, labels, region, names))
-    return tuple(found)
+    return replace(prediction, all_labels=tuple(found), warnings=tuple(warnings))
 
 
 def _most_probable(probabilities: torch.Tensor, grid: Grid, target: Grid) -> np.ndarray:

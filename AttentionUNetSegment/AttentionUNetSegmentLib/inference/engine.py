@@ -235,13 +235,18 @@ class Engine:
         return logits.float().softmax(dim=1)[:, 1, None]
 
     def run_all_labels(
-        self, stage: str, scan: torch.Tensor, cancel: CancelToken | None = None
+        self,
+        stage: str,
+        scan: torch.Tensor,
+        warnings: list[str],
+        cancel: CancelToken | None = None,
     ) -> torch.Tensor:
         """One pass of a stage's network, without clicks.
 
         Args:
             stage: "locator" or "refiner".
             scan: as :meth:`sample` gives it.
+            warnings: a sentence is added where memory did not suffice.
 
         Returns:
             The probabilities of all labels, (1, labels, k, j, i).
@@ -254,7 +259,7 @@ class Engine:
                 logits = self.networks[stage](torch.cat((tile, blank), dim=1))
             return [logits.float().softmax(dim=1)]
 
-        (probabilities,) = self._run(stage, network, scan, [], cancel)
+        (probabilities,) = self._run(stage, network, scan, warnings, cancel)
         return probabilities
 
     def _run(

@@ -70,7 +70,9 @@ def outline_known_organ(
         box = box.within(volume.grid.bounds)
         spacing = engine.card.stages["refiner"].spacing_mm
         grid = aligned_grid(box, spacing, MULTIPLE, snap=True)
-        refined = engine.run_all_labels("refiner", engine.sample(volume, grid), steps.cancel)
+        refined = engine.run_all_labels(
+            "refiner", engine.sample(volume, grid), warnings, steps.cancel
+        )
         probability = _product(located.to(refined.device), coarse, refined, grid, label.value)
         refinement = Refinement.of(grid, probability, ())
         values = refinement.values

@@ -212,11 +212,10 @@ class SegmentationTask:
                 automatic=self._automatic,
             )
             if self.options.allLabels and not self._continuing and self._card.knows_more:
-                from ..inference.all_labels import segment_all_labels
+                from ..inference.all_labels import with_all_labels
 
                 progress(_COMPUTED, "Looking at all labels")
-                found = segment_all_labels(session.predictor, prediction, cancel)
-                prediction = dataclasses.replace(prediction, all_labels=found)
+                prediction = with_all_labels(session.predictor, prediction, cancel)
             prediction = self._withWorldClicks(prediction)
             prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
             if not self._withVolumes:
