@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import signal
 import sys
@@ -29,8 +30,12 @@ from batch_cases import (
     write_scans,
 )
 
-ray = pytest.importorskip("ray", reason="Ray is not installed, or has no wheel for this Python")
 pytestmark = [
+    # Imported by the process that runs these tests alone, not by each that collects them.
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None,
+        reason="Ray is not installed, or has no wheel for this Python",
+    ),
     pytest.mark.skipif(sys.platform == "win32", reason="Ray's test cluster needs POSIX"),
     pytest.mark.usefixtures("one_thread"),
 ]
