@@ -21,11 +21,14 @@ for helper in ("command_line", "panel_driver", "scan_files", "scene_helpers", "t
 
 # Files that take long, the longest first: the processes of ``-n auto`` then end together.
 LONGEST_FIRST = (
-    *("test_batch_on_ray", "test_distributed", "test_long_use", "test_faults", "test_training"),
-    *("test_notebooks", "test_security", "test_experiments", "test_moved_scans"),
-    *("test_odd_inputs", "test_same_output", "test_benchmark", "test_onnx", "test_distributions"),
-    *("test_batch", "test_installed_extension", "test_app", "test_finetuning"),
-    *("test_own_network", "test_packages", "test_editing_properties", "test_editing_network"),
+    *("test_moved_scans", "test_batch_on_ray", "test_odd_inputs", "test_faults", "test_notebooks"),
+    *("test_distributed", "test_security", "test_experiments", "test_training", "test_long_use"),
+    *("test_same_output", "test_shipped_model", "test_installed_extension", "test_finetuning"),
+    *("test_app", "test_overlay", "test_distributions", "test_networks", "test_editing_properties"),
+    *("test_onnx", "test_segment_command", "test_batch", "test_trust", "test_structure"),
+    *("test_benchmark", "test_effect", "test_own_network", "test_editor", "test_readme"),
+    *("test_session", "test_strokes", "test_training_slices", "test_packages"),
+    "test_editing_network",
 )
 
 

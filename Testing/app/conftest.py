@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.geometry.volume import Volume
+from batch_cases import draw_quickly
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,4 @@ def abdomen_file(volume: Volume, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def quick_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Next to nothing drawn, for tests of something else: drawing takes as long as all the rest."""
-    from PIL import Image
-
-    def draw(prediction: Any, file: Any, *arguments: str, **options: str) -> None:
-        Image.new("RGB", (36, 24), "gray").save(file, "PNG")
-
-    monkeypatch.setattr("AttentionUNetSegmentLib.app.overlay.render_overlay", draw)
+    monkeypatch.setattr("AttentionUNetSegmentLib.app.overlay.render_overlay", draw_quickly)

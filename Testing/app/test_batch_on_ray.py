@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from AttentionUNetSegmentLib.app import overlay
 from AttentionUNetSegmentLib.app.batch import batching, running
 from AttentionUNetSegmentLib.app.batch.batching import BatchOptions, BatchOutcome, run_batch
 from AttentionUNetSegmentLib.app.batch.sources import find_studies
@@ -21,15 +23,19 @@ from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
 from AttentionUNetSegmentLib.errors import AttentionUNetSegmentError
 from batch_cases import (
     Death,
-    dying_worker,
+    draw_quickly,
     results_of,
     save_model,
     troubled_worker,
     write_scans,
 )
 
-ray = pytest.importorskip("ray", reason="Ray is not installed, or has no wheel for this Python")
 pytestmark = [
+    # Imported by the process that runs these tests alone, not by each that collects them.
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None,
+        reason="Ray is not installed, or has no wheel for this Python",
+    ),
     pytest.mark.skipif(sys.platform == "win32", reason="Ray's test cluster needs POSIX"),
     pytest.mark.usefixtures("one_thread"),
 ]
@@ -55,7 +61,9 @@ def start(scans: Path, model: Path, options: BatchOptions) -> BatchOutcome:
 def plain(scans: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the plain loop makes of it."""
     directory = tmp_path_factory.mktemp("plain")
-    outcome = start(scans, model, BatchOptions(directory))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlay, "render_overlay", draw_quickly)
+        outcome = start(scans, model, BatchOptions(directory))
     assert [row.found for row in outcome.rows] == ["yes"] * STUDIES
     assert len({row.volume_ml for row in outcome.rows}) > 1
     return directory
@@ -72,9 +80,10 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         # As installed on every node.
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-        )
+        # Nothing that takes time beside the two nodes.
+        unneeded = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+        head = {"num_cpus": 1, **unneeded}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         cluster.second = cluster.add_node(num_cpus=1)
         signal.signal(signal.SIGTERM, end_request)
         yield cluster
@@ -105,7 +114,7 @@ def workers_are(monkeypatch: pytest.MonkeyPatch) -> Replace:
     return replace
 
 
-def test_dead_workers_cost_time_and_a_study_that_kills_each_of_them_only_itself(
+def test_what_befalls_the_workers_costs_time_and_a_study_that_kills_each_only_itself(
     scans: Path,
     model: Path,
     plain: Path,
@@ -114,41 +123,29 @@ def test_dead_workers_cost_time_and_a_study_that_kills_each_of_them_only_itself(
     workers_are: Replace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One study kills its first worker, another each of them."""
-    once, always, out = tmp_path / "once", tmp_path / "always", tmp_path / "out"
-    deaths = (Death("scan1", once), Death("scan2", always, always=True))
+    """On one node the disk is full. The other's worker dies at its first study, and each time at
+    another: all in one run, for every worker is a process that has to start."""
+    full, once, always = (tmp_path / name for name in ("full", "once", "always"))
+    out = tmp_path / "out"
+    # The worker whose disk is full gets no second study.
+    deaths = (Death("", once), Death("scan2", always, always=True))
     with monkeypatch.context() as patch:
-        patch.setattr(running, "MOST_TRIES", 2)  # each is a process that has to start
-        workers_are(dying_worker, deaths=deaths)
+        patch.setattr(running, "MOST_TRIES", 2)
+        node = cluster.second.node_id
+        workers_are(troubled_worker, node_id=node, trouble="full", marker=full, deaths=deaths)
         outcome = start(scans, model, BatchOptions(out, ray=cluster.address))
+    assert full.exists()
     assert once.exists()
+    assert always.exists()
     assert [row.study for row in outcome.failed] == ["scan2"]
     assert "died 2 times" in outcome.failed[0].error
     assert results_of(out) == {
         name: content for name, content in results_of(plain).items() if "scan2" not in name
     }
-    # Where nothing is wrong: what is finished is kept, the rest is as the plain loop has it.
-    workers_are(BatchWorker)
-    again = start(scans, model, BatchOptions(out, ray=cluster.address))
-    assert again.kept == STUDIES - 1
-    assert_nothing_lost(out, plain, again)
-
-
-def test_a_full_disk_on_one_node_costs_nothing(
-    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
-) -> None:
-    marker = tmp_path / "full"
-    workers_are(troubled_worker, node_id=cluster.second.node_id, trouble="full", marker=marker)
-    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
-    assert marker.exists()
-    assert_nothing_lost(tmp_path / "out", plain, outcome)
-
-
-def test_a_node_that_is_lost_in_the_middle_costs_nothing(
-    scans: Path, model: Path, plain: Path, cluster: Any, tmp_path: Path, workers_are: Replace
-) -> None:
+    # And a node that is lost in the middle: what is finished is kept, the rest is as the plain loop
+    # has it.
     marker = tmp_path / "at work"
-    workers_are(troubled_worker, node_id=cluster.second.node_id, trouble="lost", marker=marker)
+    workers_are(troubled_worker, node_id=node, trouble="lost", marker=marker)
 
     def remove() -> None:
         while not marker.exists():
@@ -157,9 +154,11 @@ def test_a_node_that_is_lost_in_the_middle_costs_nothing(
 
     remover = threading.Thread(target=remove, daemon=True)
     remover.start()
-    outcome = start(scans, model, BatchOptions(tmp_path / "out", ray=cluster.address))
+    again = start(scans, model, BatchOptions(out, ray=cluster.address))
     remover.join(30)
-    assert_nothing_lost(tmp_path / "out", plain, outcome)
+    assert marker.exists()
+    assert again.kept == STUDIES - 1
+    assert_nothing_lost(out, plain, again)
 
 
 def test_an_address_where_nobody_answers_is_one_sentence(

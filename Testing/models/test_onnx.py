@@ -63,17 +63,26 @@ def assert_agrees(file: Path, network: torch.nn.Module, shape: tuple[int, ...]) 
         np.testing.assert_allclose(theirs, ours.numpy(), atol=2e-4)
 
 
-def test_both_stages_are_exported_with_attention_and_open_sizes(tmp_path: Path) -> None:
-    model = model_of(
+def test_the_command_exports_both_stages_with_attention_and_open_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = model_of(
         locator={**CONFIG, "in_channels": 1, "gate": "stable", "channels": [4, 4]},
         refiner={**CONFIG, "gate": "multi-head", "heads": 2, "channels": [4, 4, 4]},
     )
-    files = export_onnx(model, tmp_path / "onnx")
-    assert [file.name for file in files] == ["locator.onnx", "refiner.onnx"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["onnx"]
+    models.save_model(tmp_path / "model", random.card, random.networks)
+    out = tmp_path / "onnx"
+    assert main(["models", "export-onnx", str(tmp_path / "model"), "-o", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "refiner.onnx" in captured.out
+    assert captured.err == ""
+    files = [out / "locator.onnx", out / "refiner.onnx"]
+    assert sorted(out.iterdir()) == files
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model", "onnx"]
+    saved = models.load_model(tmp_path / "model")  # in half precision
     for file in files:
         for shape in ((8, 8, 8), (12, 20, 16)):
-            assert_agrees(file, model.networks[file.stem], shape)
+            assert_agrees(file, saved.networks[file.stem], shape)
     told = session_of(files[1]).get_modelmeta().custom_metadata_map
     assert told["model"] == "random 7"
     assert told["stride"] == "4"
@@ -82,10 +91,22 @@ def test_both_stages_are_exported_with_attention_and_open_sizes(tmp_path: Path) 
     assert "clicks inside and outside" in told["input"]
 
 
-def test_two_dimensions_and_other_networks(tmp_path: Path) -> None:
-    model = model_of(refiner={**CONFIG, "name": "ResUNet", "dimensions": 2, "norm": "batch"})
-    (file,) = export_onnx(model, tmp_path)
-    assert_agrees(file, model.networks["refiner"], (12, 16))
+@pytest.fixture(scope="module")
+def flat() -> models.Model:
+    """In two dimensions, and not the network that is shipped."""
+    small = {"name": "ResUNet", "dimensions": 2, "norm": "batch", "channels": [4, 4]}
+    return model_of(refiner={**CONFIG, **small})
+
+
+@pytest.fixture(scope="module")
+def flat_file(flat: models.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (file,) = export_onnx(flat, tmp_path_factory.mktemp("flat") / "onnx")
+    assert [entry.name for entry in file.parent.parent.iterdir()] == ["onnx"]
+    return file
+
+
+def test_two_dimensions_and_other_networks(flat: models.Model, flat_file: Path) -> None:
+    assert_agrees(flat_file, flat.networks["refiner"], (12, 16))
 
 
 def test_a_multi_scale_gate_has_a_fixed_size(tmp_path: Path) -> None:
@@ -98,44 +119,30 @@ def test_a_multi_scale_gate_has_a_fixed_size(tmp_path: Path) -> None:
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, flat: models.Model, flat_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnx
 
-    export = torch.onnx.export
-
     def without_weights(network: torch.nn.Module, images: Any, file: str, **options: Any) -> None:
-        export(network, images, file, **options)
-        content = onnx.load(file)
+        content = onnx.load(flat_file)
         for weight in content.graph.initializer:
             if weight.data_type == onnx.TensorProto.FLOAT:
                 weight.raw_data = bytes(len(weight.raw_data))
         onnx.save(content, file)
 
     monkeypatch.setattr("torch.onnx.export", without_weights)
-    model = model_of(refiner={**CONFIG, "channels": [4, 4], "dimensions": 2})
     with pytest.raises(ModelError, match="other results in ONNX Runtime"):
-        export_onnx(model, tmp_path / "onnx")
+        export_onnx(flat, tmp_path / "onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_the_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, flat: models.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = model_of(refiner={**CONFIG, "channels": [4, 4], "dimensions": 2})
-    models.save_model(tmp_path / "model", model.card, model.networks)
-    out = tmp_path / "out"
-    assert main(["models", "export-onnx", str(tmp_path / "model"), "-o", str(out)]) == 0
-    captured = capsys.readouterr()
-    assert "refiner.onnx" in captured.out
-    assert captured.err == ""
-    saved = models.load_model(tmp_path / "model")  # in half precision
-    assert_agrees(out / "refiner.onnx", saved.networks["refiner"], (6, 8))
-
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("torch.onnx.export", full)
     with pytest.raises(OutputError, match="No space left"):
-        export_onnx(model, tmp_path / "more")
+        export_onnx(flat, tmp_path / "more")
     assert not (tmp_path / "more").exists()

@@ -106,12 +106,10 @@ def test_the_metadata_say_where_it_runs(built: dict[str, Path]) -> None:
     assert "Requires-Python: >=3.10" in metadata
 
 
-@pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_it_segments_where_nothing_else_of_ours_is_installed(
-    kind: str, built: dict[str, Path], tmp_path: Path
-) -> None:
+def environment_with(distribution: Path, folder: Path) -> Path:
+    """The scripts of a new environment in which pip has installed a distribution."""
     pytest.importorskip("pip", reason="pip is not installed")
-    environment = tmp_path / "environment"
+    environment = folder / "environment"
     venv.create(environment)
     scripts = environment / ("Scripts" if sys.platform == "win32" else "bin")
     paths = sysconfig.get_paths(vars={"base": str(environment), "platbase": str(environment)})
@@ -120,8 +118,23 @@ def test_it_segments_where_nothing_else_of_ours_is_installed(
     Path(paths["purelib"], "others.pth").write_text("\n".join(sorted(others)) + "\n")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
     pip = [sys.executable, "-m", "pip", "--python", scripts / "python"]
-    run(*pip, "install", *options, "--ignore-installed", built[kind], cwd=tmp_path)
+    run(*pip, "install", *options, "--ignore-installed", distribution, cwd=folder)
+    listed = run(scripts / "attention-unet-segment", "models", cwd=folder)
+    assert "pancreas-ct" in listed
+    assert str(environment) in listed
+    assert str(ROOT) not in listed
+    return scripts
 
+
+def test_pip_installs_the_source_distribution(built: dict[str, Path], tmp_path: Path) -> None:
+    """That what is installed segments is shown with the wheel, which has the very same files."""
+    environment_with(built["sdist"], tmp_path)
+
+
+def test_it_segments_where_nothing_else_of_ours_is_installed(
+    built: dict[str, Path], tmp_path: Path
+) -> None:
+    scripts = environment_with(built["wheel"], tmp_path)
     ct = synthetic_abdomen(0, (4.0, 4.0, 6.0)).ct
     image = sitk.GetImageFromArray(ct.array)
     lps = [-1, -1, 1] * ct.ijk_to_ras[:3, 3]
@@ -130,10 +143,6 @@ def test_it_segments_where_nothing_else_of_ours_is_installed(
     image.SetDirection(([[-1], [-1], [1]] * ct.ijk_to_ras[:3, :3] / ct.spacing_mm).ravel().tolist())
     sitk.WriteImage(image, str(tmp_path / "scan.nrrd"))
     command = scripts / "attention-unet-segment"
-    listed = run(command, "models", cwd=tmp_path)
-    assert "pancreas-ct" in listed
-    assert str(environment) in listed
-    assert str(ROOT) not in listed
     options = ["-o", "mask.nii.gz", "--json", "--device", "cpu"]
     report = json.loads(run(command, "segment", "scan.nrrd", *options, cwd=tmp_path))
     assert report["found"]

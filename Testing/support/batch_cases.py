@@ -15,14 +15,14 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from AttentionUNetSegmentLib import models
+from AttentionUNetSegmentLib.app import overlay
 from AttentionUNetSegmentLib.app.batch.rows import Answer
 from AttentionUNetSegmentLib.app.batch.sources import Study
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
-from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.inference.progress import ProgressCallback, ignore_progress
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.scene import PANCREAS
-from threshold_model import NETWORK, threshold_model
+from PIL import Image
 from torch import nn
 
 SHAPE = (20, 24, 26)  # k, j, i
@@ -58,6 +58,8 @@ def save_model(
     folder: Path, version: str = "7", estimate: models.DiceEstimator | None = None
 ) -> Path:
     """Networks with weights by chance that find something, and something else in each scan."""
+    from threshold_model import NETWORK, threshold_model  # with pytest, which no worker needs
+
     card = dataclasses.replace(
         threshold_model().card,
         name="chance",
@@ -101,7 +103,7 @@ class Death:
     """What befalls a worker in the middle of a study: the first time, or each time.
 
     Args:
-        study: its name.
+        study: its name; any unless given.
         marker: a file that is there once it has happened.
         always: each time.
     """
@@ -111,14 +113,25 @@ class Death:
     always: bool = False
 
 
-class DyingWorker(BatchWorker):
-    """Its process ends in the middle of some studies."""
+class TroubledWorker(BatchWorker):
+    """On one node its disk is full, or its first study lasts until the node is gone; on the others
+    its process ends in the middle of some studies."""
 
+    node_id, trouble, marker = "", "", Path()
     deaths: tuple[Death, ...] = ()
 
     def run(self, study: Study, progress: ProgressCallback = ignore_progress) -> Answer:
+        import ray
+
+        if ray.get_runtime_context().get_node_id() == self.node_id:
+            self.marker.touch()
+            if self.trouble == "lost":
+                time.sleep(600)
+            return self._with_full_disk(study)
+        while not self.marker.exists():  # the other node gets its share
+            time.sleep(0.05)
         for death in self.deaths:
-            if study.name == death.study and (death.always or not death.marker.exists()):
+            if death.study in ("", study.name) and (death.always or not death.marker.exists()):
                 return super().run(study, partial(self._die, death.marker))
         return super().run(study, progress)
 
@@ -126,24 +139,6 @@ class DyingWorker(BatchWorker):
         if text == "Writing the results":
             marker.touch()
             os._exit(1)
-
-
-class TroubledNodeWorker(BatchWorker):
-    """On one node its disk is full, or its first study lasts until the node is gone."""
-
-    node_id, trouble, marker = "", "", Path()
-
-    def run(self, study: Study, progress: ProgressCallback = ignore_progress) -> Answer:
-        import ray
-
-        if ray.get_runtime_context().get_node_id() != self.node_id:
-            while not self.marker.exists():  # the other node gets its share
-                time.sleep(0.05)
-            return super().run(study, progress)
-        self.marker.touch()
-        if self.trouble == "lost":
-            time.sleep(600)
-        return self._with_full_disk(study)
 
     def _with_full_disk(self, study: Study) -> Answer:
         """Its files cannot grow beyond a few kB, which is told in the same way."""
@@ -157,21 +152,24 @@ class TroubledNodeWorker(BatchWorker):
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def dying_worker(*arguments: Any, deaths: tuple[Death, ...]) -> DyingWorker:
-    worker = DyingWorker(*arguments)
+def troubled_worker(
+    *arguments: Any, node_id: str, trouble: str, marker: Path, deaths: tuple[Death, ...] = ()
+) -> TroubledWorker:
+    overlay.render_overlay = draw_quickly
+    worker = TroubledWorker(*arguments)
+    worker.node_id, worker.trouble, worker.marker = node_id, trouble, marker
     worker.deaths = deaths
     return worker
 
 
-def troubled_worker(
-    *arguments: Any, node_id: str, trouble: str, marker: Path
-) -> TroubledNodeWorker:
-    worker = TroubledNodeWorker(*arguments)
-    worker.node_id, worker.trouble, worker.marker = node_id, trouble, marker
-    return worker
+def draw_quickly(prediction: Any, file: Any, *arguments: str, **options: str) -> None:
+    """Stands for the picture of a result, which takes as long to draw as all the rest."""
+    Image.new("RGB", (36, 24), "gray").save(file, "PNG")
 
 
 def batch(*arguments: object) -> int:
+    from AttentionUNetSegmentLib.app.main import main
+
     return main(["batch", *map(str, arguments)])
 
 

@@ -126,10 +126,11 @@ def seeds(target: str) -> Iterator[bytes]:
     """Small whole files for a target."""
     from AttentionUNetSegmentLib.models import WeightsFile
 
-    text, tensors = model()
     if target == "card":
+        text, _ = model()
         yield text.with_weights(WeightsFile("w.safetensors", "0" * 64, 100)).to_json().encode()
     elif target == "weights":
+        _, tensors = model()
         yield tensors
     elif target == "volume":
         yield from _volumes()

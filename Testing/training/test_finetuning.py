@@ -640,6 +640,7 @@ def test_what_never_got_better_is_what_it_was(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its best look, at it and after it: the same run, again and again."""
     dice = [0.5, 0.6, 0.7, 0.6, 0.5, 0.5, 0.9]
     expected = continued(tmp_path / "whole", dice, steps=30).run().state_dict()
     learn = StageTrainer.train_step
@@ -652,14 +653,14 @@ def test_a_killed_run_remembers_its_best(tmp_path: Path, monkeypatch: pytest.Mon
 
         return dying
 
+    folder = tmp_path / "killed"
     for step in (1, 3, 4, 7):
-        folder = tmp_path / f"killed at {step}"
         with monkeypatch.context() as patch:
             patch.setattr(StageTrainer, "train_step", die_at(step))
             with pytest.raises(Killed):
                 continued(folder, dice, steps=30, checkpoint_every_s=0.0).run()
         resumed = continued(folder, dice, steps=30)
         assert resumed.state.step == step
-        assert same(expected, resumed.run().state_dict())
-        assert resumed.state.best is not None
-        assert (resumed.state.best.step, resumed.state.step) == (4, 10)
+    assert same(expected, resumed.run().state_dict())
+    assert resumed.state.best is not None
+    assert (resumed.state.best.step, resumed.state.step) == (4, 10)

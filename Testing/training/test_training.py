@@ -511,8 +511,13 @@ def test_a_process_that_was_killed_goes_on_exactly(tmp_path: Path) -> None:
     """SIGKILL, at whatever moment it comes."""
     whole = trainer(tmp_path / "whole", steps=8).run().state_dict()
     script = (
-        "from pathlib import Path; from test_training import trainer;"
-        f"trainer(Path({str(tmp_path / 'killed')!r}), steps=8).run()"
+        "from pathlib import Path\n"
+        "from AttentionUNetSegmentLib.training.trainer import StageTrainer\n"
+        "from small_cases import small_case, tiny_options\n"
+        "cases = [small_case('scan'), small_case('region')]\n"
+        "options = tiny_options(8, checkpoint_every_s=0.0)\n"
+        f"folder = Path({str(tmp_path / 'killed')!r})\n"
+        "StageTrainer(options, cases, [small_case()], folder).run()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script],
