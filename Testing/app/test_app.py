@@ -6,6 +6,7 @@ a few start a real process, because signals and limits are a process's.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -40,7 +41,7 @@ from command_line import (
     write_image,
 )
 from PIL import Image
-from threshold_model import BRIGHT_HU, threshold_model
+from threshold_model import BRIGHT_HU, liver_and_spleen_model, save_card_of, threshold_model
 
 
 @pytest.fixture(scope="session")
@@ -680,6 +681,24 @@ def test_models_shows_a_card_with_its_figures(
     # A line for each group of measures, however many a card has.
     assert "      no click: dice 0.5123, iou 0.34\n" in printed
     assert "      interval95: dice [0.4, 0.6]\n" in printed
+
+
+def test_models_shows_what_an_editor_answers_and_finds_and_its_figures(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = liver_and_spleen_model()
+    assert model.card.editor is not None
+    figures = {"any_structure": {"mean_dice": {"cyst": {"cases": 2, "1": 0.4567}}}}
+    editor = dataclasses.replace(model.card.editor, figures=figures)
+    card = dataclasses.replace(model.card, editor=editor)
+    save_card_of(models.Model(card, model.networks, model.folder), installed / "liver")
+    assert run("models", "show", "liver") == 0
+    printed = capsys.readouterr().out
+    assert "answers clicks at any structure" in printed
+    assert "for any structure of these names: liver, spleen\n" in printed
+    assert "cyst: cases 2, 1 0.4567\n" in printed
+    assert run("models", "show", "random") == 0
+    assert "any structure" not in capsys.readouterr().out
 
 
 def test_models_verify_says_which_are_intact(

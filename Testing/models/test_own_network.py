@@ -21,6 +21,7 @@ from AttentionUNetSegmentLib.geometry.resampling import sample_scan
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, slicewise
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.slicewise import Slicewise
+from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
 from AttentionUNetSegmentLib.models.importing import import_network
 from AttentionUNetSegmentLib.networks import build_network
 from data_set_makers import write_image
@@ -504,7 +505,14 @@ def test_the_panel_shows_a_cards_figures_a_line_for_a_case(
         }
     }
     limitations = ("Volumes < 20 mL.", "Never tested on children.")
-    text = modelCardHtml(dataclasses.replace(card, figures=figures, limitations=limitations))
+    editor = models.Editor(
+        {**card.stages["refiner"].network, "in_channels": EDITOR_CHANNELS, "out_channels": 2},
+        figures={"any_structure": {"mean_dice": {"cyst": {"cases": 2, "1": 0.4567}}}},
+    )
+    text = modelCardHtml(
+        dataclasses.replace(card, figures=figures, limitations=limitations, editor=editor)
+    )
+    assert "<li>cyst: cases 2, 1 0.4567</li>" in text
     assert "<li>Volumes &lt; 20 mL.</li><li>Never tested on children.</li>" in text
     assert "<li>focus ratios: 0.4; 0.3</li>" in text
     assert "<li>mean: dice 0.7841, hausdorff95 mm 8.2, precision none</li>" in text

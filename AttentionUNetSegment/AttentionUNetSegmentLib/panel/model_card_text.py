@@ -23,6 +23,7 @@ def modelCardHtml(card: ModelCard) -> str:
         _texts(_("Limitations"), card.limitations),
         _list(_("Training"), card.training),
         _list(_("Figures"), card.figures),
+        _list(_("Figures of the editor"), card.editor.figures) if card.editor else "",
         _texts(_("Please cite"), card.citation),
     ]
     return "".join(parts)

@@ -215,6 +215,7 @@ def _print_json(content: Any) -> None:
 
 
 def _show_model(model: InstalledModel) -> None:
+    from ...inference.structures import known_organs
     from ...models import TARGET
 
     card = model.card
@@ -235,6 +236,9 @@ def _show_model(model: InstalledModel) -> None:
         )
         size = f"{editor.bytes / 1e6:.1f} MB"
         lines["Editor"] = f"answers clicks at {at}, {size}, SHA-256 {editor.sha256}"
+    if organs := known_organs(card):
+        names = ", ".join(organ.name for organ in organs)
+        lines["Finds"] = f"for any structure of these names: {names}"
     show_lines(lines, "  ")
     if card.limitations:
         typer.echo("  Limitations")
@@ -243,6 +247,9 @@ def _show_model(model: InstalledModel) -> None:
     if card.figures:
         typer.echo("  Figures")
         _show_figures(card.figures, "    ")
+    if card.editor and card.editor.figures:
+        typer.echo("  Figures of the editor")
+        _show_figures(card.editor.figures, "    ")
 
 
 def _show_figures(figures: Mapping[str, Any], indent: str) -> None:
