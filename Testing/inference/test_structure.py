@@ -311,6 +311,24 @@ def test_clicks_at_what_was_found_mend_their_surroundings_and_do_not_ask_the_edi
     np.testing.assert_array_equal(afresh.predict(session.clicks).mask, session.undo().mask)
 
 
+def test_where_the_networks_disagree_the_locators_word_counts_and_it_is_said(
+    spleen_scan: Volume,
+    spleen: np.ndarray,
+    knowing_predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = Predictor.run_all_labels
+
+    def elsewhere(*arguments: Any) -> torch.Tensor:
+        return plain(*arguments).roll(24, dims=-1)
+
+    monkeypatch.setattr(Predictor, "run_all_labels", elsewhere)
+    prediction = knowing_predictor.predict(spleen_scan, structure="spleen")
+    assert dice(prediction.mask, spleen) > 0.7  # of 6 mm
+    said = "disagree about the spleen: its outline is that of the one that sees 6 mm"
+    assert any(said in text for text in prediction.warnings)
+
+
 def test_what_is_not_found_begins_with_a_click(
     scan: Volume, organ_ras: np.ndarray, knowing_predictor: Predictor
 ) -> None:

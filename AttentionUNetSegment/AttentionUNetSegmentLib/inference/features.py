@@ -103,9 +103,14 @@ def measure_scale_agreement(
     coarser = engine.run_refiner(engine.sample(volume, grid), grid, clicks, warnings, cancel)
     seen = resample(coarser.probability.values, grid, refinement.grid)
     # A GPU with too little memory may just have been given up.
-    known = refinement.probability.values.to(seen.device)
-    both = torch.minimum(known, seen).sum(dtype=torch.float64)
-    total = known.sum(dtype=torch.float64) + seen.sum(dtype=torch.float64)
+    return probability_dice(refinement.probability.values.to(seen.device), seen)
+
+
+def probability_dice(one: torch.Tensor, other: torch.Tensor) -> float:
+    """How far two probabilities of one shape say the same, in [0, 1]: the Dice of what both have in
+    each voxel."""
+    both = torch.minimum(one, other).sum(dtype=torch.float64)
+    total = one.sum(dtype=torch.float64) + other.sum(dtype=torch.float64)
     return float(2 * both / total.clamp(min=EMPTY))
 
 

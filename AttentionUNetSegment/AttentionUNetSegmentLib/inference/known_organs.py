@@ -17,6 +17,7 @@ from ..geometry.volume import Volume
 from ..models import Label
 from .coarse_to_fine import locator_view
 from .engine import MULTIPLE, Engine
+from .features import probability_dice
 from .prediction import THRESHOLD
 from .progress import StepTimer
 from .refinement import Refinement
@@ -34,6 +35,10 @@ LEAST_VIEW_MM = (200.0, 180.0, 180.0)
 """But so much at least, along R, A, S, for it knows views like this: in a smaller one it takes one
 kidney for the other, and loses the aorta (mean Dice of six organs in three scans 0.84 instead of
 0.89)."""
+LEAST_AGREEMENT = 0.35
+"""Dice of both networks' probabilities from which on both count. Below it the refiner, far from
+what it is for, has lost the organ: in two of 36 organs, with 0.20 and 0.28, where the locator alone
+had a Dice of 0.87 and 0.88; in the others it was 0.44 and more, and both together were better."""
 LEAST_PROBABILITY = 1e-4
 """Neither network is so sure that the other counts for nothing."""
 
@@ -45,7 +50,7 @@ def outline_known_organ(
 
     Args:
         label: one of the card's, whose value is the networks' output channel.
-        warnings: a sentence is added where memory did not suffice.
+        warnings: a sentence is added where memory did not suffice, and where the networks disagree.
 
     Returns:
         The probability of it in its surroundings; which voxels are it, boolean on that grid; and
@@ -73,7 +78,16 @@ def outline_known_organ(
         refined = engine.run_all_labels(
             "refiner", engine.sample(volume, grid), warnings, steps.cancel
         )
-        probability = _product(located.to(refined.device), coarse, refined, grid, label.value)
+        located, channel = located.to(refined.device), label.value
+        probability = resample(located[:, channel, None], coarse, grid)
+        if probability_dice(probability, refined[:, channel, None]) < LEAST_AGREEMENT:
+            step = max(engine.card.stages["locator"].spacing_mm)
+            warnings.append(
+                f"The networks disagree about the {label.name}: its outline is that of the one "
+                f"that sees {step:g} mm, and coarse."
+            )
+        else:
+            probability = _product(located, coarse, refined, grid, channel)
         refinement = Refinement.of(grid, probability, ())
         values = refinement.values
         selected, components = select_components(values > THRESHOLD, grid, ())
