@@ -426,6 +426,32 @@ def test_what_is_larger_than_a_window_is_looked_at_in_a_wider_one(predictor: Pre
     assert not update.mask[29:31, 37:39, 29:31].any(), "the narrow window's answer is kept inside"
 
 
+def test_what_begins_is_no_larger_than_the_wider_look_says(
+    scan: Volume, organ_ras: np.ndarray, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, ...]] = []
+
+    def answer(_self: Predictor, inputs: torch.Tensor) -> torch.Tensor:
+        """Near, all but the border; from further away 8 x 8 x 8 voxels of 4 x 4 x 6 mm."""
+        shown.append(tuple(inputs.shape[2:]))
+        here = torch.zeros_like(inputs[:, :1])
+        k, j, i = (size // 2 for size in inputs.shape[2:])
+        half = 4 if len(shown) == 2 else 15
+        here[..., k - half : k + half, j - half : j + half, i - half : i + half] = 0.9
+        return here
+
+    monkeypatch.setattr(Predictor, "run_editor", answer)
+    session = Session(predictor, scan, structure="cyst")
+    mask = session.add_click(organ_ras + AWAY, inside=True).mask
+    assert len(shown) == 2
+    size_mm = (np.ptp(np.argwhere(mask), axis=0) + 1)[::-1] * SPACING
+    np.testing.assert_allclose(size_mm, (32, 32, 48), atol=9)
+    # Later clicks say what is missing.
+    more = session.add_click(organ_ras + AWAY + np.array([20.0, 0.0, 0.0]), inside=True).mask
+    assert len(shown) == 3
+    assert more.sum() > 2 * mask.sum()
+
+
 @pytest.fixture(scope="module")
 def random_predictor() -> Predictor:
     """With an editor of the weights that it is born with: its answers are of any shape."""

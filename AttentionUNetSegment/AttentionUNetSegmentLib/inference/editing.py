@@ -11,6 +11,7 @@ Used in training and for the answer, so that both show the network the very same
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
@@ -149,19 +150,30 @@ def merge_wide(wide: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
         (1, 1, 2 k, 2 j, 2 i) on the narrow window's voxels. At the narrow window's border one
         answer turns into the other.
     """
-    merged = F.interpolate(wide, scale_factor=WIDE_FACTOR, mode="trilinear", align_corners=False)
+    merged = _on_finer_voxels(wide)
     share = torch.ones_like(near)
     for axis, size in enumerate(near.shape[2:], 2):
         along = torch.arange(size, device=near.device, dtype=near.dtype)
         edge = ((torch.minimum(along, size - 1 - along) + 0.5) / FADE_VOXELS).clamp(0, 1)
         share = share * edge.reshape([-1 if other == axis else 1 for other in range(near.ndim)])
-    places = [
-        slice((whole - size) // 2, (whole + size) // 2)
-        for whole, size in zip(merged.shape[2:], near.shape[2:], strict=True)
-    ]
-    middle = (slice(None), slice(None), *places)
-    merged[middle] = share * near + (1 - share) * merged[middle]
+    merged[_MIDDLE] = share * near + (1 - share) * merged[_MIDDLE]
     return merged
+
+
+def middle_of_wide(wide: torch.Tensor) -> torch.Tensor:
+    """What the second look says of the first one's window, on its voxels; both (1, 1, k, j, i)."""
+    return _on_finer_voxels(wide)[_MIDDLE]
+
+
+_MIDDLE: tuple[EllipsisType | slice, ...] = (
+    ...,
+    *(slice((WIDE_FACTOR - 1) * n // 2, (WIDE_FACTOR + 1) * n // 2) for n in WINDOW),
+)
+"""Of the wide window on the narrow one's voxels, the part that the narrow one shows."""
+
+
+def _on_finer_voxels(wide: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(wide, scale_factor=WIDE_FACTOR, mode="trilinear", align_corners=False)
 
 
 def apply_edit(

@@ -105,16 +105,21 @@ class StructureSegmenter(ScanSegmenter):
     def _edit(
         self, before: Refinement, selected: np.ndarray, clicks: tuple[Click, ...]
     ) -> Refinement:
-        """What is larger than the editor's window is looked at again in a wider one."""
+        """What is larger than the editor's window is looked at again in a wider one. So is what
+        begins: how large that is meant to be the wider look knows better."""
         click = clicks[-1]
         window = editing.editor_window(click, before.grid)
         answer = self._look_in(before, selected, clicks, window)
         mask = mask_in(selected, window, answer.device)
         piece = editing.clicked_piece(answer, mask, click, before.grid.subgrid(window))
-        if piece is not None and editing.leaves_window(piece):
-            window = editing.wide_window(click, before.grid)
-            wide = self._look_in(before, selected, clicks, window, editing.WIDE_FACTOR)
-            answer = editing.merge_wide(wide, answer)
+        leaves = piece is not None and editing.leaves_window(piece)
+        if leaves or not selected.any():
+            wider = editing.wide_window(click, before.grid)
+            wide = self._look_in(before, selected, clicks, wider, editing.WIDE_FACTOR)
+            if leaves:
+                window, answer = wider, editing.merge_wide(wide, answer)
+            else:
+                answer = torch.minimum(answer, editing.middle_of_wide(wide))
         return self._changed_by(before, selected, click, window, answer)
 
     def _components(
