@@ -10,6 +10,7 @@ from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, BTCV_VALIDATIO
 from AttentionUNetSegmentLib.evaluation.simulated_user import click_on_largest_error
 from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume, read_volume
+from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, MODELS_FOLDER, find_model, load_model
 from AttentionUNetSegmentLib.synthetic import (
@@ -19,7 +20,6 @@ from AttentionUNetSegmentLib.synthetic import (
     synthetic_abdomen,
     synthetic_body_part,
 )
-from AttentionUNetSegmentLib.inference.prediction import Prediction
 from geometry import rotation
 from moved_scans import model_without_doubts
 
