@@ -107,8 +107,8 @@ def real_scan(shared_data: Path, predictor: Predictor) -> tuple[Volume, Placed]:
 
 @pytest.fixture(scope="module")
 def made_up_scan(predictor: Predictor) -> tuple[Volume, Placed]:
-    """Likewise of a synthetic abdomen."""
-    abdomen = synthetic_abdomen(7, VOXEL_MM)
+    """Likewise of a synthetic abdomen, in fewer voxels."""
+    abdomen = synthetic_abdomen(7, (2.0, 2.0, 3.0))
     organ = abdomen.labels.array == ORGAN_LABELS["pancreas"]
     scan = cropped(abdomen.ct, organ, MARGIN_MM).volume
     return scan, Placed(predictor.predict(scan).mask != 0, scan.ijk_to_ras)
