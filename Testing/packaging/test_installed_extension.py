@@ -70,11 +70,12 @@ def test_a_file_is_installed_as_it_is(installed):
 def test_every_installed_script_is_used():
     """A file of the library that nothing imports is not needed at run time."""
     entries = {path.name for path in MODULE.glob("*.py")} | STARTED
+    scripts = {name for name in files_below(MODULE) if name.endswith(".py")}
     used, fresh = set(entries), set(entries)
     while fresh:
-        fresh = {found for name in fresh for found in imports_of(name)} - used
+        fresh = {found for name in fresh for found in imports_of(name, scripts)} - used
         used |= fresh
-    assert {name for name in files_below(MODULE) if name.endswith(".py")} - used == set()
+    assert scripts - used == set()
 
 
 def test_every_installed_resource_is_used():
@@ -94,8 +95,9 @@ def test_every_installed_resource_is_used():
     assert unused == set()
 
 
-def imports_of(name: str) -> set[str]:
-    """The files of the library that a file imports, also late or by a name in a string."""
+def imports_of(name: str, scripts: set[str]) -> set[str]:
+    """Those of the scripts that a file of the library imports, also late or by a name in a
+    string."""
     tree = ast.parse((MODULE / name).read_text(encoding="utf-8"))
     package = Path(name).parent.parts
     wanted: list[tuple[str, ...]] = []
@@ -114,7 +116,7 @@ def imports_of(name: str) -> set[str]:
         for end in range(1, len(parts) + 1):
             path = "/".join(parts[:end])
             for candidate in (f"{path}.py", f"{path}/__init__.py"):
-                if parts[0] == LIBRARY and len(path) < 200 and (MODULE / candidate).is_file():
+                if parts[0] == LIBRARY and candidate in scripts:
                     found.add(candidate)
     return found
 

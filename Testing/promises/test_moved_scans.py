@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from AttentionUNetSegmentLib.geometry.volume import reorder_axes
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.synthetic import ORGAN_LABELS, synthetic_abdomen
@@ -91,19 +92,23 @@ def remembering(predictor: Predictor) -> Predictor:
 @pytest.fixture(scope="module")
 def real_scan(shared_data: Path, predictor: Predictor) -> tuple[Volume, Placed]:
     """The surroundings of the organ in a scan that the model was not trained on, and the result:
-    the whole scan would take three times as long, and oblique grids that hold it ten times."""
+    the whole scan would take three times as long, and oblique grids that hold it ten times.
+
+    Its axes are those that DICOM would have (right-handed), so that most of what comes in by DICOM
+    is the very same as what comes in as a file."""
     folder = shared_data / "btcv" / "train"
     whole = read_volume(folder / f"{SCAN}_ct.nii.gz")
     organ = read_volume(folder / f"{SCAN}_organs.nii.gz").array == 8
-    scan = cropped(whole, organ, MARGIN_MM).volume
+    scan = reorder_axes(cropped(whole, organ, MARGIN_MM).volume, (0, 1, 2), (False, False, True))
+    assert np.linalg.det(scan.ijk_to_ras) > 0
     assert scan.spacing_mm == pytest.approx(VOXEL_MM)
     return scan, Placed(predictor.predict(scan).mask != 0, scan.ijk_to_ras)
 
 
 @pytest.fixture(scope="module")
 def made_up_scan(predictor: Predictor) -> tuple[Volume, Placed]:
-    """Likewise of a synthetic abdomen."""
-    abdomen = synthetic_abdomen(7, VOXEL_MM)
+    """Likewise of a synthetic abdomen, in fewer voxels."""
+    abdomen = synthetic_abdomen(7, (2.0, 2.0, 3.0))
     organ = abdomen.labels.array == ORGAN_LABELS["pancreas"]
     scan = cropped(abdomen.ct, organ, MARGIN_MM).volume
     return scan, Placed(predictor.predict(scan).mask != 0, scan.ijk_to_ras)
@@ -192,19 +197,22 @@ def test_distances_are_those_of_monai() -> None:
 
 
 def test_the_command_line_writes_the_segmentation_where_the_organ_is(
-    made_up_scan: tuple[Volume, Placed], tmp_path: Path
+    made_up_scan: tuple[Volume, Placed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a file on an oblique grid, with other axes, to ``segmentation.seg.nrrd``."""
     import SimpleITK as sitk
-    from AttentionUNetSegmentLib.app.segmenting import SegmentationJob, read_scan, segment_into
-    from AttentionUNetSegmentLib.geometry.volume import reorder_axes
+    from AttentionUNetSegmentLib.app import segmenting
     from geometry import SCANNER
 
     volume, reference = made_up_scan
     moved = turned(reorder_axes(volume, (2, 0, 1), (False, True, False)), 2, 5)
     sitk.WriteImage(image_of(moved.volume), str(tmp_path / "scan.nrrd"))
-    segment_into(
-        tmp_path / "out", SegmentationJob(lambda: read_scan(tmp_path / "scan.nrrd"), device="cpu")
+    monkeypatch.setattr(segmenting, "load_model", lambda folder: model_without_doubts())
+    segmenting.segment_into(
+        tmp_path / "out",
+        segmenting.SegmentationJob(
+            lambda: segmenting.read_scan(tmp_path / "scan.nrrd"), device="cpu"
+        ),
     )
     image = sitk.ReadImage(str(tmp_path / "out" / "segmentation.seg.nrrd"))
     lps = np.eye(4)

@@ -40,6 +40,7 @@ from odd_inputs import (
     ORGAN_HU,
     SCAN_NAMES,
     SUFFIXES,
+    SYNTAXES,
     UNKNOWN_SYNTAX,
     WHOLE,
     Damage,
@@ -56,6 +57,7 @@ from odd_inputs import (
     odd_trees,
     plain_volumes,
     run_cases,
+    save_slice,
     scan_volumes,
     write_frames,
 )
@@ -154,6 +156,25 @@ def is_plain(image: Odd) -> bool:
 
 def test_dicom_series() -> None:
     run_cases(odd_series, CASES["series"], check_series)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_slice_is_what_pydicom_writes(syntax: str, tmp_path: Path) -> None:
+    """Where each element is encoded once for all slices that have it."""
+    case = OddSeries(
+        3, 64, 40, "u2", 16, syntax, 0.5, -1000.5, "oblique", (0.5, 0.9), 2.5, "none", 1
+    )
+    for index in range(case.slices):
+        ds = case.dataset(index)
+        written = save_slice(ds, tmp_path / "slice.dcm").read_bytes()
+        implicit, little = syntax == "implicit", syntax != "big endian"
+        ds.save_as(
+            tmp_path / "slice.dcm",
+            enforce_file_format=True,
+            implicit_vr=implicit,
+            little_endian=little,
+        )
+        assert written == (tmp_path / "slice.dcm").read_bytes()
 
 
 def check_series(case: OddSeries) -> None:

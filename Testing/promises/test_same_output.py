@@ -37,7 +37,7 @@ sys.path[:0] = [{str(ROOT / "AttentionUNetSegment")!r}, {str(ROOT / "Testing" / 
 import torch
 import same_output as same
 torch.set_num_threads(1)
-print(same.fingerprint(same.predictor_of("float32").predict(same.made_up_scan())))
+print(same.fingerprint(same.plain_predictor_of("float32").predict(same.made_up_scan())))
 """
 
 
@@ -84,12 +84,12 @@ def test_the_same_bits_again_and_after_other_work(scan: Volume, precision: str) 
     first = fingerprint(predictor.predict(scan))
     predictor.predict(Volume(np.ascontiguousarray(scan.array[8:, ::-1]), scan.ijk_to_ras))
     assert fingerprint(predictor.predict(scan)) == first
-    assert fingerprint(predictor_of(precision).predict(scan)) == first
+    assert fingerprint(plain_predictor_of(precision).predict(scan)) == first
 
 
 def test_the_same_bits_in_another_process(scan: Volume) -> None:
     torch.set_num_threads(1)
-    here = fingerprint(predictor_of("float32").predict(scan))
+    here = fingerprint(plain_predictor_of("float32").predict(scan))
     torch.set_num_threads(2)
     # Strings are hashed otherwise in each process, and sets then run in another order.
     environment = os.environ | {"PYTHONHASHSEED": "17"}
@@ -100,7 +100,7 @@ def test_the_same_bits_in_another_process(scan: Volume) -> None:
 
 
 def test_the_same_bits_in_tiles(scan: Volume) -> None:
-    tiled = predictor_of(USUAL, tile_voxels=100_000)
+    tiled = plain_predictor_of(USUAL, tile_voxels=100_000)
     assert fingerprint(tiled.predict(scan)) == fingerprint(tiled.predict(scan))
 
 
@@ -108,7 +108,7 @@ def test_the_same_clicks_in_the_same_order_give_the_same_bits(
     scan: Volume, exact: Prediction
 ) -> None:
     """One after the other, all at once, and on the way back from others."""
-    predictor = predictor_of(USUAL)
+    predictor = plain_predictor_of(USUAL)
     clicks = around_the_organ(exact, scan)
     one_by_one = Session(predictor, scan)
     one_by_one.predict()
@@ -122,7 +122,7 @@ def test_the_same_clicks_in_the_same_order_give_the_same_bits(
 
 def test_the_order_of_clicks_is_part_of_the_input(scan: Volume) -> None:
     """Of two clicks in one voxel the last one counts, so order cannot be ignored."""
-    predictor = predictor_of(USUAL)
+    predictor = plain_predictor_of(USUAL)
     session, point = Session(predictor, scan), middle(scan)
     masks = [
         session.predict([Click(point, inside), Click(point, not inside)]).mask

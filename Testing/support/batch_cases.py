@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from AttentionUNetSegmentLib.app.batch.rows import Answer
 from AttentionUNetSegmentLib.app.batch.sources import Study
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
 from AttentionUNetSegmentLib.inference.progress import ProgressCallback, ignore_progress
-from AttentionUNetSegmentLib.networks import build_network
+from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
 from AttentionUNetSegmentLib.scene import PANCREAS
 from PIL import Image
 from torch import nn
@@ -71,15 +71,25 @@ def save_model(
             "refiner": models.Stage(NETWORK, (8.0, 8.0, 8.0)),
         },
     )
-    networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
-    torch.manual_seed(0)
-    for network in networks.values():
-        for part in network.modules():
-            if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
-                nn.init.kaiming_normal_(part.weight)  # the usual start says the same everywhere
-                nn.init.zeros_(part.bias) if part.bias is not None else None
-    models.save_model(folder, card, networks)
+    models.save_model(folder, card, _by_chance())
     return folder
+
+
+@functools.cache
+def _by_chance() -> dict[str, SegmentationNetwork]:
+    """Built once for all models: that takes longer than to save one."""
+    from threshold_model import NETWORK
+
+    stages = {"locator": {**NETWORK, "in_channels": 1}, "refiner": dict(NETWORK)}
+    networks = {name: build_network(network) for name, network in stages.items()}
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        for network in networks.values():
+            for part in network.modules():
+                if isinstance(part, nn.Conv3d | nn.ConvTranspose3d):
+                    nn.init.kaiming_normal_(part.weight)  # the usual start says the same everywhere
+                    nn.init.zeros_(part.bias) if part.bias is not None else None
+    return networks
 
 
 def results_of(directory: Path) -> dict[str, bytes]:
@@ -132,7 +142,7 @@ class TroubledWorker(BatchWorker):
             time.sleep(0.05)
         for death in self.deaths:
             if death.study in ("", study.name) and (death.always or not death.marker.exists()):
-                return super().run(study, partial(self._die, death.marker))
+                return super().run(study, functools.partial(self._die, death.marker))
         return super().run(study, progress)
 
     def _die(self, marker: Path, fraction: float, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app.main import main
-from AttentionUNetSegmentLib.networks import build_network
+from AttentionUNetSegmentLib.networks import SegmentationNetwork, build_network
 from threshold_model import BRIGHT_HU, NETWORK, threshold_model
 
 LIBRARY = Path(__file__).resolve().parents[2] / "AttentionUNetSegment"
@@ -81,9 +82,14 @@ def save_random_model(folder: Path) -> Path:
             }
         },
     )
-    networks = {name: build_network(dict(stage.network)) for name, stage in card.stages.items()}
-    models.save_model(folder, card, networks)
+    models.save_model(folder, card, _random_networks())
     return folder
+
+
+@functools.cache
+def _random_networks() -> dict[str, SegmentationNetwork]:
+    """Built once for all models: that takes longer than to save one."""
+    return {name: build_network(dict(NETWORK)) for name in ("locator", "refiner")}
 
 
 def run(*arguments: object) -> int:

@@ -99,10 +99,62 @@ class SliceRectangle:
         right, down = self.orientation.right, self.orientation.down
         start = np.where(right + down > 0, self.box.low_ras, self.box.high_ras)
         start[self.orientation.normal_axis] = self.position_mm
+        steps = np.array([right * (width / columns), down * (height / rows)])
+        first = transform_points(ras_to_ijk, start + steps.sum(axis=0) / 2)
+        along_axes = _along_axes(first, steps @ ras_to_ijk[:3, :3].T, (columns, rows))
+        if along_axes is not None and array.size:
+            return _interpolate_by_axis(array, *along_axes)
         across = (np.arange(columns) + 0.5) * (width / columns)
         along = (np.arange(rows) + 0.5) * (height / rows)
         points = start + across[None, :, None] * right + along[:, None, None] * down
         return interpolate(array, transform_points(ras_to_ijk, points))
+
+
+def _along_axes(
+    first: np.ndarray, steps: np.ndarray, counts: tuple[int, int]
+) -> tuple[list[np.ndarray], tuple[int, int]] | None:
+    """Indices along i, j and k of a plane's pixels, where its rows and columns run along axes of
+    the array; and which axes these are. None where a pixel would be off by a thousandth of a voxel.
+
+    Args:
+        first: (i, j, k) of the first pixel.
+        steps: (2, 3), from a pixel to the next one of its row, and to that of its column.
+        counts: columns and rows.
+    """
+    across, down = (int(axis) for axis in np.abs(steps).argmax(axis=1))
+    off = np.abs(steps)
+    off[[0, 1], [across, down]] = 0
+    if across == down or (off * np.array(counts)[:, None]).max() > 1e-3:
+        return None
+    at = [first[axis : axis + 1] for axis in range(3)]
+    at[across] = first[across] + steps[0, across] * np.arange(counts[0])
+    at[down] = first[down] + steps[1, down] * np.arange(counts[1])
+    return at, (across, down)
+
+
+def _interpolate_by_axis(
+    array: np.ndarray, at: list[np.ndarray], plane: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What :func:`interpolate` gives at all of a plane's pixels, one axis after the other, as a
+    scan that lies straight allows: a tenth of the work."""
+    across, down = plane
+    order = (3 - across - down, down, across)
+    values = array.transpose([2 - axis for axis in order])
+    inside = np.ones((1, 1, 1), bool)
+    for place, axis in enumerate(order):
+        size = values.shape[place]
+        along = [-1 if other == place else 1 for other in range(3)]
+        inside = inside & ((at[axis] >= -0.5) & (at[axis] <= size - 0.5)).reshape(along)
+        within = at[axis].clip(0, size - 1)
+        low = np.minimum(within.astype(np.intp), max(size - 2, 0))
+        weight = (within - low).astype(np.float32).reshape(along)
+        # By index, not by take(), which would first copy all of a scan that is a view.
+        all_before = (slice(None),) * place
+        below, above = (*all_before, low), (*all_before, np.minimum(low + 1, size - 1))
+        lower, upper = values[below].astype(np.float32), values[above].astype(np.float32)
+        values = lower * (1 - weight) + upper * weight
+    values[~inside] = 0
+    return values[0], inside[0]
 
 
 def interpolate(array: np.ndarray, ijk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
