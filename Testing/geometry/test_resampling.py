@@ -7,7 +7,7 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.grid import Box, Grid, aligned_grid
-from AttentionUNetSegmentLib.geometry.resampling import resample, sample_scan, window_scan
+from AttentionUNetSegmentLib.geometry.resampling import resample, sample_scan, widened, window_scan
 from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from geometry import placed, rotation
 from scipy import ndimage
@@ -183,3 +183,15 @@ def test_a_volume_that_cannot_be_placed_is_refused(matrix: np.ndarray, word: str
 def test_the_voxel_volume_takes_shear_into_account() -> None:
     sheared = np.array([[1, 0.5, 0, 0], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1.0]])
     assert Volume(np.zeros((2, 2, 2)), sheared).voxel_volume_ml == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize("shape", [(9, 10, 11), (1, 8, 2)])
+@pytest.mark.parametrize("voxels", [1, 4])
+def test_widening_agrees_with_scipy(voxels: int, shape: tuple[int, int, int]) -> None:
+    region = np.random.default_rng(0).random(shape) > 0.97
+    region[0, 3, 1] = True
+    before = region.copy()
+    expected = ndimage.binary_dilation(region, np.ones((2 * voxels + 1,) * 3))
+    given = torch.from_numpy(region)[None, None]
+    np.testing.assert_array_equal(widened(given, voxels)[0, 0].numpy(), expected)
+    np.testing.assert_array_equal(region, before)

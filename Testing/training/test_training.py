@@ -29,7 +29,6 @@ from AttentionUNetSegmentLib.models.card import EDITOR_CHANNELS
 from AttentionUNetSegmentLib.networks import build_network
 from AttentionUNetSegmentLib.training.click_simulation import (
     Dispute,
-    dilate,
     draw_dispute,
     erode,
     patch_grid,
@@ -222,12 +221,10 @@ def test_a_click_is_a_gaussian_at_its_place() -> None:
     assert float(channels[0, 0, 13, 15, 12]) == pytest.approx(np.exp(-0.5 * (4 / 5) ** 2), rel=1e-5)
 
 
-def test_widening_and_shrinking_agree_with_scipy() -> None:
-    region = np.random.default_rng(0).random((9, 10, 11)) > 0.7
-    cube = np.ones((3, 3, 3))
-    wide = ndimage.binary_dilation(region, cube)
-    narrow = ndimage.binary_erosion(region, cube, border_value=1)
-    np.testing.assert_array_equal(dilate(torch.from_numpy(region)).numpy(), wide)
+def test_shrinking_agrees_with_scipy() -> None:
+    region = np.random.default_rng(0).random((9, 10, 11)) > 0.3
+    narrow = ndimage.binary_erosion(region, np.ones((3, 3, 3)), border_value=1)
+    assert narrow.any()
     np.testing.assert_array_equal(erode(torch.from_numpy(region)).numpy(), narrow)
 
 

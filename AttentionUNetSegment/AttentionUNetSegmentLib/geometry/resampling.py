@@ -169,6 +169,18 @@ def _resample_by_axis(
     return image
 
 
+def widened(region: torch.Tensor, voxels: int = 1) -> torch.Tensor:
+    """A boolean region (..., k, j, i) and what is within a cube of so many voxels around each of
+    its own: axis by axis and step by step, in a tenth of the time of a pooling."""
+    for axis in (-3, -2, -1):
+        for _ in range(voxels):
+            inner, size = region, region.shape[axis] - 1
+            region = inner.clone()
+            region.narrow(axis, 0, size).logical_or_(inner.narrow(axis, 1, size))
+            region.narrow(axis, 1, size).logical_or_(inner.narrow(axis, 0, size))
+    return region
+
+
 def sample_scan(
     volume: Volume,
     target: Grid,

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry.grid import Grid, Region, overlap_in
+from ..geometry.resampling import widened
 from .click_maps import click_channels
 from .click_update import pull_to_clicks
 from .clicks import Click
@@ -201,7 +202,7 @@ def apply_edit(
     if piece is None:
         return probability
     # A voxel wider, so that the outline between voxels is the editor's too.
-    around = (F.max_pool3d(piece.float(), 3, 1, 1) > 0) & question
+    around = widened(piece) & question
     if click.inside:
         return torch.where(around, torch.maximum(probability, answer), probability)
     return torch.where(around, torch.minimum(probability, answer), probability)

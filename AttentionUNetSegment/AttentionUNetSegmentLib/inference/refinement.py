@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry.grid import Grid, GridImage, Region
-from ..geometry.resampling import SLAB_VOXELS, resample
+from ..geometry.resampling import SLAB_VOXELS, resample, widened
 from ..geometry.volume import Volume
 from .prediction import THRESHOLD
 
@@ -178,7 +178,7 @@ def mask_on_scan(
     components = torch.from_numpy(selected).to(probability.device)[None, None]
     filled = (components & (probability <= THRESHOLD)).float()
     # A voxel wider, so that the coarser grid's steps do not cut the outline.
-    components = F.max_pool3d(components.float(), 3, 1, 1)
+    components = widened(components).float()
     target = volume.grid.subgrid(region)
     mask = np.empty(target.shape, np.uint8)
     slices = max(1, SLAB_VOXELS // max(1, target.shape[1] * target.shape[2]))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..evaluation.simulated_user import click_at, depth_mm, largest_error
 from ..geometry.grid import Grid, bounding_region
+from ..geometry.resampling import widened
 from ..inference.click_maps import click_channels
 from ..inference.clicks import Click
 from .losses import IGNORE
@@ -33,19 +33,9 @@ def patch_grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> Grid:
     return Grid((k, j, i), np.diag([*spacing_mm, 1.0]))
 
 
-def dilate(region: torch.Tensor, voxels: int = 1) -> torch.Tensor:
-    """Widen a boolean region (k, j, i) by a cube; axis by axis, which is the same but faster."""
-    wide = region[None, None].float()
-    for axis in range(3):
-        kernel, padding = [1, 1, 1], [0, 0, 0]
-        kernel[axis], padding[axis] = 2 * voxels + 1, voxels
-        wide = F.max_pool3d(wide, kernel, stride=1, padding=padding)
-    return wide[0, 0] > 0.5
-
-
 def erode(region: torch.Tensor) -> torch.Tensor:
     """Remove the outer voxels of a boolean region (k, j, i)."""
-    return ~dilate(~region)
+    return ~widened(~region)
 
 
 def pick_voxel(region: torch.Tensor, rng: np.random.Generator) -> tuple[int, int, int] | None:
@@ -180,7 +170,7 @@ def simulate_clicks(
             voxel = pick_deep_voxel(wrong, grid.spacing_mm, rng) if wrong.any() else None
         else:
             inside = number == 0 or rng.random() < 0.5
-            region = organ if inside else dilate(organ, 4) & ~organ & known
+            region = organ if inside else widened(organ, 4) & ~organ & known
             voxel = pick_voxel(region, rng)
         if voxel is not None:
             clicks.append(click_at(voxel, inside, grid))
