@@ -27,8 +27,8 @@ LEAST_ML = 10.0
 """Of an organ that the locator sees, in one piece, and of what is outlined; less may be
 anything."""
 LEAST_MEAN_PROBABILITY = 0.75
-"""Of what is outlined. Where an organ was in the scan it is 0.8 and more, and at most so, with a
-few millilitres, in parts of scans that end short of it."""
+"""Of what is outlined. Of organs that are in the scan it was 0.8 and more; of what was outlined in
+parts of scans that end short of them 0.8 at most, and a few millilitres."""
 AROUND_MM = 30.0
 """So much around it the refiner is shown."""
 LEAST_VIEW_MM = (200.0, 180.0, 180.0)

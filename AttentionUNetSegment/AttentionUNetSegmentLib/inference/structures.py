@@ -42,8 +42,13 @@ def experimental_text(card: ModelCard, organ: Label | None) -> str:
     Args:
         organ: that was looked for in the scan; None where the outline is from clicks alone.
     """
-    if organ is None or organ.name == card.target:
+    if organ is None:
         return EXPERIMENTAL
+    if organ.name == card.target:
+        return (
+            f"{_EXPERIMENTAL}clicks at the {organ.name} are answered more simply than where it is "
+            "the model's own organ; check the outline in every slice."
+        )
     return (
         f"{_EXPERIMENTAL}the networks know the {organ.name} only as what lies around the "
         f"{card.target}; check the outline in every slice."
