@@ -1,10 +1,9 @@
 """A tiny training that a test starts through torchrun, or in its own process.
 
-torchrun ... distributed_run.py FOLDER FAILING COMMAND...
+torchrun ... distributed_run.py FOLDER FAILING
 
-runs the app with COMMAND, as ``python -m AttentionUNetSegmentLib.app`` does, then goes on in FOLDER
-to the fourth step, and then begins in FAILING, where the second process has an accident at the
-second step.
+goes on in FOLDER to the fourth step, and then begins in FAILING, where the second process has an
+accident at the second step.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,14 +84,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("failing", type=Path)
-    parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
-    sys.argv = ["app", *given.command]
-    try:
-        runpy.run_module("AttentionUNetSegmentLib.app", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if end.code:
-            raise
     try:
         with launched_processes("cpu") as processes:
             run = trainer(given.folder, processes)

@@ -97,8 +97,6 @@ class Launched:
     """What two processes did, one run after the other: to start them takes longer than the work."""
 
     done: subprocess.CompletedProcess[str]
-    command: Path
-    """The folder of the run that the command made."""
     folder: Path
     failing: Path
     events: int
@@ -106,34 +104,15 @@ class Launched:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    for number in (1, 2, 3):
-        case = small_case()
-        # The same image twice would be refused.
-        case = dataclasses.replace(case, ct=case.ct.with_array(case.ct.array + np.int16(number)))
-        write_case(folder, f"case000{number}", case)
-    return folder
-
-
-TRAIN = (
-    *("--steps", "3", "--stage", "refiner", "--channels", "4,4,4,4,4", "--patch", "32,32,16"),
-    *("--synthetic", "0", "--device", "cpu", "--precision", "float32"),
-)
-
-
-@pytest.fixture(scope="module")
-def launched(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Launched:
-    """A run by the command, one that one process began, and another that fails."""
-    command, folder, failing = map(tmp_path_factory.mktemp, ("command", "two", "failing"))
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    """A run that one process began, and another that fails."""
+    folder, failing = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("failing")
     first = trainer(folder)
     first.end = 2
     with pytest.raises(Ended):
         first.run()
     events = len(list((folder / "tensorboard").iterdir()))
-    train = ("train", data, "-o", command / "run", *TRAIN, "--batch-size", "2")
-    done = torchrun(PROGRAM, folder, failing, *train)
-    return Launched(done, command / "run", folder, failing, events)
+    return Launched(torchrun(PROGRAM, folder, failing), folder, failing, events)
 
 
 @needs_gloo
@@ -161,14 +140,33 @@ def test_a_process_that_fails_ends_all_with_one_sentence(launched: Launched) -> 
     assert torch.load(launched.failing / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number in (1, 2, 3):
+        case = small_case()
+        # The same image twice would be refused.
+        case = dataclasses.replace(case, ct=case.ct.with_array(case.ct.array + np.int16(number)))
+        write_case(tmp_path / "data", f"case000{number}", case)
+    return tmp_path / "data"
+
+
+TRAIN = (
+    *("--steps", "3", "--stage", "refiner", "--channels", "4,4,4,4,4", "--patch", "32,32,16"),
+    *("--synthetic", "0", "--device", "cpu", "--precision", "float32"),
+)
+APP = ("-m", "AttentionUNetSegmentLib.app")
+
+
 @needs_gloo
 @needs_torchrun
 def test_the_command_trains_in_two_processes(
-    launched: Launched, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, two = tmp_path / "one", launched.command
+    one, two = tmp_path / "one", tmp_path / "two"
     assert main(["train", str(data), "-o", str(one), *TRAIN, "--batch-size", "2"]) == 0
-    assert launched.done.stdout.count("Model:") == 1, launched.done.stderr
+    done = torchrun(*APP, "train", data, "-o", two, *TRAIN, "--batch-size", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Model:") == 1
     for name in ("splits.json", "refiner/options.json"):
         assert (two / name).read_text() == (one / name).read_text()
     models = [load_model(run / "model") for run in (one, two)]
