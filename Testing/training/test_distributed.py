@@ -35,7 +35,8 @@ needs_torchrun = pytest.mark.skipif(
 
 
 def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Two processes on this machine, at a port that is free."""
+    """Two processes on this machine, at a port that is free. One process group each time: a second
+    one in the same processes hangs now and then."""
     return subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
