@@ -387,6 +387,10 @@ def test_named_as_the_target_it_begins_as_the_target(scan: Volume, predictor: Pr
     np.testing.assert_array_equal(named.mask, predictor.predict(scan).mask)
     assert named.found
     assert "clicks at the pancreas are answered more simply" in named.warnings[-1]
+    without = scan.with_array(np.where(scan.array == BRIGHT_HU, 40, scan.array))
+    nothing = predictor.predict(without, structure="pancreas")
+    assert not nothing.found
+    assert "The pancreas was not found in this scan; click inside it." in nothing.warnings
 
 
 def test_a_model_without_a_locator_looks_for_nothing(scan: Volume, predictor: Predictor) -> None:

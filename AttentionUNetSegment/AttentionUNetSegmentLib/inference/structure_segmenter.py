@@ -36,7 +36,7 @@ class StructureSegmenter(ScanSegmenter):
         if organ == self.engine.card.target_label:
             state = ScanSegmenter(self.engine, self.volume, label=organ).segment(steps)
             if state.refinement is None:
-                return state
+                return MaskState.empty([*state.warnings, not_found_text(organ)])
             return replace(state, refinement=replace(state.refinement, attention=()))
         warnings: list[str] = []
         found = outline_known_organ(self.engine, self.volume, organ, warnings, steps)
