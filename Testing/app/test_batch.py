@@ -23,6 +23,7 @@ from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.summary import SORTING, doubtful_first, list_warnings
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.inference import Predictor, predictor_cache
+from AttentionUNetSegmentLib.inference.predictor_cache import PredictorOptions
 from batch_cases import batch, hounsfield, results_of, save_model, table, write_scan, write_scans
 from command_line import assert_refused, start
 from filelock import FileLock
@@ -355,7 +356,7 @@ def test_what_is_not_what_was_asked_for_is_done_again(
 
 
 def test_another_model_or_option_is_another_result(
-    tmp_path: Path, model: Path, ran: list[str]
+    tmp_path: Path, model: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans, out = write_scans(tmp_path / "scans", 1), tmp_path / "out"
     again = {
@@ -364,17 +365,29 @@ def test_another_model_or_option_is_another_result(
         "also": ["--model", model, "--also", "nifti"],
         "no more": ["--model", model],
         "model": ["--model", save_model(tmp_path / "new", "8")],
+        "in halves": ["--model", model, "--precision", "bfloat16"],
+        "in halves again": ["--model", model, "--precision", "bfloat16"],
+        "as the machine takes it": ["--model", model],
     }
+    computed_in = []
+    real = predictor_cache.load_predictor
+
+    def load_predictor(options: PredictorOptions) -> Predictor:
+        computed_in.append(options.precision)
+        return real(options)
+
+    monkeypatch.setattr(predictor_cache, "load_predictor", load_predictor)
     counts = []
     for options in again.values():
         ran.clear()
         assert batch(scans, "-o", out, *options) == 0
         counts.append(len(ran))
-    assert counts == [1, 0, 1, 1, 0]  # weights are what makes a model, not its version
+    # Weights are what makes a model, not its version.
+    assert counts == [1, 0, 1, 1, 0, 1, 0, 1]
+    assert computed_in == ["auto"] * 3 + ["bfloat16", "auto"]
     assert not (out / "studies" / "scan0" / "segmentation.nii.gz").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is for POSIX")
 def test_a_structure_that_the_model_knows_is_found_in_each_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -422,6 +435,7 @@ def test_a_structure_that_nothing_begins_is_refused_before_the_first_scan(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is for POSIX")
 def test_a_killed_run_goes_on(tmp_path: Path, model: Path, ran: list[str]) -> None:
     scans, out = write_scans(tmp_path / "scans", 4), tmp_path / "out"
     process = start("batch", scans, "-o", out, "--model", model)  # draws its pictures

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.app.benchmark import running, worker
+from AttentionUNetSegmentLib.app.benchmark.contenders import CONTENDERS, Bench
 from AttentionUNetSegmentLib.app.benchmark.growth import grown, input_and_output_mb
 from AttentionUNetSegmentLib.app.benchmark.measurements import (
     Measurement,
@@ -178,7 +179,9 @@ def test_a_mask_and_a_batch_are_had_from_the_command_line(
 ) -> None:
     monkeypatch.setattr(running, "BATCH_STUDIES", 2)
     names = ["job-cold-mask", "batch"]
-    measured = run_benchmark(scan, model=model, repetitions=1, threads=2, only=names)
+    measured = run_benchmark(
+        scan, model=model, precision="float32", repetitions=1, threads=2, only=names
+    )
     assert [one.name for one in measured.measurements] == names
     for one in measured.measurements:
         assert not one.skipped
@@ -193,6 +196,21 @@ def test_a_pass_and_a_step_of_training_are_measured(scan: Path, model: str) -> N
     for one in measured.measurements:
         assert not one.skipped
         assert len(one.seconds) == 1
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_is_measured_computes_in_the_precision_asked_for(
+    scan: Path, model: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(bench: Bench) -> tuple[float, ...]:
+        return (float(bench.predictor.bfloat16),)
+
+    monkeypatch.setitem(CONTENDERS, "pass", ("Whether it is in halves", half))
+    measured = run_benchmark(scan, model=model, precision=precision, only=["pass"])
+    wanted = precision == "bfloat16"
+    assert measured.measurements[0].seconds == (float(wanted),)
+    assert measured.machine["bfloat16"] is wanted
 
 
 @pytest.mark.usefixtures("in_this_process", "quick_picture")

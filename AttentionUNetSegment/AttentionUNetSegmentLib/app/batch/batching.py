@@ -15,6 +15,7 @@ from ...files import STAGING_PREFIX, explain_write_errors, locked_folder
 from ...inference.progress import ProgressCallback
 from ...inference.quality import usual_ranges
 from ...models import find_model, read_card
+from ...networks.precision import AUTO
 from ..requirements import require
 from ..segmenting import ALSO_FILES
 from .rows import Answer, ResultsFile, StudyRow, write_table
@@ -33,6 +34,7 @@ class BatchOptions:
         device: as :func:`~...inference.device.choose_device` takes it.
         also: keys of ``ALSO_FILES``.
         structure: what is segmented in the place of the models' targets, by any name.
+        precision: what the networks compute in: "auto", "float32" or "bfloat16".
         ray: None for the plain loop, "local", or a cluster's address.
         workers: how many Ray workers; None for as many as there is room for.
         gpus_per_worker: None for 1, or 0 where there is no GPU.
@@ -42,6 +44,7 @@ class BatchOptions:
     device: str = "auto"
     also: tuple[str, ...] = ()
     structure: str | None = None
+    precision: str = AUTO
     ray: str | None = None
     workers: int | None = None
     gpus_per_worker: float | None = None
@@ -125,7 +128,14 @@ def _usual_ml(studies: Sequence[Study]) -> tuple[float, float] | None:
 def _answers(
     studies: Sequence[Study], options: BatchOptions, directory: Path, tally: _Tally
 ) -> Generator[Answer, None, None]:
-    make_worker = partial(BatchWorker, directory, options.device, options.also, options.structure)
+    make_worker = partial(
+        BatchWorker,
+        directory,
+        options.device,
+        options.also,
+        options.structure,
+        options.precision,
+    )
     if options.ray is None:
         yield from run_here(studies, make_worker(), tally.tell_part)
         return

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...inference.clicks import Click
 from ...models import ModelCard
+from ...networks.precision import AUTO
 from ..segmenting import REPORT_FILE
 from .sources import Study
 
@@ -38,12 +39,14 @@ def entry(
     card: ModelCard,
     also: Sequence[str],
     structure: str | None = None,
+    precision: str = AUTO,
 ) -> dict[str, Any]:
     """What makes a study's results what they are, ready for JSON.
 
     Args:
         card: of the model.
         structure: what was segmented in the place of its targets.
+        precision: as it was asked for; "auto" is whatever the machine takes.
     """
     editor = None if structure is None or card.editor is None else card.editor.weights
     return {
@@ -51,9 +54,10 @@ def entry(
         "model_sha256": card.weights.sha256 if card.weights else "",
         "clicks": [_text(click) for click in study.clicks],
         "also": sorted(also),
-        # A report of before there were structures has neither.
+        # Reports of before there were these have none of them.
         "structure": structure,
         "editor_sha256": None if editor is None else editor.sha256,
+        "precision": None if precision == AUTO else precision,
     }
 
 

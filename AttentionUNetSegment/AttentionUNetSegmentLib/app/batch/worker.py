@@ -20,6 +20,7 @@ from ...errors import (
 from ...inference.predictor_cache import PredictorCache, PredictorOptions
 from ...inference.progress import ProgressCallback, ignore_progress
 from ...models import find_model, read_card
+from ...networks.precision import AUTO
 from ..further_files import FurtherFiles
 from ..segmenting import Scan, SegmentationJob, read_scan, segment_into
 from .finished import ENTRY, checksum, entry, finished_report, sizes
@@ -42,6 +43,7 @@ class BatchWorker:
         device: as :func:`~...inference.device.choose_device` takes it.
         also: further formats, keys of ``ALSO_FILES``.
         structure: what is segmented in the place of the models' targets, by any name.
+        precision: what the networks compute in: "auto", "float32" or "bfloat16".
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class BatchWorker:
         device: str = "auto",
         also: Sequence[str] = (),
         structure: str | None = None,
+        precision: str = AUTO,
     ) -> None:
         self.directory = directory
         self.device = device
         self.also = tuple(also)
         self.structure = structure
+        self.precision = precision
         self._models: dict[Path, PredictorCache] = {}
 
     def run(self, study: Study, progress: ProgressCallback = ignore_progress) -> Answer:
@@ -78,7 +82,7 @@ class BatchWorker:
         model_folder = find_model(study.model)
         card = read_card(model_folder)
         began = time.perf_counter()
-        wanted = entry(study, checksum(study), card, self.also, self.structure)
+        wanted = entry(study, checksum(study), card, self.also, self.structure, self.precision)
         checksum_s = round(time.perf_counter() - began, 3)
         report = finished_report(folder, wanted)
         if report is not None:
@@ -89,7 +93,8 @@ class BatchWorker:
 
         also = FurtherFiles(self.also, study.files) if self.also else None
         models = self._models.setdefault(model_folder, PredictorCache())
-        with models.predictor(PredictorOptions(model_folder, self.device)) as predictor:
+        options = PredictorOptions(model_folder, self.device, self.precision)
+        with models.predictor(options) as predictor:
             outcome = segment_into(
                 folder,
                 SegmentationJob(

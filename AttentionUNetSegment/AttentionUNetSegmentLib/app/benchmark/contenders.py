@@ -20,7 +20,7 @@ import numpy as np
 
 from ...errors import AttentionUNetSegmentError
 from ...inference.clicks import Click
-from ...networks.precision import FLOAT32
+from ...networks.precision import AUTO, FLOAT32
 from .measurements import medians, timed
 
 if TYPE_CHECKING:
@@ -51,12 +51,14 @@ class Bench:
         model: folder.
         device: "auto", "cpu", "cuda" or "mps".
         repetitions: of quick work; slow work is repeated less often.
+        precision: what the networks compute in.
     """
 
     scan: Path
     model: Path
     device: str
     repetitions: int
+    precision: str = AUTO
     parts: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -75,7 +77,7 @@ class Bench:
         from ...inference.predictor import Predictor
         from ...models import load_model
 
-        return Predictor(load_model(self.model), self.device)
+        return Predictor(load_model(self.model), self.device, self.precision)
 
     @cached_property
     def whole_scan(self) -> tuple[torch.Tensor, Grid]:
@@ -113,7 +115,10 @@ def job_warm(bench: Bench) -> tuple[float, ...]:
     def job() -> None:
         with tempfile.TemporaryDirectory() as folder:
             scan = SegmentationJob(
-                lambda: read_scan(bench.scan), model=str(bench.model), device=bench.device
+                lambda: read_scan(bench.scan),
+                model=str(bench.model),
+                device=bench.device,
+                precision=bench.precision,
             )
             outcome = segment_into(Path(folder), scan)
         took = outcome.report["timings_s"]
@@ -133,7 +138,9 @@ def job_in_scene(bench: Bench) -> tuple[float, ...]:
     from ...scene.tasks import SegmentationOptions, SegmentationTask
 
     cache = PredictorCache()
-    options = SegmentationOptions(model=str(bench.model), device=bench.device)
+    options = SegmentationOptions(
+        model=str(bench.model), device=bench.device, precision=bench.precision
+    )
     steps = []
     with headlessScene():
         node = addVolumeNode(bench.volume, "scan")
@@ -374,7 +381,11 @@ def click_in_scene(bench: Bench) -> tuple[float, ...]:
 
     cache = PredictorCache()
     options = SegmentationOptions(
-        model=str(bench.model), device=bench.device, withAttention=False, keepProbability=False
+        model=str(bench.model),
+        device=bench.device,
+        precision=bench.precision,
+        withAttention=False,
+        keepProbability=False,
     )
     rng = np.random.default_rng(0)
     seconds: list[float] = []

@@ -18,6 +18,7 @@ from ... import __version__
 from ...errors import InputError
 from ...inference.progress import ProgressCallback, ignore_progress
 from ...models import find_model
+from ...networks.precision import AUTO, uses_bfloat16
 from .contenders import CONTENDERS
 from .growth import (
     FIXED_PIXELS,
@@ -113,6 +114,7 @@ def run_benchmark(
     *,
     model: str,
     device: str = "auto",
+    precision: str = AUTO,
     repetitions: int = 10,
     threads: int | None = None,
     only: Sequence[str] = (),
@@ -124,6 +126,7 @@ def run_benchmark(
     Args:
         scan: file or DICOM folder.
         model: name or folder.
+        precision: what the networks compute in.
         repetitions: of quick work.
         threads: of the CPU for each contender; those that PyTorch takes unless given.
         only: names of contenders; all unless given.
@@ -147,6 +150,7 @@ def run_benchmark(
         "scan": str(scan),
         "model": str(folder),
         "device": device,
+        "precision": precision,
         "repetitions": repetitions,
         "threads": threads,
     }
@@ -164,16 +168,22 @@ def run_benchmark(
         points.append(_growth_point(spec, slices, pixels))
     report(1.0, "Done")
     return Benchmark(
-        machine_of(threads), scan.name, folder.name, device, tuple(measurements), tuple(points)
+        machine_of(threads, device, precision),
+        scan.name,
+        folder.name,
+        device,
+        tuple(measurements),
+        tuple(points),
     )
 
 
-def machine_of(threads: int | None = None) -> dict[str, Any]:
+def machine_of(
+    threads: int | None = None, device: str = "auto", precision: str = AUTO
+) -> dict[str, Any]:
     """What the figures hold for; no name of a computer or a person."""
     import torch
 
     from ...inference.device import choose_device
-    from ...networks.precision import computes_bfloat16
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
@@ -182,7 +192,7 @@ def machine_of(threads: int | None = None) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads or torch.get_num_threads(),
         "gpu": gpu,
-        "bfloat16": computes_bfloat16(choose_device("auto")),
+        "bfloat16": uses_bfloat16(precision, choose_device(device)),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "version": __version__,
@@ -241,6 +251,7 @@ def _command(name: str, spec: dict[str, Any]) -> Measurement:
     program = [sys.executable, "-m", "AttentionUNetSegmentLib.app"]
     environment = _environment(spec["threads"])
     options = ["--model", spec["model"], "--device", spec["device"]]
+    options += ["--precision", spec["precision"]]
     quick = name in ("help", "first-progress")
     studies = BATCH_STUDIES if name == "batch" else 1
     seconds = []

@@ -15,7 +15,8 @@ def measure(spec: dict[str, Any]) -> Measurement:
     """Run what a specification names.
 
     Args:
-        spec: ``contender``, ``scan``, ``model``, ``device``, ``repetitions``, ``threads``.
+        spec: ``contender``, ``scan``, ``model``, ``device``, ``precision``, ``repetitions``,
+            ``threads``.
     """
     import torch
 
@@ -25,7 +26,13 @@ def measure(spec: dict[str, Any]) -> Measurement:
         torch.set_num_threads(spec["threads"])
     name = spec["contender"]
     title, function = CONTENDERS[name]
-    bench = Bench(Path(spec["scan"]), Path(spec["model"]), spec["device"], spec["repetitions"])
+    bench = Bench(
+        Path(spec["scan"]),
+        Path(spec["model"]),
+        spec["device"],
+        spec["repetitions"],
+        spec["precision"],
+    )
     try:
         seconds = function(bench)
     except AttentionUNetSegmentError as error:

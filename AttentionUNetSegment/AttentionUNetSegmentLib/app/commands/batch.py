@@ -10,7 +10,7 @@ import typer
 
 from ...models import DEFAULT_MODEL
 from ...wording import counted
-from .shared import ModelOption, NamedDeviceOption, show_lines
+from .shared import ModelOption, NamedDeviceOption, Precision, PrecisionOption, show_lines
 
 if TYPE_CHECKING:
     from ..batch.batching import BatchOptions
@@ -70,6 +70,7 @@ def batch(
     ] = False,
     model: ModelOption = DEFAULT_MODEL,
     device: NamedDeviceOption = "auto",
+    precision: PrecisionOption = Precision.AUTO,
 ) -> None:
     """Segment many studies.
 
@@ -93,7 +94,14 @@ def batch(
     if ray is None and (workers is not None or gpus_per_worker is not None):
         raise typer.BadParameter("--workers and --gpus-per-worker are for --ray.")
     options = BatchOptions(
-        output, device, tuple(also or ()), structure, ray, workers, gpus_per_worker
+        output,
+        device,
+        tuple(also or ()),
+        structure,
+        precision.value,
+        ray,
+        workers,
+        gpus_per_worker,
     )
     check(options)
     card = read_card(find_model(model))

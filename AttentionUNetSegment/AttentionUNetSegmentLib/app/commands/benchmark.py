@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...models import DEFAULT_MODEL
-from .shared import Device, DeviceOption, ModelOption
+from .shared import Device, DeviceOption, ModelOption, Precision, PrecisionOption
 
 
 def benchmark(
@@ -42,6 +42,7 @@ def benchmark(
     ] = False,
     model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
 ) -> None:
     """Measure time and memory on this machine.
 
@@ -63,6 +64,7 @@ def benchmark(
             scan,
             model=model,
             device=device.value,
+            precision=precision.value,
             repetitions=repetitions,
             threads=threads,
             only=only or (),
