@@ -29,7 +29,7 @@ from ..geometry.grid import has_right_angles
 from ..geometry.itk import image_of_array
 from ..geometry.volume import Volume
 from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
-from ..inference.statistics import mask_statistics
+from ..inference.statistics import MaskStatistics, mask_statistics
 from ..inference.strokes import Prompt
 from ..inference.structures import (
     click_first_text,
@@ -375,11 +375,12 @@ def segment_into(
                 with explain_write_errors(directory):
                     saveAllLabels(found, node, output.staging / name)
                 names.append(name)
+            measured = _measure(job, segmented, clock)
         with clock.stage("writing"):
             if also:
                 further, not_written = also.write(segmented, output.staging)
                 names += further
-        report = _report(job, segmented, clock, not_written)
+        report = _report(job, segmented, measured, clock, not_written)
         with explain_write_errors(directory):
             report |= more_for_report(output.staging) if more_for_report else {}
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
@@ -434,7 +435,7 @@ def segment_to_file(
                     name = file.name[: -len(suffix)] + path.name.removeprefix("written")
                 path.rename(output.staging / name)
                 names.append(name)
-        report = _report(job, segmented, clock)
+        report = _report(job, segmented, _measure(job, segmented, clock), clock)
         output.publish(names)
     job.progress(1.0, "Done")
     return SegmentationOutcome(file.with_name(names[0]), report)
@@ -449,7 +450,7 @@ def segment_without_files(job: SegmentationJob) -> SegmentationOutcome:
     clock = _Clock()
     _require(job)
     with _segmented(job, clock) as segmented:
-        report = _report(job, segmented, clock)
+        report = _report(job, segmented, _measure(job, segmented, clock), clock)
     job.progress(1.0, "Done")
     return SegmentationOutcome(None, report)
 
@@ -689,24 +690,42 @@ def _require(job: SegmentationJob, *modules: str) -> None:
         raise InputError(click_first_text(card))
 
 
-def _report(
-    job: SegmentationJob, segmented: Segmented, clock: _Clock, warnings: Sequence[str] = ()
-) -> dict[str, Any]:
-    scan, prediction = segmented.scan, segmented.prediction
+@dataclass(frozen=True)
+class _Measured:
+    """What is measured of a result: of each of its targets, and what pyradiomics says of the first,
+    where that is wanted."""
+
+    statistics: list[MaskStatistics]
+    radiomics: dict[str, Any] | None
+
+
+def _measure(job: SegmentationJob, segmented: Segmented, clock: _Clock) -> _Measured:
+    volume, prediction = segmented.scan.volume, segmented.prediction
     job.progress(0.95, "Measuring")
     with clock.stage("statistics"):
-        statistics = [mask_statistics(scan.volume, one.mask) for one in prediction.targets]
+        statistics = [mask_statistics(volume, one.mask) for one in prediction.targets]
         features = None
         if job.radiomics:
             from .radiomic_features import radiomic_features
 
-            features = radiomic_features(scan.volume, prediction.mask)
+            features = radiomic_features(volume, prediction.mask)
+    return _Measured(statistics, features)
+
+
+def _report(
+    job: SegmentationJob,
+    segmented: Segmented,
+    measured: _Measured,
+    clock: _Clock,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    scan, prediction = segmented.scan, segmented.prediction
     clock.timings_s["total"] = clock.elapsed_s()
     report = make_report(
         prediction,
         segmented.model.card,
         scan.name,
-        statistics,
+        measured.statistics,
         [*scan.warnings, *prediction.warnings, *warnings],
         clock.timings_s,
         job.box,
@@ -714,8 +733,8 @@ def _report(
     )
     if prediction.all_labels:
         report["all_labels"] = [_report_all_labels(one) for one in prediction.all_labels]
-    if features is not None:
-        report["radiomics"] = features
+    if measured.radiomics is not None:
+        report["radiomics"] = measured.radiomics
     if isinstance(scan, SyntheticScan):
         from ..evaluation.metrics import dice
 
