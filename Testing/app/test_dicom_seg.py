@@ -13,8 +13,8 @@ from AttentionUNetSegmentLib.app.batch.rows import StudyRow
 from AttentionUNetSegmentLib.app.batch.sources import Study, find_studies
 from AttentionUNetSegmentLib.app.batch.worker import BatchWorker
 from AttentionUNetSegmentLib.geometry.volume import Volume
-from AttentionUNetSegmentLib.inference.doubts import DoubtfulPlace
 from AttentionUNetSegmentLib.inference.prediction import Prediction
+from AttentionUNetSegmentLib.inference.uncertainty import DoubtfulPlace
 from AttentionUNetSegmentLib.io.reading import read_volume
 from AttentionUNetSegmentLib.models import DiceEstimate
 from AttentionUNetSegmentLib.scene import PANCREAS

@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.geometry.reslice import (
     interpolate,
 )
 from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
-from AttentionUNetSegmentLib.inference.doubts import DoubtfulPlace
+from AttentionUNetSegmentLib.inference.uncertainty import DoubtfulPlace
 from AttentionUNetSegmentLib.models import DiceEstimate
 from geometry import placed, rotation
 from hypothesis import given, settings

@@ -187,7 +187,7 @@ def test_a_card_says_what_is_usual_and_an_old_one_stays_as_it_is(tmp_path: Path)
 # After a click: every answer is judged anew
 
 
-def test_clicks_bring_doubts_up_and_take_them_away() -> None:
+def test_clicks_bring_warnings_up_and_take_them_away() -> None:
     small = ((75.0, 98.0, 170.0), 12.0)
     # Bright enough to be found, not so bright that a click could not take it away.
     volume = Made(balls=((MIDDLE, 22.0), small), organ_hu=165).volume
@@ -286,7 +286,7 @@ def test_in_a_region_of_interest_its_edge_is_named(driver):
     assert "reaches the edge of the region of interest (feet)" in said
 
 
-def test_many_doubts_are_all_readable_in_a_narrow_panel(driver):
+def test_many_warnings_are_all_readable_in_a_narrow_panel(driver):
     """Set PANEL_PICTURE to a file name to look at it."""
     add_ct(driver, "CT", Made(balls=(*TWO, AT_THE_TOP), organ_hu=155, thickness_mm=7.5).volume)
     driver.segment()

@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.synthetic import (
     synthetic_body_part,
 )
 from geometry import rotation
-from moved_scans import model_without_doubts
+from moved_scans import model_without_estimate
 
 RIGHT_KIDNEY = BTCV_LABELS.index("right kidney")
 
@@ -37,8 +37,8 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="module")
 def plain() -> Predictor:
-    """It alone, for what is asked of its mask: doubts move no voxel, and take twice as long."""
-    return Predictor(model_without_doubts(), "cpu")
+    """It alone, for what is asked of its mask: its estimate moves no voxel, and takes as long again."""
+    return Predictor(model_without_estimate(), "cpu")
 
 
 @pytest.fixture(scope="module")

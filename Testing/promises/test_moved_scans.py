@@ -27,7 +27,7 @@ from moved_scans import (
     brought_back,
     cropped,
     image_of,
-    model_without_doubts,
+    model_without_estimate,
     surface_distance,
     turned,
 )
@@ -63,7 +63,7 @@ def tolerance(name: str) -> Distance:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(model_without_doubts(), "cpu")
+    return Predictor(model_without_estimate(), "cpu")
 
 
 class RememberingPredictor(Predictor):
@@ -207,7 +207,7 @@ def test_the_command_line_writes_the_segmentation_where_the_organ_is(
     volume, reference = made_up_scan
     moved = turned(reorder_axes(volume, (2, 0, 1), (False, True, False)), 2, 5)
     sitk.WriteImage(image_of(moved.volume), str(tmp_path / "scan.nrrd"))
-    monkeypatch.setattr(segmenting, "load_model", lambda folder: model_without_doubts())
+    monkeypatch.setattr(segmenting, "load_model", lambda folder: model_without_estimate())
     segmenting.segment_into(
         tmp_path / "out",
         segmenting.SegmentationJob(

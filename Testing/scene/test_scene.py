@@ -19,7 +19,7 @@ import vtk
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.clicks import Click
-from AttentionUNetSegmentLib.inference.doubts import DoubtfulPlace
+from AttentionUNetSegmentLib.inference.uncertainty import DoubtfulPlace
 from AttentionUNetSegmentLib.models import DiceEstimate, Label
 from AttentionUNetSegmentLib.scene import collection, results, segments, volumes
 from AttentionUNetSegmentLib.scene.corrections import corrections, readClicks

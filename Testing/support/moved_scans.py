@@ -50,7 +50,7 @@ class Placed:
         return float(self.mask.sum() * abs(np.linalg.det(self.to_world[:3, :3])) / 1000)
 
 
-def model_without_doubts() -> Model:
+def model_without_estimate() -> Model:
     """The shipped model, which is not to say how good its results are: for that its networks look
     up to five more times, which moves no voxel."""
     model = load_model(find_model(DEFAULT_MODEL))

@@ -10,7 +10,7 @@ from AttentionUNetSegmentLib.inference import Predictor, Volume
 from AttentionUNetSegmentLib.inference.prediction import Prediction
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
 from AttentionUNetSegmentLib.synthetic import ORGAN_LABELS, synthetic_abdomen
-from moved_scans import cropped, model_without_doubts
+from moved_scans import cropped, model_without_estimate
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def predictor_of(precision: str, device: str = "cpu", tile_voxels: int | None = 
 
 
 def plain_predictor_of(precision: str, tile_voxels: int | None = None) -> Predictor:
-    """On the CPU, and without doubts: for what compares one setting with another."""
-    return Predictor(model_without_doubts(), "cpu", precision, tile_voxels)
+    """On the CPU, and without the estimate: for what compares one setting with another."""
+    return Predictor(model_without_estimate(), "cpu", precision, tile_voxels)
 
 
 def made_up_scan() -> Volume:

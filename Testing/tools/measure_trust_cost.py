@@ -15,7 +15,6 @@ from collections.abc import Callable
 import torch
 from AttentionUNetSegmentLib.inference import Predictor, Volume, read_volume
 from AttentionUNetSegmentLib.inference.coarse_to_fine import locator_view
-from AttentionUNetSegmentLib.inference.doubts import find_doubtful_places
 from AttentionUNetSegmentLib.inference.features import (
     measure_scale_agreement,
     result_features,
@@ -23,6 +22,7 @@ from AttentionUNetSegmentLib.inference.features import (
 )
 from AttentionUNetSegmentLib.inference.mirrored import measure_disorder
 from AttentionUNetSegmentLib.inference.refinement import Refinement
+from AttentionUNetSegmentLib.inference.uncertainty import find_doubtful_places
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
 
 REPEATS = 10

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..geometry.volume import Volume
 from .clicks import Click
-from .doubts import DoubtfulPlace
 from .progress import CancelToken, ProgressCallback
 from .strokes import Lasso, Scribble
+from .uncertainty import DoubtfulPlace
 
 if TYPE_CHECKING:
     from ..io.reading import read_volume

@@ -10,8 +10,8 @@ import numpy as np
 from ..geometry.grid import GridImage, Region
 from ..geometry.volume import Volume
 from ..models import DiceEstimate
-from .doubts import DoubtfulPlace, uncertainty_of
 from .strokes import Prompt
+from .uncertainty import DoubtfulPlace, uncertainty_of
 
 if TYPE_CHECKING:
     from ..models import Label

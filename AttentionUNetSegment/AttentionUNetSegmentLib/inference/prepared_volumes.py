@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..geometry.grid import Region
-from .doubts import uncertainty_of
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, ignore_progress
+from .uncertainty import uncertainty_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,6 @@ from ..geometry.volume import Volume
 from ..models import Label
 from .clicks import Click
 from .device import describe_device, is_lost_device
-from .doubts import DoubtfulPlace, find_doubtful_places
 from .engine import Engine
 from .features import SCALE_AGREEMENT, result_features, summarise_attention
 from .prediction import Prediction
@@ -52,6 +51,7 @@ from .structures import (
     require_any_structure,
     structure_label,
 )
+from .uncertainty import DoubtfulPlace, find_doubtful_places
 from .validation import check_clicks
 
 KEPT_STATES = 32

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     from matplotlib.figure import Figure
 
-    from ..inference.doubts import DoubtfulPlace
     from ..inference.prediction import Prediction
+    from ..inference.uncertainty import DoubtfulPlace
     from ..models import DiceEstimate, Model
     from .images import GivenImage
 

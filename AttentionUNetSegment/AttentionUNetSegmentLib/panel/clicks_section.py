@@ -19,7 +19,7 @@ from .stroke_placing import StrokePlacing
 from .target import foundOrgansText, noStructuresText, takesAnyStructure
 
 if TYPE_CHECKING:
-    from ..inference.doubts import DoubtfulPlace
+    from ..inference.uncertainty import DoubtfulPlace
     from .panel import Panel
 
 

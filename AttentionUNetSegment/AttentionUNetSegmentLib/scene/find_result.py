@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..inference.doubts import DoubtfulPlace
+from ..inference.uncertainty import DoubtfulPlace
 from ..models import Label
 from . import segments
 from .results import (

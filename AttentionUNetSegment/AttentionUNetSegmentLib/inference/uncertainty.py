@@ -1,4 +1,4 @@
-"""Where a result is to be doubted: the volume of uncertainty, and the places most worth a click.
+"""The uncertainty of a result: its volume, and the places most worth a click.
 
 A probability of one half is no answer, and one near 0 or 1 is a sure one. So a voxel's uncertainty
 is 1 - |2 p - 1|, and half of it the chance that the voxel is on the wrong side of the outline, as

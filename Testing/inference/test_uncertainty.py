@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.geometry.grid import Grid
-from AttentionUNetSegmentLib.inference.doubts import (
+from AttentionUNetSegmentLib.inference.uncertainty import (
     LEAST_ML,
     find_doubtful_places,
     uncertainty_of,
