@@ -1,13 +1,15 @@
 """What a user waits for in the panel, in Slicer's event loop, which keeps the GIL.
 
     python Testing/tools/measure_slicer_loop.py [--scan FILE] [--second FILE] [--repeats 3]
-                                                [--processes 3] [--free] [--json FILE]
+                                                [--processes 3] [--free] [--float32]
+                                                [--json FILE]
 
 In the stand-in for Slicer on Linux, with the shipped model, scene included, in the order in which a
 user comes to it: the module is opened; a scan is chosen, and what the first press needs is loaded
 meanwhile; the first press, and later ones; the first press on another scan; a click until its mask
 is there, and until its attention is; another level of the attention. Each process tells a first
-press once, so several are run. With --free the event loop lets go of the GIL, for comparison.
+press once, so several are run. With --free the event loop lets go of the GIL, for comparison; with
+--float32 the networks compute as on a processor without bfloat16.
 
 Medians with the lowest and highest, of seconds on the clock and of seconds of processor time. Where
 others use the processor too, the second says more; it counts all threads, so it is more than the
@@ -32,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "AttentionUNetSegment"), str(ROOT / "Testing" / "support")]
 
 import panel_driver  # noqa: E402
+from AttentionUNetSegmentLib.networks import precision  # noqa: E402
 
 Times = dict[str, list[tuple[float, float]]]
 """Seconds on the clock and of the processor, of each repetition."""
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of what one process can repeat")
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--free", action="store_true", help="the GIL is not held")
+    parser.add_argument("--float32", action="store_true", help="as without bfloat16")
     parser.add_argument("--json", type=Path, help="gets all times")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -73,6 +77,8 @@ def _spread(seconds: tuple[float, ...]) -> str:
 
 def _one_process(options: argparse.Namespace) -> Times:
     times: Times = {}
+    if options.float32:
+        precision.computes_bfloat16 = lambda device: False
 
     @contextlib.contextmanager
     def timed(what: str) -> Iterator[None]:
