@@ -1,9 +1,11 @@
 """What can be done to a model's answers without training it again, and what it gives.
 
-    python Testing/tools/measure_tricks.py DATA [--model NAME] [--run RUN] [--split S] [--bfloat16]
+    python Testing/tools/measure_tricks.py DATA [--model NAME] [--run RUN] [--split S]
+        [--cases NAME...] [--bfloat16]
 
 A row for each trick: Dice without a click of every case, and the mean. RUN is the folder of the
-training run that the model came from: the weights before they were put into half precision.
+training run that the model came from: the weights before they were put into half precision. The
+split "slices" is the patients of another data set, put together from pictures.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,6 +33,7 @@ from AttentionUNetSegmentLib.inference import (
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
 from AttentionUNetSegmentLib.networks import NetworkOutput
 from AttentionUNetSegmentLib.networks.blocks import resize
+from measure_finetuning import scans
 from torch import nn
 
 THRESHOLDS = (0.3, 0.4, 0.6, 0.7)
@@ -70,6 +74,50 @@ class Zoomed(nn.Module):
         return NetworkOutput(mean.clamp_min(1e-9).log(), output.attention, ())
 
 
+class Shifted(nn.Module):
+    """The mean of the answers to an image, and to it moved by some voxels each way."""
+
+    def __init__(self, network: nn.Module, voxels: int = 8) -> None:
+        super().__init__()
+        self.network = network
+        self.voxels = voxels
+        self.gates = getattr(network, "gates", ())
+
+    def forward(self, image: torch.Tensor, return_attention: bool = False) -> Any:
+        output = self.network(image, return_attention=True)
+        total = output.logits.float().softmax(dim=1)
+        count = torch.ones_like(total)
+        for axis in (2, 3, 4):
+            for step in (self.voxels, -self.voxels):
+                size = image.shape[axis]
+                # What moves out of the image is not asked for; its last slice fills what comes in.
+                taken = (torch.arange(size) + step).clamp(0, size - 1)
+                answer = self.network(image.index_select(axis, taken)).float().softmax(dim=1)
+                kept = slice(max(step, 0), size + min(step, 0))
+                given = slice(max(-step, 0), size - max(step, 0))
+                here = (*[slice(None)] * axis, kept)
+                total[here] += answer[(*[slice(None)] * axis, given)]
+                count[here] += 1
+        return NetworkOutput((total / count).clamp_min(1e-9).log(), output.attention, ())
+
+
+class Clipped(nn.Module):
+    """The mean of the log-odds of an image, and of it with its intensities clipped further."""
+
+    def __init__(self, network: nn.Module, low: float, high: float) -> None:
+        super().__init__()
+        self.network = network
+        self.low, self.high = low, high
+        self.gates = getattr(network, "gates", ())
+
+    def forward(self, image: torch.Tensor, return_attention: bool = False) -> Any:
+        output = self.network(image, return_attention=True)
+        clipped = torch.cat((image[:, :1].clamp(self.low, self.high), image[:, 1:]), dim=1)
+        answers = (output.logits, self.network(clipped))
+        mean = torch.stack([one.float().log_softmax(dim=1) for one in answers]).mean(dim=0)
+        return NetworkOutput(mean, output.attention, ())
+
+
 @contextlib.contextmanager
 def threshold(value: float) -> Iterator[None]:
     """A voxel belongs to the organ from another probability on."""
@@ -108,15 +156,21 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--bfloat16", action="store_true", help="slow where a CPU has none")
-    parser.add_argument("--split", choices=("validation", "train"), default="validation")
+    splits = ("validation", "train", "slices")
+    parser.add_argument("--split", choices=splits, default="validation")
+    parser.add_argument("--cases", nargs="+", help="of the split; all unless given")
     arguments = parser.parse_args()
 
     folder = find_model(arguments.model)
     usual = Predictor(load_model(folder), "cpu", "float32")
-    found = find_data_set(arguments.data).relabelled([one.name for one in usual.card.labels])
-    train, validation = find_cases(found)
-    chosen = validation if arguments.split == "validation" else train
-    cases = load_cases([one for one in chosen if one.kind == "scan"])
+    if arguments.split == "slices":
+        cases = scans(arguments.data / "pancreas-ct-slices")
+    else:
+        found = find_data_set(arguments.data).relabelled([one.name for one in usual.card.labels])
+        train, validation = find_cases(found)
+        chosen = validation if arguments.split == "validation" else train
+        wanted = arguments.cases or [one.name for one in chosen]
+        cases = load_cases([one for one in chosen if one.kind == "scan" and one.name in wanted])
     print(f"Model {usual.card.name} {usual.card.version}, {arguments.split} cases, CPU.\n")
     print(f"| | {' | '.join(case.name for case in cases)} | mean Dice |")
     print("|---" * (len(cases) + 2) + "|")
@@ -139,12 +193,17 @@ def main() -> None:
     for value in THRESHOLDS:
         row(f"threshold {value}", usual, lambda value=value: threshold(value))
     row("every piece and hole kept", usual, every_piece)
-    mirrored = load_model(folder)
-    mirrored.networks["refiner"] = Mirrored(mirrored.networks["refiner"])  # type: ignore[index]
-    row("mirrored too, and averaged", Predictor(mirrored, "cpu", "float32"))
-    zoomed = load_model(folder)
-    zoomed.networks["refiner"] = Zoomed(zoomed.networks["refiner"])  # type: ignore[index]
-    row("smaller and larger too, and averaged", Predictor(zoomed, "cpu", "float32"))
+    averaged: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "mirrored too": Mirrored,
+        "smaller and larger too": Zoomed,
+        "moved by 8 voxels each way too": Shifted,
+        "clipped to 0.17 to 0.76 of the window too": partial(Clipped, low=0.17, high=0.76),
+        "clipped to 0.76 of the window too": partial(Clipped, low=0.0, high=0.76),
+    }
+    for title, trick in averaged.items():
+        model = load_model(folder)
+        model.networks["refiner"] = trick(model.networks["refiner"])  # type: ignore[index]
+        row(f"{title}, and averaged", Predictor(model, "cpu", "float32"))
 
 
 def dice_of(asked: Predictor, case: LabelledCase) -> float:
