@@ -60,7 +60,7 @@ def test_a_picture_is_put_where_it_is_said(channels: int) -> None:
     assert (painted.pixels == page().pixels).all()
 
 
-@pytest.mark.parametrize("text", ["Level 1", "jgÅ, (A)"])
+@pytest.mark.parametrize("text", ["Level 1", "S 78.0 mm (jg)"])
 @pytest.mark.parametrize("ha", ["left", "center", "right"])
 @pytest.mark.parametrize("va", ["top", "center", "middle", "bottom"])
 @pytest.mark.parametrize("bold", [False, True])
@@ -75,7 +75,7 @@ def test_a_text_stands_where_a_figure_puts_it(text: str, ha: str, va: str, bold:
     ours, theirs = (one[..., 0] - 0x20 for one in (pixels(written), expected))
     assert ours.sum() == pytest.approx(theirs.sum(), rel=0.02)
     (our_y, our_x), (their_y, their_x) = middle_of(ours), middle_of(theirs)
-    assert our_y == pytest.approx(their_y, abs=0.6)  # a figure may put it between pixels
+    assert our_y == pytest.approx(their_y, abs=0.8)  # a figure may put it between pixels
     assert our_x == pytest.approx(their_x, abs=1)
 
 
