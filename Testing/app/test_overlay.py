@@ -505,7 +505,9 @@ def test_five_slices_are_enough(thickness_mm: float, tmp_path: Path) -> None:
     assert len(outline_pixels(picture)) > 100
 
 
-@pytest.mark.parametrize("title", ["$x^2$ 100 % {0}.nii", "腹部.nrrd", "a" * 300, "one\ntwo"])
+@pytest.mark.parametrize(
+    "title", ["$x^2$ 100 % {0}.nii", "腹部.nrrd", "a" * 300, "one\ntwo", "\udcff.nii"]
+)
 def test_any_title_is_drawn_as_it_is(title: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -114,8 +114,8 @@ def test_nobody_is_told_of_letters_that_the_font_lacks() -> None:
     written = page()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        written.text(20, 20, "腹部", 15, colour="white")
-        written.text(20, 20, "", 15, colour="white")
+        for text in ("腹部", "", "one\ntwo", "of no known coding: \udcff"):
+            written.text(20, 20, text, 15, colour="white")
     assert (written.pixels != page().pixels).any()
 
 

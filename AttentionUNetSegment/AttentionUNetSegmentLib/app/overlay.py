@@ -1,6 +1,6 @@
 """The picture of a result: where the organ is, and where the network looked.
 
->>> figure_bytes = render_overlay(prediction, Path("overlay.png"), "Abdomen, portal venous phase")
+>>> render_overlay(prediction, Path("overlay.png"), "Abdomen, portal venous phase")
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def draw_overlay(prediction: Prediction, title: str, note: str = "", *, organ: s
     and the uncertainty on that through the most doubtful place.
 
     Slices are taken through the middle of the organ (of the scan where none was found) along the
-    patient's axes, whatever the directions of the scan's own, all at one scale.
+    patient's axes, whatever the directions of the scan's own, all at one scale. The figure is one
+    picture, the pixels of the file that :func:`render_overlay` writes.
 
     Args:
         prediction: only its slices are looked at; one attention map at a time is computed.
