@@ -495,6 +495,18 @@ def test_a_scan_of_one_voxel_along_an_axis_is_drawn(
     assert colours > 1000
 
 
+def test_a_scale_bar_longer_than_its_slice_lies_over_the_next_one(tmp_path: Path) -> None:
+    narrow = Volume(body().array[:, :, 35:37], body().ijk_to_ras)
+    prediction = hand_made(narrow, levels=1)
+    drawing = overlay._Drawing(prediction, "")
+    axial, coronal, _ = drawing._slice_panels(122)
+    length = 50 / axial.pixel_mm
+    assert axial.x + 14 + length > coronal.right
+    row = rendered(prediction, tmp_path)[axial.bottom - 14]
+    bright = (row > 200).all(axis=1)
+    assert bright.sum() == pytest.approx(length, abs=3)
+
+
 @pytest.mark.parametrize("thickness_mm", [6.0, 60.0])
 def test_five_slices_are_enough(thickness_mm: float, tmp_path: Path) -> None:
     whole = body()

@@ -185,6 +185,9 @@ class _Drawing:
         if doubt is not None:
             self._doubt(doubt)
             self._colour_scale("viridis", doubt)
+        # Last, as they reach over other panels where a scan is narrow.
+        for panel in (slices[0], *maps[:1]):
+            self._scale_bar(panel, 50)
         self._footer(end)
         return self.page
 
@@ -318,8 +321,6 @@ class _Drawing:
             (down, middle_x, panel.bottom + beside),
         ):
             page.text(letter_x, letter_y, letter, 15, colour=_QUIET, ha="center", va="center")
-        if frame.orientation is AXIAL:
-            self._scale_bar(panel, 50)
 
     def _level(self, level: int, panel: _Panel, below: tuple[np.ndarray, Line | None]) -> None:
         prediction = self.prediction
@@ -329,8 +330,6 @@ class _Drawing:
             inside = prediction.attention_in_organ[level - 1]
             around = prediction.attention_around_organ[level - 1]
             self._caption(panel, right=f"{inside:.2f} inside, {around:.2f} around")
-        if level == 1:
-            self._scale_bar(panel, 50)
 
     def _doubt(self, panel: _Panel) -> None:
         from matplotlib.path import Path as Line
