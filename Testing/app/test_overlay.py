@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -26,6 +28,8 @@ from AttentionUNetSegmentLib.models import DiceEstimate
 from geometry import placed, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import colormaps
+from picture_texts import texts_of
 from PIL import Image
 from scipy import ndimage
 
@@ -109,8 +113,7 @@ def nothing_found(volume: Volume) -> Any:
 
 
 def texts(prediction: Any, title: str = "scan.nii.gz", note: str = "") -> list[str]:
-    figure = overlay._Drawing(prediction, "pancreas").draw(title, note)
-    return [text.get_text() for text in figure.texts]
+    return texts_of(lambda: overlay.draw_overlay(prediction, title, note, organ="pancreas"))
 
 
 def rendered(prediction: Any, folder: Path, **options: str) -> np.ndarray:
@@ -326,6 +329,82 @@ def test_a_slice_of_the_part_that_it_reads_is_a_slice_of_all(shift: float, turn:
         np.testing.assert_allclose(read[0], whole[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(("turn", "most_px"), [(0.0, 1.5), (20.0, 6.0)])
+def test_the_boxes_of_the_organ_are_as_far_from_its_outline_as_they_say(
+    turn: float, most_px: float, tmp_path: Path
+) -> None:
+    """Where the scan lies straight; in a turned one the organ reaches further in other slices."""
+    volume = body((2.0, 2.0, 2.0))
+    prediction = hand_made(Volume(volume.array, rotation(2, turn) @ volume.ijk_to_ras), levels=0)
+    outline = outline_pixels(rendered(prediction, tmp_path))
+    with Image.open(tmp_path / "overlay.png") as image:
+        boxes = json.loads(image.info[overlay.ORGAN_KEY])
+    assert len(boxes) == 3
+    drawing = overlay._Drawing(prediction, "")
+    for panel, (left, top, right, bottom) in zip(drawing._slice_panels(122), boxes, strict=True):
+        # From the middle of the outermost voxels, and the outline is around them.
+        margin = (overlay._ORGAN_MARGIN_MM - 1) / panel.pixel_mm
+        its = (outline > (panel.y, panel.x)) & (outline < (panel.bottom, panel.right))
+        upper, lower = (edge(outline[its.all(axis=1)], axis=0) for edge in (np.min, np.max))
+        assert upper - (top, left) == pytest.approx(margin, abs=most_px)
+        assert (bottom, right) - lower == pytest.approx(margin, abs=most_px)
+
+
+def test_voxels_do_not_show_as_blocks(tmp_path: Path) -> None:
+    """Of a scan that gets brighter evenly from left to right, as large as its voxels may be."""
+    shape = (12, 14, 15)
+    hu = np.broadcast_to(np.linspace(-150, 230, shape[2]), shape).astype(np.int16)
+    volume = Volume(hu, placed((20.0, 20.0, 25.0), (0.0, 0.0, 0.0)))
+    drawing = overlay._Drawing(nothing_found(volume), "")
+    picture = rendered(nothing_found(volume), tmp_path)
+    panel = drawing._slice_panels(122)[0]
+    row = picture[(panel.y + panel.bottom) // 2, panel.x + 2 : panel.right - 2, 0]
+    assert row[-1] - row[0] > 220
+    # No step, but for half a voxel at either border, is a fifth of a voxel's.
+    assert 0 <= np.diff(row).min() <= np.diff(row).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["inferno", "viridis"])
+def test_a_map_lies_over_the_scan_as_pillow_would_lay_it(name: str) -> None:
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (40, 50)).astype(np.uint8)
+    values = rng.uniform(-0.05, 1.05, (40, 50)).astype(np.float32)
+    painted = colormaps[name](values.clip(0, 1))
+    painted[..., 3] = overlay._opacity(values)
+    assert painted[..., 3].max() == pytest.approx(0.74)
+    below = Image.fromarray(grey).convert("RGBA")
+    above = Image.fromarray(np.rint(255 * painted).astype(np.uint8))
+    expected = np.asarray(Image.alpha_composite(below, above).convert("RGB"), int)
+    assert np.abs(overlay._over(grey, values, name) - expected).max() <= 1
+
+
+def test_a_map_is_shown_where_the_network_looked_and_the_scan_around_it() -> None:
+    """Opaque where the attention is high, and the bare CT where it is not."""
+    prediction = hand_made(body())
+    with patch.object(overlay, "_over", wraps=overlay._over) as over:
+        overlay.draw_overlay(prediction, "scan.nii.gz")
+    grey, values, _ = over.call_args_list[0].args
+    painted = overlay._over(grey, values, "inferno").astype(int)
+    bare = values == 0
+    assert 0.2 < bare.mean() < 0.95
+    assert (painted[bare] == grey[bare][:, None]).all()
+    assert (np.ptp(painted[values > 0.8], axis=1) > 100).all()
+
+
+def test_a_figure_shows_what_the_file_holds(tmp_path: Path) -> None:
+    """Also at a screen's double resolution, and cut to what is in it, as notebooks do."""
+    drawn = rendered(hand_made(body()), tmp_path)
+    figure = overlay.draw_overlay(hand_made(body()), "scan.nii.gz")
+    for options, expected in (
+        ({}, drawn),
+        ({"dpi": 2 * figure.dpi}, drawn.repeat(2, axis=0).repeat(2, axis=1)),
+        ({"bbox_inches": "tight", "pad_inches": 0}, drawn),
+    ):
+        figure.savefig(tmp_path / "figure.png", **options)
+        shown = np.asarray(Image.open(tmp_path / "figure.png").convert("RGB"), dtype=int)
+        np.testing.assert_array_equal(shown, expected)
+
+
 def test_attention_is_drawn_in_colour(page: np.ndarray) -> None:
     # 0.9 of the colour map is orange over grey; above it there is none but the outline.
     lower = page[page.shape[0] * 6 // 10 :]
@@ -400,6 +479,34 @@ def test_any_number_of_levels(levels: int) -> None:
     assert ("Where the network looked" in written) == (levels > 0)
 
 
+@pytest.mark.parametrize("one_voxel_along", [(0,), (1,), (2,), (0, 1), (0, 1, 2)])
+def test_a_scan_of_one_voxel_along_an_axis_is_drawn(
+    one_voxel_along: tuple[int, ...], tmp_path: Path
+) -> None:
+    whole = body()
+    middle = np.argwhere(whole.array == 120).mean(axis=0).astype(int)
+    k, j, i = (
+        slice(middle[axis], middle[axis] + 1) if axis in one_voxel_along else slice(None)
+        for axis in range(3)
+    )
+    flat = Volume(whole.array[k, j, i], whole.ijk_to_ras)
+    picture = rendered(hand_made(flat, levels=1), tmp_path)
+    colours = int((picture.max(axis=2) - picture.min(axis=2) > 60).sum())
+    assert colours > 1000
+
+
+def test_a_scale_bar_longer_than_its_slice_lies_over_the_next_one(tmp_path: Path) -> None:
+    narrow = Volume(body().array[:, :, 35:37], body().ijk_to_ras)
+    prediction = hand_made(narrow, levels=1)
+    drawing = overlay._Drawing(prediction, "")
+    axial, coronal, _ = drawing._slice_panels(122)
+    length = 50 / axial.pixel_mm
+    assert axial.x + 14 + length > coronal.right
+    row = rendered(prediction, tmp_path)[axial.bottom - 14]
+    bright = (row > 200).all(axis=1)
+    assert bright.sum() == pytest.approx(length, abs=3)
+
+
 @pytest.mark.parametrize("thickness_mm", [6.0, 60.0])
 def test_five_slices_are_enough(thickness_mm: float, tmp_path: Path) -> None:
     whole = body()
@@ -410,7 +517,9 @@ def test_five_slices_are_enough(thickness_mm: float, tmp_path: Path) -> None:
     assert len(outline_pixels(picture)) > 100
 
 
-@pytest.mark.parametrize("title", ["$x^2$ 100 % {0}.nii", "腹部.nrrd", "a" * 300, "one\ntwo"])
+@pytest.mark.parametrize(
+    "title", ["$x^2$ 100 % {0}.nii", "腹部.nrrd", "a" * 300, "one\ntwo", "\udcff.nii"]
+)
 def test_any_title_is_drawn_as_it_is(title: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -36,6 +36,7 @@ from AttentionUNetSegmentLib.training.naming import (
 from AttentionUNetSegmentLib.training.option_fields import option
 from AttentionUNetSegmentLib.wording import counted, duration
 from data_set_makers import write_pairs
+from picture_texts import texts_of
 from small_cards import card_of
 from threshold_model import NETWORK
 from typer.testing import CliRunner
@@ -612,5 +613,5 @@ def test_the_picture_tells_the_weights() -> None:
         "2",
         model_sha256="0123456789abcdef",
     )
-    texts = [text.get_text() for text in draw_overlay(prediction, "a").texts]
+    texts = texts_of(lambda: draw_overlay(prediction, "a"))
     assert "Model mine 2 (01234567)" in texts

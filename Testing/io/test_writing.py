@@ -25,7 +25,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.importorskip("zlib_ng")
     else:
         leave_out_zlib_ng(monkeypatch)
-    assert gzip_writing._zlib().__name__.rpartition(".")[2] == request.param
+    assert gzip_writing.zlib_library().__name__.rpartition(".")[2] == request.param
     return str(request.param)
 
 

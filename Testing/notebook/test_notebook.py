@@ -21,6 +21,9 @@ from AttentionUNetSegmentLib.notebook.orientation import find_orientation_confli
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
 from command_line import hounsfield, save_random_model
 from geometry import placed
+from matplotlib.figure import Figure
+from picture_texts import texts_of
+from PIL import Image
 from threshold_model import BRIGHT_HU, threshold_model
 
 LIBRARY = Path(__file__).resolve().parents[2] / "AttentionUNetSegment"
@@ -310,10 +313,13 @@ def test_what_cannot_be_saved_is_told_and_leaves_nothing(stack, tmp_path) -> Non
 
 
 def test_a_plot_is_a_figure(stack, tmp_path) -> None:
-    figure = segment(sitk_image(stack)).plot("A title")
-    assert "A title" in {text.get_text() for text in figure.texts}
-    assert len(figure.axes) >= 7  # three planes, four maps
-    figure.savefig(tmp_path / "a.png")
+    figures: list[Figure] = []
+    result = segment(sitk_image(stack))
+    written = texts_of(lambda: figures.append(result.plot("A title")))
+    assert {"A title", "Axial", "Coronal", "Sagittal", "Level 1", "Level 4"} <= set(written)
+    figures[0].savefig(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size[0] >= 1600
 
 
 def test_the_model_is_loaded_once(stack, monkeypatch) -> None:

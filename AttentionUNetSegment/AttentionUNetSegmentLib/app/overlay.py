@@ -1,12 +1,13 @@
 """The picture of a result: where the organ is, and where the network looked.
 
->>> figure_bytes = render_overlay(prediction, Path("overlay.png"), "Abdomen, portal venous phase")
+>>> render_overlay(prediction, Path("overlay.png"), "Abdomen, portal venous phase")
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ import numpy as np
 
 from ..geometry.grid import Box, Region
 from ..geometry.reslice import AXIAL, CORONAL, SAGITTAL, SliceRectangle, body_box
+from .page import Page
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.path import Path as Line
 
+    from ..geometry.volume import Volume
     from ..inference.prediction import Prediction
 
 RESEARCH_USE = "Research use only"
@@ -45,8 +48,7 @@ _FURTHER_OUTLINES = ("#4fd8c4", "#ff7ab8", "#9db8ff")
 _SMALL_PX = 14.5
 _LINE_PX, _LONGEST_LINE = 24, 190
 _SCALE_BAR_PX = 70
-_PNG_LEVEL = 3  # a third of the usual level's time, and a twentieth larger
-_FONT = "DejaVu Sans"  # comes with Matplotlib, so it is there on every machine
+_FRAME, _HALO = "#2a3038", "#000000a0"
 
 
 def draw_overlay(prediction: Prediction, title: str, note: str = "", *, organ: str = "") -> Figure:
@@ -54,7 +56,8 @@ def draw_overlay(prediction: Prediction, title: str, note: str = "", *, organ: s
     and the uncertainty on that through the most doubtful place.
 
     Slices are taken through the middle of the organ (of the scan where none was found) along the
-    patient's axes, whatever the directions of the scan's own, all at one scale.
+    patient's axes, whatever the directions of the scan's own, all at one scale. The figure is one
+    picture, the pixels of the file that :func:`render_overlay` writes.
 
     Args:
         prediction: only its slices are looked at; one attention map at a time is computed.
@@ -63,8 +66,17 @@ def draw_overlay(prediction: Prediction, title: str, note: str = "", *, organ: s
         organ: name of what was segmented; what the prediction says unless given.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.image import BboxImage
+    from matplotlib.transforms import Bbox, TransformedBbox
 
-    figure = _Drawing(prediction, organ).draw(title, note)
+    page = _Drawing(prediction, organ).draw(title, note)
+    figure = Figure(
+        figsize=(page.width / _DPI, page.height / _DPI), dpi=_DPI, facecolor=_BACKGROUND
+    )
+    whole = BboxImage(TransformedBbox(Bbox.unit(), figure.transFigure), origin="upper")
+    whole.set_data(page.pixels)
+    figure.add_artist(whole)
     FigureCanvasAgg(figure)  # becomes its canvas
     return figure
 
@@ -77,18 +89,49 @@ def render_overlay(
     Raises:
         OSError: the file cannot be written.
     """
-    import warnings
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     drawing = _Drawing(prediction, organ)
-    figure = drawing.draw(title, note)
-    known = {ORGAN_KEY: json.dumps(drawing.organ_boxes)} if drawing.organ_boxes else None
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks shows as boxes; nobody needs to be told of each.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        FigureCanvasAgg(figure).print_png(
-            str(file), metadata=known, pil_kwargs={"compress_level": _PNG_LEVEL}
+    page = drawing.draw(title, note)
+    page.save(file, {ORGAN_KEY: json.dumps(drawing.organ_boxes)} if drawing.organ_boxes else {})
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A slice and where on the page it is shown, in whole pixels."""
+
+    frame: SliceRectangle
+    x: int
+    y: int
+    pixel_mm: float
+
+    @property
+    def width(self) -> int:
+        return self.frame.pixels(self.pixel_mm)[0]
+
+    @property
+    def height(self) -> int:
+        return self.frame.pixels(self.pixel_mm)[1]
+
+    @property
+    def right(self) -> int:
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        return self.y + self.height
+
+    def place_of(self, position_ras: np.ndarray) -> tuple[float, float]:
+        """How far to the right and down in the panel a point lies, in pixels."""
+        orientation, box = self.frame.orientation, self.frame.box
+
+        def along(axis: int, direction: np.ndarray, pixels: int) -> float:
+            from_edge = position_ras[axis] - box.low_ras[axis]
+            if direction[axis] < 0:
+                from_edge = box.extent_mm[axis] - from_edge
+            return float(from_edge / box.extent_mm[axis] * pixels)
+
+        return (
+            along(orientation.right_axis, orientation.right, self.width),
+            along(orientation.down_axis, orientation.down, self.height),
         )
 
 
@@ -99,58 +142,58 @@ class _Drawing:
         self.prediction = prediction
         self.organ = organ or prediction.target
         self.organ_boxes: list[tuple[int, int, int, int]] = []
-        self._slices: dict[tuple[int, int, float], tuple[np.ndarray, np.ndarray]] = {}
         self.volume = prediction.volume
-        self.centre = _middle(prediction)
+        self.organ_ras = _organ_ras(prediction)
+        self.centre = _middle(self.volume, self.organ_ras)
         body = body_box(self.volume)
         # Widened where the organ lies at the border, then cut to an abdomen around it.
         shown = Box.around(np.array([body.low_ras, body.high_ras, self.centre]))
         self.shown = shown.at_most(_MOST_SHOWN_MM, around=self.centre)
 
-    def draw(self, title: str, note: str) -> Figure:
-        from matplotlib.figure import Figure
-
+    def draw(self, title: str, note: str) -> Page:
         told = self._told()
-        slices = self._slice_boxes(top=122 + _LINE_PX * len(told))
-        bottom = max(y + height for _, _, y, _, height in slices) + _LETTER_PX + 20
-        maps = self._map_boxes(top=bottom + 70)
-        end = max((y + height for _, _, y, _, height in maps), default=bottom) + 18
+        slices = self._slice_panels(top=122 + _LINE_PX * len(told))
+        bottom = max(panel.bottom for panel in slices) + _LETTER_PX + 20
+        maps = self._map_panels(top=bottom + 70)
+        end = max((panel.bottom for panel in maps), default=bottom) + 18
         doubt = maps.pop() if maps else None
-        height_px = round(end + 56)
 
-        self.figure = Figure(
-            figsize=(_WIDTH_PX / _DPI, height_px / _DPI), dpi=_DPI, facecolor=_BACKGROUND
-        )
-        self.height_px = height_px
+        self.page = Page(_WIDTH_PX, end + 56, _BACKGROUND)
         self._header(title, note)
         for line, (text, colour) in enumerate(told):
-            self._text(_MARGIN_PX, 106 + _LINE_PX * line, text, 15.5, color=colour)
-        for frame, *box in slices:
-            self._slice(frame, *box)
+            self.page.text(_MARGIN_PX, 106 + _LINE_PX * line, text, 15.5, colour=colour)
+        for panel in slices:
+            self._slice(panel)
         self.organ_boxes = self._boxes_of_organ(slices)
         if maps:
-            self._text(_MARGIN_PX, bottom + 2, "Where the network looked", 20, weight="bold")
-            self._text(
+            self.page.text(
+                _MARGIN_PX, bottom + 2, "Where the network looked", 20, colour=_TEXT, bold=True
+            )
+            self.page.text(
                 _WIDTH_PX - _MARGIN_PX,
                 bottom + 6,
                 "Attention, 0 to 1, on the same axial slice: what each level let through, around "
                 "the network's own answer, right or wrong.",
                 _SMALL_PX,
-                color=_QUIET,
+                colour=_QUIET,
                 ha="right",
             )
-            for level, (frame, *box) in enumerate(maps, start=1):
-                self._level(level, frame, *box)
-            self._colour_scale("inferno", *maps[-1][1:])
+            below = self._below_map(maps[0])
+            for level, panel in enumerate(maps, start=1):
+                self._level(level, panel, below)
+            self._colour_scale("inferno", maps[-1])
         if doubt is not None:
-            self._doubt(*doubt)
-            self._colour_scale("viridis", *doubt[1:])
+            self._doubt(doubt)
+            self._colour_scale("viridis", doubt)
+        # Last, as they reach over other panels where a scan is narrow.
+        for panel in (slices[0], *maps[:1]):
+            self._scale_bar(panel, 50)
         self._footer(end)
-        return self.figure
+        return self.page
 
     # Layout
 
-    def _slice_boxes(self, top: float) -> list[tuple[SliceRectangle, float, float, float, float]]:
+    def _slice_panels(self, top: int) -> list[_Panel]:
         frames = [
             SliceRectangle(orientation, float(self.centre[orientation.normal_axis]), self.shown)
             for orientation in (AXIAL, CORONAL, SAGITTAL)
@@ -160,11 +203,11 @@ class _Drawing:
         widths, heights = zip(*(frame.size_mm for frame in frames), strict=True)
         scale = min(room / sum(widths), _MOST_SLICE_PX / max(heights))
         x = (_WIDTH_PX - gaps - scale * sum(widths)) / 2 + _LETTER_PX
-        boxes = []
-        for frame, width, height in zip(frames, widths, heights, strict=True):
-            boxes.append((frame, x, top + 30 + _LETTER_PX, scale * width, scale * height))
+        panels = []
+        for frame, width in zip(frames, widths, strict=True):
+            panels.append(_Panel(frame, round(x), top + 30 + _LETTER_PX, 1 / scale))
             x += scale * width + _GAP_PX + 2 * _LETTER_PX
-        return boxes
+        return panels
 
     def _told(self) -> list[tuple[str, str]]:
         """What is to be known of the result beside its volume, and in which colour."""
@@ -190,7 +233,7 @@ class _Drawing:
         ]
         return told
 
-    def _map_boxes(self, top: float) -> list[tuple[SliceRectangle, float, float, float, float]]:
+    def _map_panels(self, top: int) -> list[_Panel]:
         """Of each level, and last of the uncertainty; empty where the network did not look."""
         levels = self.prediction.levels
         if any(part.stop <= part.start for part in self.prediction.region):
@@ -209,36 +252,26 @@ class _Drawing:
         scale = min(room / width, _MOST_MAP_PX / height)
         used = count * scale * width + levels * _GAP_PX + bars
         x = (_WIDTH_PX - used) / 2
-        boxes = []
+        panels = []
         for number in range(count):
             last = number == levels
             left = x + number * (scale * width + _GAP_PX) + (_SCALE_BAR_PX if last * levels else 0)
             of = SliceRectangle(AXIAL, doubtful, shown) if last else frame
-            boxes.append((of, left, top, scale * width, scale * height))
-        return boxes
+            panels.append(_Panel(of, round(left), top, 1 / scale))
+        return panels
 
-    def _boxes_of_organ(
-        self, slices: list[tuple[SliceRectangle, float, float, float, float]]
-    ) -> list[tuple[int, int, int, int]]:
+    def _boxes_of_organ(self, slices: list[_Panel]) -> list[tuple[int, int, int, int]]:
         """Where the organ and what is around it are in each slice, in pixels of the page."""
-        points = _organ_ras(self.prediction)
-        if not len(points):
+        if not len(self.organ_ras):
             return []
-        shown = self.shown
-        organ = Box.around(points).grown(_ORGAN_MARGIN_MM).within(shown)
+        organ = Box.around(self.organ_ras).grown(_ORGAN_MARGIN_MM).within(self.shown)
         boxes = []
-        for frame, x, y, width, height in slices:
-            ends = []
-            for axis, direction, start, size in (
-                (frame.orientation.right_axis, frame.orientation.right, x, width),
-                (frame.orientation.down_axis, frame.orientation.down, y, height),
-            ):
-                scale = size / shown.extent_mm[axis]
-                near, far = sorted(
-                    _along(end, shown, axis, direction) for end in (organ.low_ras, organ.high_ras)
-                )
-                ends.append((round(start + scale * near), round(start + scale * far)))
-            (left, right), (top, bottom) = ends
+        for panel in slices:
+            ends = panel.place_of(organ.low_ras), panel.place_of(organ.high_ras)
+            (left, right), (top, bottom) = (
+                sorted(round(start + end) for end in pair)
+                for start, pair in zip((panel.x, panel.y), zip(*ends, strict=True), strict=True)
+            )
             boxes.append((left, top, right, bottom))
         return boxes
 
@@ -257,290 +290,172 @@ class _Drawing:
             colour = _FURTHER_OUTLINES[number % len(_FURTHER_OUTLINES)]
             volume = f"{other.volume_ml:.1f} mL" if other.found else "none found"
             text = f"{_shortened(other.target, 20)}  {volume}"
-            self._text(x, 40, text, 19, weight="bold", color=colour)
+            self.page.text(x, 40, text, 19, colour=colour, bold=True)
             x += 12 * len(text) + 24
         notice = f"{_shortened(note, 60)}   ·   {RESEARCH_USE}" if note else RESEARCH_USE
         model = f"{prediction.model_name} {prediction.model_version}"
         if prediction.model_sha256:
             model += f" ({prediction.model_sha256[:8]})"
-        self._text(_MARGIN_PX, 34, headline, 29, weight="bold")
-        self._text(_MARGIN_PX, 80, _shortened(title, 84), 15.5, color=_QUIET)
-        self._text(right, 39, notice, 19, weight="bold", color=_NOTICE, ha="right")
-        self._text(right, 80, f"Model {_shortened(model, 60)}", 15.5, color=_QUIET, ha="right")
+        self.page.text(_MARGIN_PX, 34, headline, 29, colour=_TEXT, bold=True)
+        self.page.text(_MARGIN_PX, 80, _shortened(title, 84), 15.5, colour=_QUIET)
+        self.page.text(right, 39, notice, 19, colour=_NOTICE, bold=True, ha="right")
+        self.page.text(right, 80, f"Model {_shortened(model, 60)}", 15.5, colour=_QUIET, ha="right")
 
-    def _slice(
-        self, frame: SliceRectangle, x: float, y: float, width: float, height: float
-    ) -> None:
-        axes = self._panel(frame, x, y, width, height)
-        pixel_mm = frame.size_mm[0] / width
-        self._show_ct(axes, frame, pixel_mm)
-        self._show_outline(axes, frame, pixel_mm, _OUTLINE, 1.7)
+    def _slice(self, panel: _Panel) -> None:
+        page, frame, x, y = self.page, panel.frame, panel.x, panel.y
+        self._show(panel, self._grey(panel)[..., None])
+        self._show_outline(panel, self._outline(self.prediction.mask, panel), _OUTLINE, 1.7)
         for number, other in enumerate(self.prediction.others):
             colour = _FURTHER_OUTLINES[number % len(_FURTHER_OUTLINES)]
-            self._show_outline(axes, frame, pixel_mm, colour, 1.7, other.mask)
-        self._text(x, y - _LETTER_PX - 28, frame.orientation.name, 17, weight="bold")
-        place = _place(frame)
-        self._text(x + width, y - _LETTER_PX - 26, place, _SMALL_PX, color=_QUIET, ha="right")
+            self._show_outline(panel, self._outline(other.mask, panel), colour, 1.7)
+        above = y - _LETTER_PX - 28
+        page.text(x, above, frame.orientation.name, 17, colour=_TEXT, bold=True)
+        page.text(panel.right, above + 2, _place(frame), _SMALL_PX, colour=_QUIET, ha="right")
+        middle_x, middle_y = (x + panel.right) / 2, (y + panel.bottom) / 2
+        beside = _LETTER_PX / 2 + 1
         left, right, up, down = frame.orientation.letters
         for letter, letter_x, letter_y in (
-            (left, x - _LETTER_PX / 2 - 1, y + height / 2),
-            (right, x + width + _LETTER_PX / 2 + 1, y + height / 2),
-            (up, x + width / 2, y - _LETTER_PX / 2),
-            (down, x + width / 2, y + height + _LETTER_PX / 2 + 1),
+            (left, x - beside, middle_y),
+            (right, panel.right + beside, middle_y),
+            (up, middle_x, y - beside + 1),
+            (down, middle_x, panel.bottom + beside),
         ):
-            self._text(letter_x, letter_y, letter, 15, color=_QUIET, ha="center", va="center")
-        if frame.orientation is AXIAL:
-            self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
+            page.text(letter_x, letter_y, letter, 15, colour=_QUIET, ha="center", va="center")
 
-    def _level(
-        self, level: int, frame: SliceRectangle, x: float, y: float, width: float, height: float
-    ) -> None:
+    def _level(self, level: int, panel: _Panel, below: tuple[np.ndarray, Line | None]) -> None:
         prediction = self.prediction
-        look = partial(prediction.attention_in_region, level)
-        self._map("inferno", look, frame, x, y, width, height)
-        self._text(x, y - 27, f"Level {level}", 17, weight="bold")
+        self._map("inferno", partial(prediction.attention_in_region, level), panel, below)
+        self._caption(panel, f"Level {level}")
         if prediction.found and prediction.attention_in_organ:
             inside = prediction.attention_in_organ[level - 1]
             around = prediction.attention_around_organ[level - 1]
-            means = f"{inside:.2f} inside, {around:.2f} around"
-            self._text(x + width, y - 25, means, _SMALL_PX, color=_TEXT, ha="right")
-        if level == 1:
-            self._scale_bar(x, y + height, width / frame.size_mm[0], 50)
+            self._caption(panel, right=f"{inside:.2f} inside, {around:.2f} around")
 
-    def _doubt(
-        self, frame: SliceRectangle, x: float, y: float, width: float, height: float
-    ) -> None:
+    def _doubt(self, panel: _Panel) -> None:
+        from matplotlib.path import Path as Line
+
         look = self.prediction.uncertainty_in_region
-        axes = self._map("viridis", look, frame, x, y, width, height)
-        self._text(x, y - 27, "Uncertainty", 17, weight="bold")
-        self._text(x + width, y - 25, _place(frame), _SMALL_PX, color=_TEXT, ha="right")
+        self._map("viridis", look, panel, self._below_map(panel))
+        self._caption(panel, "Uncertainty", _place(panel.frame))
         if not self.prediction.doubtful_places:
             return
         position = np.array(self.prediction.doubtful_places[0].position_ras)
-        across = [
-            _along(position, frame.box, axis, direction)
-            for axis, direction in (
-                (frame.orientation.right_axis, frame.orientation.right),
-                (frame.orientation.down_axis, frame.orientation.down),
-            )
-        ]
-        for colour, line_px in (("#000000a0", 4.0), (_OUTLINE, 2.0)):
-            axes.plot(
-                *across,
-                marker="o",
-                markersize=_points(30),
-                fillstyle="none",
-                color=colour,
-                markeredgewidth=_points(line_px),
-                zorder=5,
-            )
+        ring = Line.circle(panel.place_of(position), 15)
+        for colour, line_px in ((_HALO, 4.0), (_OUTLINE, 2.0)):
+            self._show_line(panel, ring, colour, line_px)
+
+    def _caption(self, panel: _Panel, left: str = "", right: str = "") -> None:
+        """What stands above a map."""
+        self.page.text(panel.x, panel.y - 27, left, 17, colour=_TEXT, bold=True)
+        self.page.text(panel.right, panel.y - 25, right, _SMALL_PX, colour=_TEXT, ha="right")
+
+    def _below_map(self, panel: _Panel) -> tuple[np.ndarray, Line | None]:
+        """The CT and the outline, which are the same with all maps of a slice."""
+        return self._grey(panel), self._outline(self.prediction.mask, panel)
 
     def _map(
         self,
         colours: str,
         look: Callable[[Region], np.ndarray],
-        frame: SliceRectangle,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-    ) -> Axes:
+        panel: _Panel,
+        below: tuple[np.ndarray, Line | None],
+    ) -> None:
         """A map from 0 to 1 of the region that was looked at, over the CT.
 
         Args:
             look: gives it in a part of the region; no more is computed than is drawn.
+            below: the CT and the outline.
         """
-        from matplotlib import colormaps
-
-        axes = self._panel(frame, x, y, width, height)
-        pixel_mm = frame.size_mm[0] / width
-        self._show_ct(axes, frame, pixel_mm)
         grid = self.volume.grid.subgrid(self.prediction.region)
-        part = frame.region_of(grid)
-        values, inside = frame.sample(look(part), grid.subgrid(part).ras_to_ijk, pixel_mm)
-        painted = colormaps[colours](values.clip(0, 1))
-        painted[..., 3] = np.where(inside, _opacity(values), 0.0)
-        axes.imshow(painted, extent=_extent(frame), interpolation="bilinear", zorder=2)
+        part = panel.frame.region_of(grid)
+        values, inside = panel.frame.sample(
+            look(part), grid.subgrid(part).ras_to_ijk, panel.pixel_mm
+        )
+        grey, outline = below
+        self._show(panel, _over(grey, values, colours))
         if not inside.all():
-            axes.contour(
-                inside.astype(np.float32),
-                [0.5],
-                colors=[_QUIET],
-                linewidths=0.7,
-                linestyles="dashed",
-                extent=_extent(frame),
-                origin="upper",
-                zorder=3,
-            )
-        self._show_outline(axes, frame, pixel_mm, _OUTLINE_ON_MAP, 1.2)
-        return axes
+            self._show_line(panel, _border(inside), _QUIET, 1, dashes=(3.6, 1.6))
+        self._show_outline(panel, outline, _OUTLINE_ON_MAP, 1.2)
 
-    def _colour_scale(self, name: str, x: float, y: float, width: float, height: float) -> None:
-        from matplotlib import colormaps
+    def _colour_scale(self, name: str, panel: _Panel) -> None:
+        from matplotlib.path import Path as Line
 
-        axes = self._axes(x + width + 18, y, 15, height)
-        values = np.linspace(1, 0, 256)[:, None]
-        colours = colormaps[name](values)
+        x, height = panel.right + 18, panel.height
+        values = 1 - (np.arange(height)[:, None] + 0.5) / height
         # As it looks over tissue in the middle of the grey scale.
-        opacity = _opacity(values)[..., None]
-        colours[..., :3] = opacity * colours[..., :3] + (1 - opacity) * 0.42
-        axes.imshow(colours, aspect="auto", extent=(0, 1, 0, 1), interpolation="bilinear")
-        axes.set_xticks([])
-        axes.yaxis.tick_right()
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-        axes.tick_params(colors=_TEXT, labelsize=_points(13), length=4, width=1, pad=3)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
+        colours = _over(np.full_like(values, 107, np.uint8), values, name)
+        self.page.paint(x, panel.y, colours.repeat(15, axis=1))
+        for value, text in ((0, "0"), (0.25, ""), (0.5, "0.5"), (0.75, ""), (1, "1")):
+            y = panel.bottom - value * height
+            self.page.line(Line([(x + 15, y), (x + 20.5, y)]), _TEXT, 1.4)
+            self.page.text(x + 24.7, y, text, 13, colour=_TEXT, va="middle")
 
-    def _footer(self, end: float) -> None:
+    def _footer(self, end: int) -> None:
         low, high = WINDOW_HU
         directions = "R, L: patient's right, left; A, P: front, back; S, I: head, feet"
         shown = f"CT window {high - low:.0f}, level {(high + low) / 2:.0f} HU"
         if self.prediction.doubtful_places:
             directions += ".  Ring: the most doubtful place"
-        self._text(_MARGIN_PX, end + 12, f"{shown}.  {directions}.", _SMALL_PX, color=_QUIET)
-        self._text(
-            _WIDTH_PX - _MARGIN_PX,
-            end + 12,
-            "Attention U-Net Segment",
-            _SMALL_PX,
-            color=_QUIET,
-            ha="right",
-        )
+        text, y, right = f"{shown}.  {directions}.", end + 12, _WIDTH_PX - _MARGIN_PX
+        self.page.text(_MARGIN_PX, y, text, _SMALL_PX, colour=_QUIET)
+        self.page.text(right, y, "Attention U-Net Segment", _SMALL_PX, colour=_QUIET, ha="right")
 
     # Marks
 
-    def _panel(
-        self, frame: SliceRectangle, x: float, y: float, width: float, height: float
-    ) -> Axes:
-        axes = self._axes(x, y, width, height)
-        axes.set_facecolor("black")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_color("#2a3038")
-        width_mm, height_mm = frame.size_mm
-        axes.set_xlim(0, width_mm)
-        axes.set_ylim(height_mm, 0)
-        return axes
+    def _grey(self, panel: _Panel) -> np.ndarray:
+        """The CT as it is shown, rows and columns, uint8; black where there is none."""
+        hu, inside = panel.frame.sample(self.volume.array, self.volume.ras_to_ijk, panel.pixel_mm)
+        low, high = WINDOW_HU
+        return np.where(inside, (hu - low) * (256 / (high - low)), 0).clip(0, 255).astype(np.uint8)
 
-    def _axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        return self.figure.add_axes(
-            (
-                x / _WIDTH_PX,
-                1 - (y + height) / self.height_px,
-                width / _WIDTH_PX,
-                height / self.height_px,
-            )
-        )
+    def _outline(self, mask: np.ndarray, panel: _Panel) -> Line | None:
+        sampled, _ = panel.frame.sample(mask, self.volume.ras_to_ijk, panel.pixel_mm)
+        return _border(sampled)
 
-    def _show_ct(self, axes: Axes, frame: SliceRectangle, pixel_mm: float) -> None:
-        hu, inside = self._sampled(self.volume.array, frame, pixel_mm)
-        hu = np.where(inside, hu, np.float32(WINDOW_HU[0]))
-        axes.imshow(
-            hu,
-            cmap="gray",
-            vmin=WINDOW_HU[0],
-            vmax=WINDOW_HU[1],
-            extent=_extent(frame),
-            interpolation="bilinear",
-            aspect="auto",
-        )
+    def _show(self, panel: _Panel, picture: np.ndarray) -> None:
+        from matplotlib.path import Path as Line
+
+        self.page.paint(panel.x, panel.y, picture)
+        corners = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]
+        frame = Line(np.array(corners) * (panel.width, panel.height), closed=True)
+        self.page.line(frame, _FRAME, 1, at=(panel.x, panel.y))
 
     def _show_outline(
+        self, panel: _Panel, outline: Line | None, colour: str, line_px: float
+    ) -> None:
+        self._show_line(panel, outline, _HALO, line_px + 1.6)
+        self._show_line(panel, outline, colour, line_px)
+
+    def _show_line(
         self,
-        axes: Axes,
-        frame: SliceRectangle,
-        pixel_mm: float,
+        panel: _Panel,
+        line: Line | None,
         colour: str,
         line_px: float,
-        mask: np.ndarray | None = None,
+        dashes: tuple[float, ...] = (),
     ) -> None:
-        mask = self.prediction.mask if mask is None else mask
-        mask, _ = self._sampled(mask, frame, pixel_mm)
-        if mask.max() <= 0.5 or min(mask.shape) < 2:
-            return
-        for line_colour, width in (("#000000a0", line_px + 1.6), (colour, line_px)):
-            axes.contour(
-                mask,
-                [0.5],
-                colors=[line_colour],
-                linewidths=_points(width),
-                extent=_extent(frame),
-                origin="upper",
-                zorder=4,
-            )
+        """Draw a line, whose points are in pixels of the panel."""
+        if line is not None:
+            start, edges = (panel.x, panel.y), (panel.x, panel.y, panel.right, panel.bottom)
+            self.page.line(line, colour, line_px, at=start, dashes=dashes, within=edges)
 
-    def _sampled(
-        self, array: np.ndarray, frame: SliceRectangle, pixel_mm: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """A slice of the scan or of a mask; the maps of all levels lie over the same one."""
-        key = (id(array), id(frame), pixel_mm)
-        if key not in self._slices:
-            self._slices[key] = frame.sample(array, self.volume.ras_to_ijk, pixel_mm)
-        return self._slices[key]
+    def _scale_bar(self, panel: _Panel, length_mm: float) -> None:
+        from matplotlib.path import Path as Line
 
-    def _scale_bar(self, x: float, y: float, px_per_mm: float, length_mm: float) -> None:
-        from matplotlib.lines import Line2D
-
-        across = (x + 14, x + 14 + length_mm * px_per_mm)
+        start, y = panel.x + 14, panel.bottom
+        end = start + length_mm * panel.width / panel.frame.size_mm[0]
         for colour, width in (("#000000b0", 5.5), (_TEXT, 2.6)):
-            self.figure.add_artist(
-                Line2D(
-                    [value / _WIDTH_PX for value in across],
-                    [1 - (y - 14) / self.height_px] * 2,
-                    color=colour,
-                    linewidth=_points(width),
-                    solid_capstyle="butt",
-                )
-            )
-        self._text(
-            sum(across) / 2,
-            y - 20,
-            f"{length_mm:.0f} mm",
-            _SMALL_PX,
-            ha="center",
-            va="bottom",
-            outlined=True,
+            self.page.line(Line([(start, y - 14), (end, y - 14)]), colour, width)
+        middle, text = (start + end) / 2, f"{length_mm:.0f} mm"
+        self.page.text(
+            middle, y - 20, text, _SMALL_PX, colour=_TEXT, ha="center", va="bottom", halo=True
         )
 
-    def _text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        size_px: float,
-        *,
-        color: str = _TEXT,
-        weight: str = "normal",
-        ha: str = "left",
-        va: str = "top",
-        outlined: bool = False,
-    ) -> None:
-        drawn: Any = self.figure.text(
-            x / _WIDTH_PX,
-            1 - y / self.height_px,
-            text,
-            color=color,
-            fontsize=_points(size_px),
-            fontweight=weight,
-            fontfamily=_FONT,
-            ha=ha,
-            va=va,
-            parse_math=False,
-        )
-        if outlined:
-            from matplotlib.patheffects import withStroke
 
-            drawn.set_path_effects([withStroke(linewidth=_points(3), foreground="#000000b0")])
-
-
-def _middle(prediction: Prediction) -> np.ndarray:
+def _middle(volume: Volume, organ_ras: np.ndarray) -> np.ndarray:
     """Where the slices go, R, A, S in mm: half of the organ lies on either side of each."""
-    points = _organ_ras(prediction)
-    if len(points):
-        return np.median(points, axis=0)
-    volume = prediction.volume
+    if len(organ_ras):
+        return np.median(organ_ras, axis=0)
     return volume.grid.position_of((np.array(volume.shape_ijk) - 1) / 2)
 
 
@@ -564,22 +479,29 @@ def _opacity(values: np.ndarray) -> np.ndarray:
     return 0.74 * ramp**2 * (3 - 2 * ramp)
 
 
-def _along(
-    position_ras: np.ndarray, shown: Box, axis: int, direction: np.ndarray | tuple[float, ...]
-) -> float:
-    """How far a point lies from the left or upper edge of a slice, in mm."""
-    if direction[axis] > 0:
-        return float(position_ras[axis] - shown.low_ras[axis])
-    return float(shown.high_ras[axis] - position_ras[axis])
+def _over(grey: np.ndarray, values: np.ndarray, colours: str) -> np.ndarray:
+    """A map from 0 to 1 in colours, which lie over a grey picture: rows, columns, 3, uint8."""
+    from matplotlib import colormaps
+
+    table = 255 * colormaps[colours](np.arange(256))[:, :3].astype(np.float32)
+    colour = table[(256 * values).clip(0, 255).astype(np.uint8)]
+    below = grey[..., None].astype(np.float32)
+    return np.rint(below + _opacity(values)[..., None] * (colour - below)).astype(np.uint8)
 
 
-def _extent(frame: SliceRectangle) -> tuple[float, float, float, float]:
-    width, height = frame.size_mm
-    return 0, width, height, 0
+def _border(inside: np.ndarray) -> Line | None:
+    """Where a picture of 0 to 1 is a half, in its pixels; None where it nowhere is."""
+    import contourpy
+    from matplotlib.path import Path as Line
 
-
-def _points(px: float) -> float:
-    return px * 72 / _DPI
+    if min(inside.shape) < 2:
+        return None
+    lines: Any = contourpy.contour_generator(
+        z=inside.astype(np.float32), line_type=contourpy.LineType.ChunkCombinedCode
+    ).lines(0.5)
+    (points,), (codes,) = lines
+    # Values lie in the middle of pixels.
+    return None if points is None else Line(points + 0.5, codes)
 
 
 def _shortened(text: str, most: int) -> str:

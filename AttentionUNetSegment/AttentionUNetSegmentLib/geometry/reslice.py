@@ -68,6 +68,11 @@ class SliceRectangle:
         size = self.box.extent_mm
         return float(size[self.orientation.right_axis]), float(size[self.orientation.down_axis])
 
+    def pixels(self, pixel_mm: float) -> tuple[int, int]:
+        """Columns and rows of its picture, from the side of a pixel."""
+        width, height = self.size_mm
+        return max(round(width / pixel_mm), 1), max(round(height / pixel_mm), 1)
+
     def region_of(self, grid: Grid) -> Region:
         """The part of a grid that :meth:`sample` reads, with a voxel around it; may be empty."""
         ends = np.array([self.box.low_ras, self.box.high_ras])
@@ -95,7 +100,7 @@ class SliceRectangle:
             Half a voxel around the outermost voxels' centres still belongs to the array.
         """
         width, height = self.size_mm
-        columns, rows = max(round(width / pixel_mm), 1), max(round(height / pixel_mm), 1)
+        columns, rows = self.pixels(pixel_mm)
         right, down = self.orientation.right, self.orientation.down
         start = np.where(right + down > 0, self.box.low_ras, self.box.high_ras)
         start[self.orientation.normal_axis] = self.position_mm

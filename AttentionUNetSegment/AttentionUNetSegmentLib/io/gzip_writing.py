@@ -45,7 +45,7 @@ def write_gzip(file: BinaryIO, parts: Iterable[np.ndarray | bytes]) -> None:
     Raises:
         OSError: the file does not take it.
     """
-    library = _zlib()
+    library = zlib_library()
     length = checksum = 0
     file.write(_HEADER)
     for block, deflated in _deflated(_blocks(parts), partial(_deflate, library)):
@@ -133,7 +133,7 @@ def _deflate(library: Any, block: Block) -> bytes:
     return packed
 
 
-def _zlib() -> Any:
+def zlib_library() -> Any:
     """The module zlib, or zlib-ng's of the same functions."""
     try:
         from zlib_ng import zlib_ng
