@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from AttentionUNetSegmentLib.inference.mirrored import (
     EXCHANGED,
     check_orientation,
     measure_disorder,
+    unusual_disorder,
 )
 from scipy.ndimage import label as label_pieces
 from scipy.stats import entropy
@@ -47,7 +46,8 @@ def locate(scan: torch.Tensor) -> np.ndarray:
 
 def check(scan: np.ndarray, seen: Box = TRUNK, most: float | None = -6.0) -> str | None:
     image = torch.from_numpy(np.ascontiguousarray(scan))[None, None]
-    return check_orientation(image, locate(image), locate, seen, most)
+    disorder = unusual_disorder(locate(image), seen, most)
+    return None if disorder is None else check_orientation(image, disorder, locate)
 
 
 def test_disorder_is_the_entropy_of_the_organs_and_their_pieces() -> None:
@@ -95,17 +95,14 @@ def test_nothing_is_told_of_a_part_of_a_trunk_or_by_a_card_without_a_limit() -> 
 def test_the_scan_is_shown_again_only_where_there_is_disorder() -> None:
     shown: list[int] = []
 
-    def counting(of: Callable[[torch.Tensor], np.ndarray]) -> Callable[[torch.Tensor], np.ndarray]:
-        def call(scan: torch.Tensor) -> np.ndarray:
-            shown.append(1)
-            return of(scan)
-
-        return call
+    def counting(scan: torch.Tensor) -> np.ndarray:
+        shown.append(1)
+        return locate(scan)
 
     image = torch.from_numpy(body())[None, None]
     disorder = measure_disorder(locate(image))
     assert disorder is not None
-    check_orientation(image, locate(image), counting(locate), TRUNK, disorder + 0.1)
-    assert not shown
-    check_orientation(image, locate(image), counting(locate), TRUNK, disorder - 0.1)
+    assert unusual_disorder(locate(image), TRUNK, disorder + 0.1) is None
+    assert unusual_disorder(locate(image), TRUNK, disorder - 0.1) == disorder
+    check_orientation(image, disorder, counting)
     assert len(shown) == len(EXCHANGED)

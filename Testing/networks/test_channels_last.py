@@ -208,9 +208,10 @@ def test_two_inputs_are_convolved_as_if_they_were_joined(bias: bool) -> None:
     ours = VolumeConv(5, 4, 3, padding=1, bias=bias)
     parts = torch.rand(1, 2, 6, 7, 8), torch.rand(1, 3, 6, 7, 8)
     expected = nn.Conv3d.forward(ours, torch.cat(parts, dim=1))
-    assert torch.equal(ours(parts), ours(torch.cat(parts, dim=1)))
-    first, second = (to_channels_last(part) for part in parts)
-    torch.testing.assert_close(ours((first, second)), expected, rtol=1e-5, atol=1e-5)
+    laid = [to_channels_last(part) for part in parts]
+    assert torch.equal(ours([*parts]), ours(torch.cat(parts, dim=1)))
+    torch.testing.assert_close(ours(laid), expected, rtol=1e-5, atol=1e-5)
+    assert laid == []  # let go of
 
 
 @pytest.mark.parametrize("name", ["AttentionUNet", "ResUNet"])

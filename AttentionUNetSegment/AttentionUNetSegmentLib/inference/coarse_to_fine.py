@@ -14,7 +14,7 @@ from ..models import Label, Search
 from .click_update import pull_to_clicks
 from .clicks import Click
 from .engine import MULTIPLE, Engine
-from .mirrored import check_orientation
+from .mirrored import check_orientation, unusual_disorder
 from .prediction import THRESHOLD, Place
 from .progress import StepTimer
 from .quality import usual_ranges
@@ -120,11 +120,12 @@ def find_candidates(
             return engine.run_locator(image, warnings, steps.cancel)[0].cpu().numpy()
 
         probabilities = locate(sampled)
-        most_disorder = engine.card.usual.organ_disorder
-        turned = check_orientation(sampled, probabilities, locate, around, most_disorder)
+        probability = probabilities[engine.all_channels].sum(axis=0)
+        disorder = unusual_disorder(probabilities, around, engine.card.usual.organ_disorder)
+        del probabilities  # a whole body's take as much memory as a layer of the next pass
+        turned = None if disorder is None else check_orientation(sampled, disorder, locate)
         if turned is not None:
             warnings.append(turned)
-        probability = probabilities[engine.all_channels].sum(axis=0)
         if interest is not None:
             probability = np.where(_inside(drawn, grid), probability, 0)
         located = find_organ_box(probability, grid, search, warnings)

@@ -74,31 +74,39 @@ def measure_disorder(probabilities: np.ndarray) -> float | None:
     )
 
 
-def check_orientation(
-    scan: torch.Tensor,
-    probabilities: np.ndarray,
-    locate: Callable[[torch.Tensor], np.ndarray],
-    seen: Box,
-    most_disorder: float | None,
-) -> str | None:
-    """Say so where a scan seems to lie otherwise than its file says.
+def unusual_disorder(
+    probabilities: np.ndarray, seen: Box, most_disorder: float | None
+) -> float | None:
+    """The disorder of the organs where there is more of it than is usual.
 
     Args:
-        scan: (1, 1, k, j, i) as the locator sees it, along R, A and S.
-        probabilities: (labels, k, j, i), what it said of that.
-        locate: gives the same for a flipped scan.
+        probabilities: (labels, k, j, i), what the locator said of a scan.
         seen: what of the patient is in the scan.
         most_disorder: that is usual; None where the model's card does not tell, so that nothing is
             checked.
 
     Returns:
-        A sentence; None where the scan seems to be in order, or nothing can be told.
+        None where the scan seems to be in order, or nothing can be told.
     """
     if most_disorder is None or not (seen.extent_mm >= TRUNK_MM).all():
         return None
     disorder = measure_disorder(probabilities)
-    if disorder is None or disorder <= most_disorder:
-        return None
+    return None if disorder is None or disorder <= most_disorder else disorder
+
+
+def check_orientation(
+    scan: torch.Tensor, disorder: float, locate: Callable[[torch.Tensor], np.ndarray]
+) -> str | None:
+    """Say so where a scan seems to lie otherwise than its file says.
+
+    Args:
+        scan: (1, 1, k, j, i) as the locator sees it, along R, A and S.
+        disorder: of the organs in it, as of :func:`unusual_disorder`.
+        locate: gives the probabilities of a flipped scan, (labels, k, j, i).
+
+    Returns:
+        A sentence; None where no other orientation makes clearly more sense.
+    """
     least, exchanged = disorder - CLEARLY, None
     for axes, words in EXCHANGED.items():
         flipped = torch.flip(scan, [4 - axis for axis in range(3) if axes[axis]])

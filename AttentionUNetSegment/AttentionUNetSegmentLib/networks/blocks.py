@@ -118,8 +118,10 @@ class ResidualBlock(nn.Module):
         firsts = [part[0] for part in (self.body, self.shortcut) if isinstance(part, nn.Sequential)]
         return len(firsts) == 2 and all(isinstance(first, VolumeConv) for first in firsts)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.body(x) + self.shortcut(x))
+    def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+        # Who is given a list empties it.
+        again = x if isinstance(x, torch.Tensor) else [*x]
+        return F.relu(self.body(again) + self.shortcut(x))
 
 
 class Upsampling(nn.Module):

@@ -86,17 +86,17 @@ def convolve(
 
 
 def convolve_joined(
-    parts: tuple[torch.Tensor, torch.Tensor],
+    parts: list[torch.Tensor],
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     padding: tuple[int, ...],
 ) -> torch.Tensor:
     """:func:`convolve` of two inputs joined along their channels, without joining them: the joined
-    one is the largest of a pass, and memory that is new each time takes as long as a norm."""
-    first, second = parts
-    before = first.shape[1]
-    output = convolve(first, weight[:, :before], bias, padding)
-    output += convolve(second, weight[:, before:], None, padding)
+    one is the largest of a pass, and memory that is new each time takes as long as a norm. The list
+    is emptied, each input let go of when it is convolved."""
+    before = parts[0].shape[1]
+    output = convolve(parts.pop(0), weight[:, :before], bias, padding)
+    output += convolve(parts.pop(), weight[:, before:], None, padding)
     return output
 
 

@@ -75,16 +75,25 @@ class UNet(SegmentationNetwork):
                 # The gating signal is the coarser feature, before it is upsampled.
                 skip, alpha = gate_of_level[level](skip, x)
                 attention.insert(0, alpha)
-            x = self._decode(self.decoder[index], skip, self.upsamplings[index](x))
+            parts = [skip, self.upsamplings[index](x)]
+            del skip, x
+            x = self._decode(self.decoder[index], parts)
             if deep and index and self.deep_heads:
                 deep_logits.insert(0, self.deep_heads[index - 1](x))
         return self.head(x), attention, deep_logits
 
-    def _decode(self, block: nn.Module, skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """What a block makes of a skip and the feature from below, joined."""
-        if getattr(block, "takes_two", False) and is_channels_last(skip) and is_channels_last(x):
-            return block((skip, x))
-        return block(torch.cat([skip, x], dim=1))
+    def _decode(self, block: nn.Module, parts: list[torch.Tensor]) -> torch.Tensor:
+        """What a block makes of a skip and the feature from below, joined.
+
+        Args:
+            parts: both; emptied, for they are the largest of a pass, and nobody needs them while
+                the block computes.
+        """
+        if getattr(block, "takes_two", False) and all(map(is_channels_last, parts)):
+            return block(parts)
+        joined = torch.cat(parts, dim=1)
+        parts.clear()
+        return block(joined)
 
 
 class ResUNet(UNet):

@@ -28,16 +28,18 @@ _ONEDNN_FROM = 20480
 class VolumeConv(nn.Conv3d):
     """`torch.nn.Conv3d`: the same weights, the same answer within rounding.
 
-    It also takes two inputs, to be joined along their channels.
+    It also takes a list of two inputs, to be joined along their channels, and empties it.
     """
 
-    def forward(self, input: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def forward(self, input: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
         if isinstance(input, torch.Tensor):
             return super().forward(input)
         if all(channels_last.is_channels_last(part) for part in input) and self._moves_by_one:
             assert isinstance(self.padding, tuple)
             return channels_last.convolve_joined(input, self.weight, self.bias, self.padding)
-        return super().forward(torch.cat(input, dim=1))
+        joined = torch.cat(input, dim=1)
+        input.clear()
+        return super().forward(joined)
 
     def _conv_forward(
         self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
