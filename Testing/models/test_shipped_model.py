@@ -37,7 +37,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="module")
 def plain() -> Predictor:
-    """It alone, for what is asked of its mask: its estimate moves no voxel, and takes as long again."""
+    """It alone, for what is asked of its mask: its estimate moves no voxel, and takes as long."""
     return Predictor(model_without_estimate(), "cpu")
 
 
