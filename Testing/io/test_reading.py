@@ -19,6 +19,7 @@ import pytest
 import SimpleITK as sitk
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.io import nifti as nifti_reading
 from AttentionUNetSegmentLib.io.reading import read_volume
 from odd_inputs import OddSeries
 from scan_files import AXIAL, METAIMAGE, NRRD, SECRET, hounsfield, stack, write_slices
@@ -207,6 +208,17 @@ def cut(path: Path, keep: float) -> Path:
     return path
 
 
+@pytest.fixture(params=["zlib-ng", "Python"])
+def either_gzip(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the library that decompresses twice as fast, and without it, as in Slicer."""
+    if request.param == "zlib-ng":
+        gzip_ng = pytest.importorskip("zlib_ng.gzip_ng")
+        assert nifti_reading.open_gzip is gzip_ng.open
+    else:
+        monkeypatch.setattr(nifti_reading, "open_gzip", gzip.open)
+
+
+@pytest.mark.usefixtures("either_gzip")
 @pytest.mark.parametrize("keep", [0.02, 0.6, 0.97])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
 def test_a_truncated_file_is_refused(
@@ -241,6 +253,7 @@ def test_an_empty_or_senseless_file_is_refused(
     refused(path, capfd)
 
 
+@pytest.mark.usefixtures("either_gzip")
 def test_a_nifti_of_several_gzip_members_is_whole(tmp_path: Path) -> None:
     """As bgzip writes it: the size in the last bytes is that of the last member only."""
     content = gzip.decompress(write(tmp_path / "a.nii.gz", hounsfield()).read_bytes())
@@ -251,6 +264,7 @@ def test_a_nifti_of_several_gzip_members_is_whole(tmp_path: Path) -> None:
     assert "cut short" in refused(path)
 
 
+@pytest.mark.usefixtures("either_gzip")
 def test_damage_inside_a_gzip_is_found_by_its_empty_end(tmp_path: Path) -> None:
     """The size at the end of the file is right, but decompression stops half-way."""
     array = np.zeros((40, 60, 70), np.int16)
@@ -259,6 +273,16 @@ def test_damage_inside_a_gzip_is_found_by_its_empty_end(tmp_path: Path) -> None:
     assert (read_volume(path).array == array).all()  # an empty last slice alone is no fault
     content = bytearray(path.read_bytes())
     content[-8] ^= 0xFF  # the checksum
+    path.write_bytes(content)
+    assert "damaged" in refused(path)
+
+
+@pytest.mark.usefixtures("either_gzip")
+def test_a_gzip_that_is_no_deflate_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.nii.gz", hounsfield((12, 20, 30)))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = b"\xff" * 400
     path.write_bytes(content)
     assert "damaged" in refused(path)
 
