@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from AttentionUNetSegmentLib.errors import ModelError
 from AttentionUNetSegmentLib.networks import (
     GATED_LEVELS,
@@ -23,6 +24,7 @@ from AttentionUNetSegmentLib.networks import (
     build_network,
     outline_network,
 )
+from AttentionUNetSegmentLib.networks.blocks import max_pool
 from hypothesis import given
 from hypothesis import strategies as st
 from small_cards import biases_that_a_norm_takes_out
@@ -252,6 +254,27 @@ def test_training_works_in_bfloat16(gate: str) -> None:
     assert all(alpha.dtype == torch.float32 for alpha in output.attention)
     sum(one.float().square().mean() for one in (output.logits, *output.deep)).backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(8, 6, 4), (9, 7, 5)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_maxima_without_gradients_are_pytorchs(
+    shape: tuple[int, int, int], dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    x = torch.randn(2, 3, *shape).to(dtype).contiguous(memory_format=layout)
+    x[0, 0, 0, 0, 0] = torch.nan
+    pooled = max_pool(x)
+    torch.testing.assert_close(pooled, F.max_pool3d(x, 2), rtol=0, atol=0, equal_nan=True)
+    assert pooled.is_contiguous(memory_format=layout)
+
+
+def test_of_equal_maxima_one_alone_gets_the_gradient() -> None:
+    """As PyTorch has it; the maximum of two numbers gives each of them a half."""
+    x = torch.zeros(1, 1, 2, 2, 2, requires_grad=True)
+    max_pool(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.count_nonzero() == 1
 
 
 def test_same_seed_same_network_same_output() -> None:

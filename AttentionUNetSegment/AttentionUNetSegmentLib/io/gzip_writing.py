@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Block: TypeAlias = bytes | bytearray | memoryview
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 19
 """Smaller ones have more zeros, which cost nothing, and take longer to hand over."""
 _MOST_THREADS = 8
 _RAW_DEFLATE = -15

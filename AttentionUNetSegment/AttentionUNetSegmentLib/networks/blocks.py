@@ -162,7 +162,16 @@ def resize(x: torch.Tensor, size: tuple[int, ...] | torch.Size) -> torch.Tensor:
 
 def max_pool(x: torch.Tensor) -> torch.Tensor:
     """Maximum over 2x2 (2x2x2) voxels."""
-    return F.max_pool2d(x, 2) if x.ndim == 4 else F.max_pool3d(x, 2)
+    if x.ndim == 4:
+        return F.max_pool2d(x, 2)
+    quick = x.device.type != "cpu" or not x.is_contiguous()  # with the channels last, for one
+    if quick or x.requires_grad or torch.compiler.is_compiling():
+        return F.max_pool3d(x, 2)
+    # The same numbers in a tenth of the time: PyTorch's own also notes where each maximum was.
+    for axis in (2, 3, 4):
+        even = x.narrow(axis, 0, x.shape[axis] // 2 * 2)
+        x = torch.maximum(*even.unflatten(axis, (-1, 2)).unbind(axis + 1))
+    return x
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
