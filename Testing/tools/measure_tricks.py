@@ -28,6 +28,7 @@ from AttentionUNetSegmentLib.inference import (
     Predictor,
     coarse_to_fine,
     refinement,
+    regions,
     scan_segmenter,
 )
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
@@ -140,6 +141,13 @@ def every_piece() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def smallest_share(value: float) -> Iterator[None]:
+    """A piece stays from another share of the largest on."""
+    with mock.patch.object(regions, "SMALLEST_SHARE", value):
+        yield
+
+
 def before_halving(model: Model, run: Path) -> Model:
     """The model with its run's weights in float32; a stage that did not learn keeps its own."""
     for name, network in model.networks.items():
@@ -192,6 +200,7 @@ def main() -> None:
         )
     for value in THRESHOLDS:
         row(f"threshold {value}", usual, lambda value=value: threshold(value))
+    row("pieces from a tenth of the largest on", usual, lambda: smallest_share(0.1))
     row("every piece and hole kept", usual, every_piece)
     averaged: dict[str, Callable[[nn.Module], nn.Module]] = {
         "mirrored too": Mirrored,

@@ -29,8 +29,10 @@ second candidate, and the refiner's answer decides. With all that the locator is
 scans have 9 mL of pancreas and more, of 12."""
 COMPANION_SHARE = 0.2
 """Another component with at least this share of the largest one's evidence belongs to it too."""
-SMALLEST_SHARE = 0.1
-"""Components of the result smaller than this share of the largest are dropped."""
+SMALLEST_SHARE = 0.05
+"""Components of the result smaller than this share of the largest are dropped. In three of 39 scans
+that `pancreas-ct` did not learn from it outlines a piece of 0.05 to 0.15 of the largest, each time
+rightly."""
 
 
 def connected_components(region: np.ndarray) -> tuple[np.ndarray, int]:
