@@ -173,7 +173,7 @@ def troubled_worker(
 
 
 def draw_quickly(prediction: Any, file: Any, *arguments: str, **options: str) -> None:
-    """Stands for the picture of a result, which takes as long to draw as all the rest."""
+    """Stands for the picture of a result, which takes longer than tiny networks."""
     Image.new("RGB", (36, 24), "gray").save(file, "PNG")
 
 
