@@ -20,6 +20,7 @@ import fuzz
 import numpy as np
 import pydicom
 import pytest
+from AttentionUNetSegmentLib.app.page import Page
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.io.reading import read_volume
 from command_line import run, save_random_model
@@ -414,17 +415,22 @@ def assert_says_nothing(folder: Path, *printed: str) -> None:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that is put into a picture."""
+    """Every text that is put into a picture: into a figure, or onto the page of a result."""
     from matplotlib.text import Text
 
     texts: list[str] = []
-    set_text = Text.set_text
+    set_text, write = Text.set_text, Page.text
 
     def remember(self: Text, text: Any) -> None:
         texts.append(str(text))
         set_text(self, text)
 
+    def note(self: Page, x: float, y: float, text: str, *rest: Any, **how: Any) -> None:
+        texts.append(text)
+        write(self, x, y, text, *rest, **how)
+
     monkeypatch.setattr(Text, "set_text", remember)
+    monkeypatch.setattr(Page, "text", note)
     return texts
 
 

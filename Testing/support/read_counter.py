@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from AttentionUNetSegmentLib.io import nifti
 
 
 def count_decompressed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -24,6 +25,7 @@ def count_decompressed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return Counting(file, *arguments, **options)
 
     monkeypatch.setattr(gzip, "open", opened)
+    monkeypatch.setattr(nifti, "open_gzip", opened)
     return counted
 
 

@@ -76,7 +76,9 @@ def draw_overlay(prediction: Prediction, title: str, note: str = "", *, organ: s
     )
     whole = BboxImage(TransformedBbox(Bbox.unit(), figure.transFigure), origin="upper")
     whole.set_data(page.pixels)
-    figure.add_artist(whole)
+    axes = figure.add_axes((0, 0, 1, 1))  # a notebook shows no figure that has none
+    axes.set_axis_off()
+    axes.add_artist(whole)
     FigureCanvasAgg(figure)  # becomes its canvas
     return figure
 
