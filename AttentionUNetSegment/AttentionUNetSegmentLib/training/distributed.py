@@ -189,6 +189,10 @@ def launched_processes(device: str) -> Iterator[Processes]:
             world_size=size,
         )
         yield Processes(rank, size, where)
+        # torchrun ends all where one ends badly, and the first is the last to be done: none leaves
+        # before all is written.
+        with _others_reached():
+            dist.barrier()
         dist.destroy_process_group()
     except (AttentionUNetSegmentError, KeyboardInterrupt):
         if _is_told(store):
