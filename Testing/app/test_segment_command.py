@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -816,6 +817,9 @@ def test_an_import_that_fails_beside_says_so_where_it_is_needed() -> None:
     segmenting.import_beside("there_is_no_such_module")
     with pytest.raises(ImportError, match="there_is_no_such_module"):
         importlib.import_module("there_is_no_such_module")
+    for thread in threading.enumerate():
+        if thread.name == "import there_is_no_such_module":
+            thread.join()  # it turns the search for garbage on again, which the next test asks for
 
 
 @pytest.mark.parametrize("enabled", [True, False])
