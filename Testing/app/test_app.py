@@ -141,6 +141,24 @@ def test_wrong_use_is_told_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        ("segment", "--precision", "'auto', 'bfloat16', 'float32'"),
+        ("segment", "--only", "'mask', 'probability', 'attention', 'picture'"),
+        ("train", "--stage", "'all', 'locator', 'refiner', 'editor'"),
+    ],
+)
+def test_a_value_that_is_none_of_those_there_are_is_told_in_one_plain_sentence(
+    command: str, option: str, values: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, tmp_path, "-o", tmp_path / "out", option, "x: Value error, y") == 2
+    assert capsys.readouterr().err == (
+        f"Error: Invalid value for '{option}': 'x: Value error, y' is not one of {values}. "
+        f"Try 'attention-unet-segment {command} --help'.\n"
+    )
+
+
 # What segment writes
 
 

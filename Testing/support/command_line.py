@@ -116,5 +116,6 @@ def assert_one_line(text: str, *words: str) -> None:
     assert text.count("\n") == 1
     assert text.endswith("\n")
     assert "Traceback" not in text
+    assert "Value error" not in text
     for word in words:
         assert word.lower() in text.lower()

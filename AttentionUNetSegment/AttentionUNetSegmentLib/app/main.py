@@ -25,6 +25,8 @@ COMPLETION_VARIABLE = "_ATTENTION_UNET_SEGMENT_COMPLETE"
 CANNOT_BE_DONE = 2
 
 _NO_VALUE = re.compile(r"--[a-z-]+=\s*")
+_PREFIX = re.compile(r"\A(Invalid value[^:]*: )Value error, ")
+"""What pydantic, by which newer versions of typer check values, puts before what is wrong."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,7 +101,8 @@ def _run(arguments: list[str]) -> int:
             return 0
         where = getattr(getattr(error, "ctx", None), "command_path", COMMAND)
         hint = click_hint(arguments)
-        return _complain(hint or f"{message.rstrip('.')}. Try '{where} --help'.")
+        message = _PREFIX.sub(r"\1", message).rstrip(".")
+        return _complain(hint or f"{message}. Try '{where} --help'.")
     return 0
 
 
