@@ -208,6 +208,22 @@ def test_what_the_model_knows_needs_no_click(
     assert "know the spleen only as what lies around the liver" in capsys.readouterr().err
     assert overlap(mask_of(tmp_path / "spleen.nii.gz"), scan.array == LESION_HU) > 0.8
     assert_refused(capsys, run(*arguments, "cyst", "-o", "-"), "are found: liver, spleen.")
+    # In a region of interest that part of it alone.
+    part = tmp_path / "part.nii.gz"
+    corners = np.concatenate([middle - [40, 40, 40], middle + np.array([40, 40, 0])])
+    region = ("--region", ",".join(map(str, corners)))
+    assert run(*arguments, "spleen", "-o", part, *region) == 0
+    assert "reaches the edge of the region of interest (head)" in capsys.readouterr().err
+    k = int(scan.grid.index_of(middle)[2])
+    whole, half = mask_of(tmp_path / "spleen.nii.gz"), mask_of(part)
+    assert half.any()
+    assert not half[k + 2 :].any()
+    np.testing.assert_array_equal(half[:k], whole[:k])
+    for height, status in ((-20, 0), (20, 2)):
+        at = ",".join(map(str, middle + np.array([0, 0, height])))
+        assert run(*arguments, "spleen", "-o", part, *region, "--click", f"{at},-") == status
+    assert "A click lies outside the region of interest" in capsys.readouterr().err
+    assert 0 < mask_of(part).sum() < half.sum()
 
 
 def test_in_python_it_is_one_argument(

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from AttentionUNetSegmentLib.errors import InputError
-from AttentionUNetSegmentLib.geometry.grid import Grid
+from AttentionUNetSegmentLib.geometry.grid import Grid, Region, box_corners
 from AttentionUNetSegmentLib.inference import Click, Lasso, Predictor, Scribble, Volume
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM
 from AttentionUNetSegmentLib.inference.known_organs import LEAST_PROBABILITY, _product
+from AttentionUNetSegmentLib.inference.region_of_interest import region_of_box
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL, structure_label
 from AttentionUNetSegmentLib.models import EDITOR, Model
@@ -391,6 +392,139 @@ def test_named_as_the_target_it_begins_as_the_target(scan: Volume, predictor: Pr
     nothing = predictor.predict(without, structure="pancreas")
     assert not nothing.found
     assert "The pancreas was not found in this scan; click inside it." in nothing.warnings
+
+
+# In a region of interest
+
+
+def box_of(volume: Volume, low_ras: np.ndarray, high_ras: np.ndarray) -> Region:
+    return region_of_box(volume, box_corners(low_ras, high_ras))
+
+
+def outside_of(mask: np.ndarray, region: Region) -> np.ndarray:
+    """The mask without what is in a box."""
+    rest = mask.copy()
+    rest[region] = 0
+    return rest
+
+
+@pytest.fixture(scope="module")
+def spleen_ras(organ_ras: np.ndarray) -> np.ndarray:
+    return organ_ras + np.array([70.0, 20.0, 20.0])
+
+
+@pytest.fixture(scope="module")
+def upper_half(spleen_scan: Volume, spleen_ras: np.ndarray) -> Region:
+    """A box that the middle of the spleen is the lower end of."""
+    return box_of(spleen_scan, spleen_ras - [45, 45, 0], spleen_ras + 45)
+
+
+def test_it_is_looked_for_and_drawn_in_the_region_alone(
+    spleen_scan: Volume,
+    spleen: np.ndarray,
+    upper_half: Region,
+    knowing_predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = knowing_predictor.predict(spleen_scan, structure="spleen").mask
+    seen = []
+    plain = Predictor.run_all_labels
+
+    def noted(*arguments: Any) -> torch.Tensor:
+        seen.append(arguments[2].shape[2:])
+        return plain(*arguments)
+
+    monkeypatch.setattr(Predictor, "run_all_labels", noted)
+    session = Session(knowing_predictor, spleen_scan, structure="spleen", interest=upper_half)
+    prediction = session.predict()
+    assert not outside_of(prediction.mask, upper_half).any()
+    part = prediction.mask[upper_half]
+    assert dice(part, spleen[upper_half]) > 0.85
+    assert dice(part, whole[upper_half] == 1) > 0.97
+    assert prediction.place == "located"
+    (cut,) = [text for text in prediction.warnings if "edge of the region of interest" in text]
+    assert cut.startswith("The spleen")
+    assert "(feet)" in cut
+    # The networks are shown what is around it.
+    (shape,) = seen
+    spacing_mm = knowing_predictor.card.stages["refiner"].spacing_mm
+    assert (np.array(shape[::-1]) * spacing_mm >= 180).all()
+
+
+def test_clicks_at_it_change_nothing_outside_of_the_region_and_none_is_there(
+    spleen_scan: Volume,
+    spleen_ras: np.ndarray,
+    organ_ras: np.ndarray,
+    upper_half: Region,
+    knowing_predictor: Predictor,
+) -> None:
+    session = Session(knowing_predictor, spleen_scan, structure="spleen", interest=upper_half)
+    before = session.predict().mask
+    with pytest.raises(InputError, match="A click lies outside the region of interest"):
+        session.add_click(spleen_ras - [0, 0, 10], True)
+    assert session.clicks == ()
+    at_its_edge = spleen_ras + np.array([SPLEEN_RADIUS_MM + 9, 0, 1])
+    after = session.add_click(at_its_edge, True).mask
+    assert after.sum() > before.sum()
+    assert after[spleen_scan.grid.voxel_of(at_its_edge)]
+    away = session.add_click(
+        at_its_edge + np.array([0, 0, 40]), True
+    ).mask  # which the editor answers
+    for mask in (after, away):
+        assert not outside_of(mask, upper_half).any()
+    np.testing.assert_array_equal(session.undo().mask, after)
+
+
+def test_of_two_places_that_in_the_region_is_found(
+    spleen_scan: Volume, organ_ras: np.ndarray, spleen_ras: np.ndarray, knowing_predictor: Predictor
+) -> None:
+    other = organ_ras + np.array([-60.0, 0.0, -60.0])
+    volume = with_ball(spleen_scan, other, SPLEEN_RADIUS_MM + 4, LESION_HU)
+    for centre, radius_mm in ((other, SPLEEN_RADIUS_MM + 4), (spleen_ras, SPLEEN_RADIUS_MM)):
+        region = box_of(volume, centre - 40, centre + 40)
+        session = Session(knowing_predictor, volume, structure="spleen", interest=region)
+        prediction = session.predict()
+        nothing = volume.with_array(np.zeros_like(volume.array))
+        assert dice(prediction.mask, with_ball(nothing, centre, radius_mm, 1).array == 1) > 0.85
+        assert prediction.pieces == 1
+        assert not any("edge of the region" in text for text in prediction.warnings)
+
+
+@pytest.mark.parametrize("name", ["spleen", "liver"])
+def test_what_is_not_in_the_region_is_not_found_and_begins_there_with_a_click(
+    spleen_scan: Volume, organ_ras: np.ndarray, knowing_predictor: Predictor, name: str
+) -> None:
+    centre = organ_ras + AWAY
+    region = box_of(spleen_scan, centre - 40, centre + np.array([20, 40, 8]))  # ends in the ball
+    session = Session(knowing_predictor, spleen_scan, structure=name, interest=region)
+    nothing = session.predict()
+    assert not nothing.found
+    (said,) = [text for text in nothing.warnings if "was not found" in text]
+    assert said == (
+        f"The {name} was not found in the region of interest; click inside it, or enlarge the "
+        "region."
+    )
+    update = session.add_click(centre, inside=True)
+    assert update.prediction.place == "clicks"
+    truth = ball(spleen_scan, centre)
+    assert dice(update.mask[region], truth[region]) > 0.85
+    assert not outside_of(update.mask, region).any()
+    assert outside_of(truth, region).any()
+    with pytest.raises(InputError, match="outside the region of interest"):
+        session.add_click(organ_ras + FURTHER, True)
+    assert not any("edge of the region" in text for text in update.prediction.warnings)
+
+
+def test_the_target_named_as_a_structure_is_looked_for_in_the_region(
+    scan: Volume, organ_ras: np.ndarray, knowing_predictor: Predictor
+) -> None:
+    region = box_of(scan, organ_ras - [60, 40, 40], organ_ras + np.array([0, 40, 40]))
+    named, target = (
+        Session(knowing_predictor, scan, structure=name, interest=region).predict()
+        for name in ("liver", None)
+    )
+    np.testing.assert_array_equal(named.mask, target.mask)
+    assert 0 < named.mask.sum() < 0.7 * (scan.array == BRIGHT_HU).sum()
 
 
 def test_a_model_without_a_locator_looks_for_nothing(scan: Volume, predictor: Predictor) -> None:

@@ -525,6 +525,108 @@ def test_another_model_does_not_draw_over_what_this_one_found(driver, spleen_ct,
     np.testing.assert_array_equal(mask_of(driver, "Spleen"), found)
 
 
+UPPER = np.s_[11:]
+"""Slices that are in :func:`add_roi`: half of the spleen, and half of the block."""
+
+
+def add_roi(driver, volume_node):
+    import slicer
+
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    k, j, i = volume_node.GetImageData().GetDimensions()[::-1]
+    ends = [in_ras(volume_node, ijk) for ijk in ((0, 0, UPPER.start - 0.4), (i - 1, j - 1, k - 1))]
+    roi.SetCenter(*np.mean(ends, axis=0))
+    roi.SetSize(*np.abs(np.subtract(*ends)))
+    driver.ui.roiSelector.setCurrentNode(roi)
+    driver.pump()
+    return roi
+
+
+def test_in_a_region_of_interest_it_is_looked_for_there_alone(driver, spleen_ct):
+    begin(driver, "spleen")
+    driver.wait_for_answer()
+    whole = mask_of(driver, "Spleen")
+    add_roi(driver, spleen_ct)
+    begin(driver, "spleen")
+    driver.wait_for_answer()
+    mask = mask_of(driver, "Spleen 2")
+    assert not mask[: UPPER.start].any()
+    np.testing.assert_array_equal(mask[UPPER], whole[UPPER])
+    assert "The spleen reaches the edge of the region of interest (feet)" in driver.message
+    click(driver, spleen_ct, (11, 33, 8))
+    assert "A click lies outside the region of interest" in driver.message
+    np.testing.assert_array_equal(mask_of(driver, "Spleen 2"), mask)
+    driver.ui.undoClickButton.click()
+    driver.wait_for_answer()
+    click(driver, spleen_ct, BESIDE_SPLEEN)
+    more = mask_of(driver, "Spleen 2")
+    assert more.sum() > mask.sum()
+    assert not more[: UPPER.start].any()
+
+
+def test_what_clicks_begin_is_not_cut_by_a_region_of_interest(driver, spleen_ct):
+    add_roi(driver, spleen_ct)
+    begin(driver, "cyst")
+    click(driver, spleen_ct, (12, 12, 9))  # outside
+    assert is_block(mask_of(driver, "Cyst"))
+    assert not driver.message
+
+
+def test_what_is_not_in_the_region_begins_there_with_a_click(driver, spleen_ct):
+    import slicer.util
+
+    array = slicer.util.arrayFromVolume(spleen_ct)
+    array[SPLEEN] = 30
+    slicer.util.arrayFromVolumeModified(spleen_ct)
+    add_roi(driver, spleen_ct)
+    begin(driver, "spleen")
+    driver.wait_for_answer()
+    assert "not found in the region of interest; click inside it, or enlarge" in driver.message
+    click(driver, spleen_ct, (12, 12, 12))
+    mask = mask_of(driver, "Spleen")
+    assert mask[UPPER][np.s_[:3, 8:16, 8:16]].mean() > 0.7
+    assert not mask[: UPPER.start].any()
+
+
+def test_a_mask_to_begin_from_is_not_cut_by_a_region_of_interest(driver, spleen_ct):
+    begin(driver, "spleen")
+    driver.wait_for_answer()
+    found = mask_of(driver, "Spleen")
+    add_roi(driver, spleen_ct)
+    driver.representation.exit()
+    editor = Editor(spleen_ct, driver.panel.resultNodes.segmentationNode)
+    editor.activate()
+    editor.widget.setCurrentSegmentID(segment_named(driver, "Spleen"))
+    editor.effect.beginButton.click()
+    wait(driver, editor)
+    editor.click("Red", (18, 33, 9))  # outside
+    wait(driver, editor)
+    assert "Points: 1 inside, 0 outside." in editor.text
+    assert not (found & ~editor.mask()).any()
+    assert editor.mask()[editor.voxel((18, 33, 9))]
+    editor.close()
+
+
+def test_in_the_effect_the_region_of_interest_holds_too(driver, spleen_ct):
+    add_roi(driver, spleen_ct)
+    driver.representation.exit()
+    editor = Editor(spleen_ct)
+    editor.activate()
+    mine = editor.add_segment("Spleen")
+    turn_on(editor)
+    editor.click("Red", (11, 33, 9))
+    wait(driver, editor)
+    assert "A click lies outside the region of interest" in editor.text
+    editor.effect.takeBack()
+    wait(driver, editor)
+    editor.click("Red", (11, 33, 12))
+    wait(driver, editor)
+    mask = editor.mask(mine)
+    assert mask[UPPER][np.s_[:3, 28:38, 6:16]].mean() > 0.9
+    assert not mask[: UPPER.start].any()
+    editor.close()
+
+
 def test_in_the_effect_the_first_click_brings_all_of_it(driver, spleen_ct):
     driver.representation.exit()
     editor = Editor(spleen_ct)

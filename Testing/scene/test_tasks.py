@@ -20,8 +20,10 @@ from AttentionUNetSegmentLib.inference.clicks import Click
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.prepared_volumes import prepare_volumes
 from AttentionUNetSegmentLib.inference.progress import CancelToken
+from AttentionUNetSegmentLib.inference.scan_segmenter import ScanSegmenter
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.statistics import mask_statistics
+from AttentionUNetSegmentLib.inference.validation import check_clicks_in_region
 from AttentionUNetSegmentLib.models import Search
 from AttentionUNetSegmentLib.scene import tasks
 from AttentionUNetSegmentLib.scene.find_result import findResult, isResult, predictionNodes
@@ -78,9 +80,9 @@ class TestRegionOfInterest:
         region = (slice(5, 30), slice(10, 60), slice(20, 70))
         inside = Click(tuple((OBLIQUE @ (20, 10, 5, 1))[:3]), True)
         outside = Click(tuple((OBLIQUE @ (18, 10, 5, 1))[:3]), True)
-        region_of_interest.check_clicks_in_region(volume, region, [inside])
+        check_clicks_in_region(volume, region, [inside])
         with pytest.raises(InputError, match="outside the region"):
-            region_of_interest.check_clicks_in_region(volume, region, [outside])
+            check_clicks_in_region(volume, region, [outside])
 
     @pytest.fixture
     def finds_what_is_bright(self, monkeypatch):
@@ -162,6 +164,16 @@ class TestRegionOfInterest:
         update = session.add_click(near_the_edge, inside=True)
         assert update.mask[18, 40, 70] == 1
         assert not update.mask[20:].any()
+
+    def test_nor_does_the_ball_that_obeys_a_click(self):
+        volume = bright_ball()
+        region = (slice(2, 20), slice(5, 75), slice(10, 85))
+        segmenter = ScanSegmenter(Predictor(threshold_model(), device="cpu"), volume, region)
+        whole = (slice(0, 40), slice(0, 80), slice(0, 90))
+        at_the_edge = Click(tuple((OBLIQUE @ (70, 40, 19, 1))[:3]), inside=True)
+        mask = segmenter._satisfied(np.zeros_like(volume.array, np.uint8), whole, [at_the_edge])
+        assert mask[18:20, 40, 70].all()
+        assert not mask[20:].any()
 
     def test_the_network_sees_what_is_around_the_region(self, monkeypatch):
         """A box drawn tightly around the organ is no reason to find less."""

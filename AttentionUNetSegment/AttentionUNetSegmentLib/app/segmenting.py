@@ -133,8 +133,8 @@ class SegmentationJob:
         start: gives a mask (k, j, i) on the scan's grid to begin from, in the place of the
             automatic result; not together with a box.
         structure: what the clicks are about in the place of the model's targets, by any name; not
-            together with a box or all labels. Of a name that the model's card has it is looked for
-            in the scan.
+            together with all labels. Of a name that the model's card has it is looked for in the
+            scan, or in the box; of any other there must be no box.
         all_labels: write what else the model's networks know, which is not for diagnosis.
         separate: of a model with several targets, a label map for each in the place of one of all.
         radiomics: measure the features of pyradiomics too.
@@ -674,20 +674,26 @@ def _predict(job: SegmentationJob, predictor: Predictor, volume: Volume) -> Pred
         return predictor.predict(volume, job.clicks, progress, start=start, structure=job.structure)
     from ..inference.region_of_interest import predict_in_box
 
-    return predict_in_box(predictor, volume, job.box, job.clicks, progress)
+    return predict_in_box(predictor, volume, job.box, job.clicks, progress, job.structure)
 
 
 def _require(job: SegmentationJob, *modules: str) -> None:
     """Refuse what can be refused before anything is read: a missing package, an unknown model, a
-    structure that it does not take or that no click begins."""
+    structure that it does not take, that no click begins, or that no box is for."""
     require("standalone", "torch", "SimpleITK", *modules)
     if job.radiomics:
         require("radiomics", "radiomics")
     (first, *_others) = job.labels
     begun = job.start is not None or any(click.inside for click in job.clicks)
     card = _card(job)
-    if job.structure is not None and not begun and known_organ(card, first.name) is None:
-        raise InputError(click_first_text(card))
+    if job.structure is not None and known_organ(card, first.name) is None:
+        if job.box is not None:
+            raise InputError(
+                "Nothing looks for this structure in the scan: it is where the clicks are; leave "
+                "out --region."
+            )
+        if not begun:
+            raise InputError(click_first_text(card))
 
 
 @dataclass(frozen=True)

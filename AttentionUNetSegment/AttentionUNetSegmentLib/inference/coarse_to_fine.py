@@ -127,7 +127,7 @@ def find_candidates(
         if turned is not None:
             warnings.append(turned)
         if interest is not None:
-            probability = np.where(_inside(drawn, grid), probability, 0)
+            probability = np.where(inside_of(drawn, grid), probability, 0)
         located = find_organ_box(probability, grid, search, warnings)
         clear = find_organ_box(probability, grid, search, [], LOCATOR_THRESHOLD, CLEAR_EVIDENCE)
     if small and clear is None and scan.extent_mm.min() >= search.least_side_mm:
@@ -246,11 +246,11 @@ def foreground_of(
     """Where the organ is, by the network, in the user's box: bool (k, j, i) on its grid."""
     foreground = refinement.values > THRESHOLD
     if interest is not None:
-        foreground &= _inside(volume.grid.subgrid(interest).bounds, refinement.grid)
+        foreground &= inside_of(volume.grid.subgrid(interest).bounds, refinement.grid)
     return foreground
 
 
-def _inside(box: Box, grid: Grid) -> np.ndarray:
+def inside_of(box: Box, grid: Grid) -> np.ndarray:
     """Which voxels of a grid along R, A, S a box reaches: bool (k, j, i)."""
     inside = np.zeros(grid.shape, bool)
     inside[grid.region_of(box.corners_ras)] = True
@@ -290,7 +290,7 @@ def _widened(box: Box, refined: RefinedRegion, limits: Box) -> Box | None:
     low, high = box.low_ras.copy(), box.high_ras.copy()
     grid = refined.refinement.grid
     values = np.maximum(refined.refinement.values, refined.selected)
-    values = np.where(_inside(limits, grid), values, 0)
+    values = np.where(inside_of(limits, grid), values, 0)
     seen = grid.bounds
     for axis, name in enumerate((2, 1, 0)):
         most = values.max(axis=tuple(a for a in range(3) if a != name))

@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..geometry.grid import Grid, aligned_grid
+from ..geometry.grid import Grid, Region, aligned_grid
 from ..geometry.resampling import resample
 from ..geometry.volume import Volume
 from ..models import Label
-from .coarse_to_fine import locator_view
+from .coarse_to_fine import foreground_of, inside_of, locator_view
 from .engine import MULTIPLE, Engine
 from .features import probability_dice
 from .prediction import THRESHOLD
@@ -44,13 +44,19 @@ LEAST_PROBABILITY = 1e-4
 
 
 def outline_known_organ(
-    engine: Engine, volume: Volume, label: Label, warnings: list[str], steps: StepTimer
+    engine: Engine,
+    volume: Volume,
+    label: Label,
+    warnings: list[str],
+    steps: StepTimer,
+    interest: Region | None = None,
 ) -> tuple[Refinement, np.ndarray, int] | None:
     """Where an organ is, in a scan that nothing is known of yet.
 
     Args:
         label: one of the card's, whose value is the networks' output channel.
         warnings: a sentence is added where memory did not suffice, and where the networks disagree.
+        interest: k, j, i box of the scan to look in. The networks are shown what is around it, too.
 
     Returns:
         The probability of it in its surroundings; which voxels are it, boolean on that grid; and
@@ -62,9 +68,10 @@ def outline_known_organ(
     with steps.step("locate", 0.05, f"Looking for the {label.name}"):
         image, coarse = locator_view(engine, volume, volume.grid.bounds)
         located = engine.run_locator(image, warnings, steps.cancel)
-        pieces, count = connected_components(
-            (located.argmax(dim=1) == label.value)[0].cpu().numpy()
-        )
+        seen = (located.argmax(dim=1) == label.value)[0].cpu().numpy()
+        if interest is not None:
+            seen &= inside_of(volume.grid.subgrid(interest).bounds, coarse)
+        pieces, count = connected_components(seen)
         if count == 0:
             return None
         largest = pieces == 1
@@ -90,7 +97,8 @@ def outline_known_organ(
             probability = _product(located, coarse, refined, grid, channel)
         refinement = Refinement.of(grid, probability, ())
         values = refinement.values
-        selected, components = select_components(values > THRESHOLD, grid, ())
+        foreground = foreground_of(refinement, volume, interest)
+        selected, components = select_components(foreground, grid, ())
     inside = values[selected & (values > THRESHOLD)]
     if inside.size * np.prod(grid.spacing_mm) / 1000 < LEAST_ML:
         return None

@@ -117,15 +117,7 @@ def check_result_quality(
             f"The segmentation consists of {prediction.pieces} separate pieces; check them, and "
             f"click outside in those that are no {organ}."
         )
-    limits, of = interest, ("region of interest", "region")
-    if limits is None:
-        k, j, i = (slice(0, size) for size in prediction.mask.shape)
-        limits, of = (k, j, i), ("scan", "scan")
-    if ends := _touched_ends(prediction, limits):
-        warnings.append(
-            f"The {organ} reaches the edge of the {of[0]} ({', '.join(ends)}), so a part of it may "
-            f"be missing; use a {of[1]} that shows all of it."
-        )
+    warnings += check_edges(prediction, interest)
     estimate, estimator = prediction.dice_estimate, card.dice_estimate
     if estimate is not None and estimator is not None and estimate.value < estimator.usual:
         warnings.append(
@@ -149,6 +141,26 @@ def check_result_quality(
             f"CT in Hounsfield units and that the outline is on the {organ}."
         )
     return warnings
+
+
+def check_edges(prediction: Prediction, interest: Region | None = None) -> list[str]:
+    """Where what was found is cut, in a sentence; none where nowhere.
+
+    Args:
+        interest: k, j, i box of the scan that was looked in; the scan itself unless given.
+    """
+    limits, of = interest, ("region of interest", "region")
+    if limits is None:
+        k, j, i = (slice(0, size) for size in prediction.mask.shape)
+        limits, of = (k, j, i), ("scan", "scan")
+    ends = _touched_ends(prediction, limits)
+    if not ends:
+        return []
+    text = (
+        f"The {prediction.target} reaches the edge of the {of[0]} ({', '.join(ends)}), so a part "
+        f"of it may be missing; use a {of[1]} that shows all of it."
+    )
+    return [text]
 
 
 def _within(value: float, ends: tuple[float, float]) -> bool:

@@ -13,7 +13,7 @@ from ..geometry.volume import Volume
 from ..models import Search
 from .prediction import Prediction
 from .progress import ProgressCallback, ignore_progress
-from .strokes import Lasso, Prompt, points_of
+from .strokes import Prompt
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -67,30 +67,13 @@ def region_of_box(volume: Volume, corners_ras: np.ndarray, search: Search | None
     return region
 
 
-def check_clicks_in_region(volume: Volume, region: Region, clicks: Sequence[Prompt]) -> None:
-    """Raises:
-    InputError: a click or a point of a scribble lies outside the region.
-    """
-    points = [one for click in clicks if not isinstance(click, Lasso) for one in points_of(click)]
-    for point in points:
-        ijk = volume.grid.index_of(point)
-        inside = [
-            part.start - 0.5 <= index <= part.stop - 0.5
-            for index, part in zip(ijk, reversed(region), strict=True)
-        ]
-        if not all(inside):
-            raise InputError(
-                "A click lies outside the region of interest; enlarge the region or remove the "
-                "click."
-            )
-
-
 def predict_in_box(
     predictor: Predictor,
     volume: Volume,
     corners_ras: np.ndarray,
     clicks: Sequence[Prompt] = (),
     progress: ProgressCallback = ignore_progress,
+    structure: str | None = None,
 ) -> Prediction:
     """Segment a scan, looking for the organ in a box only.
 
@@ -100,6 +83,7 @@ def predict_in_box(
         corners_ras: N x 3, the box's corners, in mm in the world.
         clicks: all in the box.
         progress: told what is being done.
+        structure: what is looked for in the place of the model's targets, by its name.
 
     Returns:
         The prediction on the whole scan.
@@ -111,5 +95,5 @@ def predict_in_box(
     from .session import Session
 
     region = region_of_box(volume, corners_ras, predictor.card.search)
-    check_clicks_in_region(volume, region, clicks)
-    return Session(predictor, volume, interest=region).predict(clicks, progress)
+    session = Session(predictor, volume, interest=region, structure=structure)
+    return session.predict(clicks, progress)

@@ -599,13 +599,15 @@ class ScanSegmenter:
 
     def _satisfied(self, mask: np.ndarray, region: Region, prompts: Sequence[Prompt]) -> np.ndarray:
         """Each click and line obeyed, and nothing outside of lassos and of the user's box."""
-        if self.interest is not None:
-            outside = np.ones(mask.shape, bool)
-            outside[overlap_in(self.interest, region)] = False
-            mask[outside] = 0
         grid = self.volume.grid.subgrid(region)
         mask = clear_outside(mask, grid, lassos_of(prompts))
-        return satisfy_clicks(mask, grid, line_clicks(prompts, grid))
+        mask = satisfy_clicks(mask, grid, line_clicks(prompts, grid))
+        if self.interest is not None:  # at last, for a click at its edge is obeyed with a ball
+            inside = overlap_in(self.interest, region)
+            within = np.zeros_like(mask)
+            within[inside] = mask[inside]
+            mask = within
+        return mask
 
 
 def on_wider_grid(selected: np.ndarray, grid: Grid, wider: Grid) -> np.ndarray:

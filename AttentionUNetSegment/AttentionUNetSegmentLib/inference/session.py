@@ -39,7 +39,7 @@ from .engine import Engine
 from .features import SCALE_AGREEMENT, result_features, summarise_attention
 from .prediction import Prediction
 from .progress import CancelToken, ProgressCallback, StepTimer, ignore_progress
-from .quality import check_result_quality, check_scan_quality
+from .quality import check_edges, check_result_quality, check_scan_quality
 from .refinement import Refinement
 from .scan_segmenter import MaskState, ScanSegmenter, changed_region
 from .strokes import Lasso, Prompt, Scribble, moved_to
@@ -52,7 +52,7 @@ from .structures import (
     structure_label,
 )
 from .uncertainty import DoubtfulPlace, find_doubtful_places
-from .validation import check_clicks
+from .validation import check_clicks, check_clicks_in_region
 
 KEPT_STATES = 32
 """States that are held, a few megabytes each; older ones are computed again where needed."""
@@ -88,8 +88,9 @@ class Session:
         predictor: the model, on its device: a Predictor, or the engine below it.
         volume: CT in Hounsfield units.
         checked: :func:`~.quality.check_scan_quality` has passed the scan already.
-        interest: k, j, i box of the scan that the user drew: the organ is looked for and drawn in
-            there only; the network sees what is around it, too.
+        interest: k, j, i box of the scan that the user drew: the organ, or the structure, is
+            looked for and drawn in there only, and clicks lie inside; the network sees what is
+            around it, too.
         start: a mask (k, j, i) of the scan to begin from, in the place of the automatic result:
             another program's, or one drawn by hand. It stays voxel by voxel as it is but for the
             pieces that clicks point at.
@@ -97,7 +98,7 @@ class Session:
         structure: what the clicks are about in the place of the model's targets: any name, or a
             label. Then the editor answers every click, and the result has no attention and no
             estimate of its quality. What has the name of one of the card's labels is looked for in
-            the whole scan; nothing else is. A start mask shows this structure.
+            the whole scan, or in the box; nothing else is. A start mask shows this structure.
         compare_scales: let the refiner look once more for one of the :attr:`features`; by default
             where the model's card weighs it.
 
@@ -293,6 +294,8 @@ class Session:
                 self._scan_warnings = tuple(check_scan_quality(self.volume, self.predictor.card))
                 self._checked = True
             check_clicks(self.volume, clicks)
+            if self._interest is not None:
+                check_clicks_in_region(self.volume, self._interest, clicks)
             self._check_targets(clicks)
         with torch.inference_mode():
             state, prediction = self._compute(automatic, tuple(clicks), steps)
@@ -398,10 +401,12 @@ class Session:
         others: tuple[Prediction, ...],
     ) -> Prediction:
         prediction = self._of_target(self._label, state, clicks, steps)
-        quality = []
+        quality: list[str] = []
         if self._any_structure:
             by_clicks = state.place in (None, "clicks", "mask")
-            quality = [experimental_text(self.predictor.card, None if by_clicks else self._organ)]
+            if self._interest is not None and not by_clicks:
+                quality = check_edges(prediction, self._interest)
+            quality += [experimental_text(self.predictor.card, None if by_clicks else self._organ)]
         elif self._label == self.predictor.card.target_label:
             quality = check_result_quality(prediction, self.predictor.card, self._interest)
         warnings = (*self._scan_warnings, *self._device_warnings, *state.warnings, *quality)

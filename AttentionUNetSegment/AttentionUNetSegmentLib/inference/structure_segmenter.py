@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..geometry.grid import Box, Grid, Region
+from ..models import Label
 from . import editing
 from .click_update import COARSEST
 from .clicks import Click
@@ -34,22 +35,27 @@ class StructureSegmenter(ScanSegmenter):
         if self.start is not None or organ is None:
             return super().segment(steps)
         if organ == self.engine.card.target_label:
-            state = ScanSegmenter(self.engine, self.volume, label=organ).segment(steps)
-            if state.refinement is None:
-                return MaskState.empty([*state.warnings, not_found_text(organ)])
+            target = ScanSegmenter(self.engine, self.volume, self.interest, label=organ)
+            state = target.segment(steps)
+            if state.refinement is None or not state.mask.any():
+                return MaskState.empty([*state.warnings, self._not_found_text(organ)])
             return replace(state, refinement=replace(state.refinement, attention=()))
         warnings: list[str] = []
-        found = outline_known_organ(self.engine, self.volume, organ, warnings, steps)
+        found = outline_known_organ(self.engine, self.volume, organ, warnings, steps, self.interest)
         if found is None:
-            return MaskState.empty([*warnings, not_found_text(organ)])
+            return MaskState.empty([*warnings, self._not_found_text(organ)])
         refinement, selected, components = found
         with steps.step("resample", 0.85, "Bringing the result to the scan's grid"):
             region = region_on_scan(self.volume, refinement)
             mask = mask_on_scan(self.volume, refinement, selected, region)
+            mask = self._satisfied(mask, region, ())
         extent = refinement.grid.bounds
         return MaskState(
             refinement, selected, region, mask, components, tuple(warnings), "located", extent
         )
+
+    def _not_found_text(self, organ: Label) -> str:
+        return not_found_text(organ, in_region=self.interest is not None)
 
     def apply_prompt(
         self, state: MaskState, prompts: tuple[Prompt, ...], steps: StepTimer

@@ -60,7 +60,17 @@ def says_experimental(text: str) -> bool:
     return text.startswith(_EXPERIMENTAL)
 
 
-def not_found_text(organ: Label) -> str:
+def not_found_text(organ: Label, in_region: bool = False) -> str:
+    """What to do about an organ that was looked for.
+
+    Args:
+        in_region: in a region of interest only.
+    """
+    if in_region:
+        return (
+            f"The {organ.name} was not found in the region of interest; click inside it, or "
+            "enlarge the region."
+        )
     return f"The {organ.name} was not found in this scan; click inside it."
 
 

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import Region
 from ..geometry.volume import Volume
 from .clicks import Click
-from .strokes import Lasso, Prompt, Scribble, check_lasso
+from .strokes import Lasso, Prompt, Scribble, check_lasso, points_of
 
 # Hounsfield units: air -1000, fat about -100, water 0, soft tissue 20 to 100, bone up to 2000.
 _PADDING = -1500  # below any tissue: what scanners write outside their circular field
@@ -97,6 +98,24 @@ def check_clicks(volume: Volume, clicks: Iterable[Prompt]) -> None:
             raise InputError(
                 f"The click at {_point(position)} (R, A, S in mm) lies outside the scan, which "
                 f"reaches from {_point(bounds.low_ras)} to {_point(bounds.high_ras)}."
+            )
+
+
+def check_clicks_in_region(volume: Volume, region: Region, clicks: Iterable[Prompt]) -> None:
+    """Raises:
+    InputError: a click or a point of a scribble lies outside the region.
+    """
+    points = [one for click in clicks if not isinstance(click, Lasso) for one in points_of(click)]
+    for point in points:
+        ijk = volume.grid.index_of(point)
+        inside = [
+            part.start - 0.5 <= index <= part.stop - 0.5
+            for index, part in zip(ijk, reversed(region), strict=True)
+        ]
+        if not all(inside):
+            raise InputError(
+                "A click lies outside the region of interest; enlarge the region or remove the "
+                "click."
             )
 
 

@@ -24,6 +24,7 @@ from ..inference.progress import CancelToken, ProgressCallback, ignore_progress
 from ..inference.quality import check_scan_quality
 from ..inference.strokes import Prompt
 from ..inference.structures import known_organ, require_any_structure, structure_label
+from ..inference.validation import check_clicks_in_region
 from ..models import DEFAULT_MODEL, Label, ModelCard, find_model, read_card
 from . import segments
 from .all_labels import writeAllLabels
@@ -92,7 +93,8 @@ class SegmentationTask:
         clicks: points, scribbles and lassos in the world.
         segmentationNode: gets the segment; the last one used for this volume, or a new one, unless
             given.
-        roiNode: the organ is looked for in the box of voxels that this ROI reaches only.
+        roiNode: the organ is looked for in the box of voxels that this ROI reaches only, and so is
+            a structure that is looked for.
         options: how.
         automatic: look for the organ in the whole scan first; False: only around the clicks.
         continuing: the clicks changed since an earlier task on this volume: only what they change
@@ -106,8 +108,8 @@ class SegmentationTask:
         labels: of all targets of the model.
         label: of the one that the clicks are about.
         structure: the segment is one of any structure, by its tag: the clicks are about that and
-            nothing else, and neither the ROI nor volumes are for it. What the model's networks have
-            a label for is looked for in the whole scan, the ROI or not.
+            nothing else, and volumes are not for it. What the model's networks have a label for is
+            looked for, in the ROI; where clicks alone say what it is, the ROI says nothing.
         forgetsStart: the segment began from a mask, which is not looked at any more.
 
     Raises:
@@ -170,10 +172,11 @@ class SegmentationTask:
         self._worldClicks = (*clicks, *others)
         self._placedClicks = clicksInPlace(volumeNode, self._worldClicks)
         self._region = None
-        if roiNode is not None and not alone:
+        looksFor = self._start is None and (automatic or not self.structure)
+        if roiNode is not None and looksFor:
             corners = pointsInPlace(volumeNode, roiCorners(roiNode))
             self._region = region_of_interest.region_of_box(self._scan, corners, self._card.search)
-            region_of_interest.check_clicks_in_region(self._scan, self._region, self._placedClicks)
+            check_clicks_in_region(self._scan, self._region, self._placedClicks)
         begun = () if self._start is None else (self.label.name, _digest(self._start))
         about = (self.label,) if self.structure else ()
         self._key = (*_identity(volumeNode, self._scan, self._region), *begun, *about)

@@ -115,7 +115,8 @@ def segment(
         str | None,
         typer.Option(
             metavar="R,A,S,R,A,S",
-            help="Look for the organ only in the box between these two corners, in mm.",
+            help="Look for the organ, or for a structure that is looked for, only in the box "
+            "between these two corners, in mm.",
         ),
     ] = None,
     start: Annotated[
@@ -237,8 +238,6 @@ def segment(
         raise InputError("--start-label says which label of --start; give that too.")
     if start is not None and looked_in is not None:
         raise InputError("--start says where the organ is; leave out --region.")
-    if structure is not None and looked_in is not None:
-        raise InputError("A structure is where the clicks are, or anywhere; leave out --region.")
     if structure is not None and all_labels:
         raise InputError("--all-labels tells what the model knows; leave out --structure.")
     with contextlib.ExitStack() as stack:
