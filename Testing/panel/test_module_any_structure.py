@@ -153,11 +153,52 @@ def test_a_structure_stays_one_with_the_box_off(driver, editor):
     turn_on(editor)
     editor.click("Red", IN_BLOCK)
     wait(driver, editor)
-    editor.effect.structureCheckBox.setChecked(False)
+    other = editor.add_segment("Other")
+    editor.effect.structureCheckBox.click()
+    editor.widget.setCurrentSegmentID(mine)
     editor.click("Red", IN_OTHER_BLOCK)
     wait(driver, editor)
     assert editor.mask(mine)[OTHER_BLOCK].mean() > 0.7
     assert not editor.mask(mine)[editor.voxel(CENTRE)]
+    assert not editor.mask(other).any()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_box_shows_that_a_segment_is_a_structure_and_what_was_chosen_for_others(
+    driver, editor, on
+):
+    box = editor.effect.structureCheckBox
+    choice = box.toolTip
+    mine = editor.add_segment("Cyst")
+    box.click()
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    assert box.isChecked()
+    assert not box.isEnabled()
+    assert "any structure already" in box.toolTip
+    box.click()
+    assert box.isChecked()
+    other = editor.add_segment("Other")
+    assert (box.isChecked(), box.isEnabled(), box.toolTip) == (True, True, choice)
+    if not on:
+        box.click()
+    for _ in range(2):
+        editor.widget.setCurrentSegmentID(mine)
+        assert (box.isChecked(), box.isEnabled()) == (True, False)
+        editor.widget.setCurrentSegmentID(other)
+        assert (box.isChecked(), box.isEnabled()) == (on, True)
+
+
+def test_undone_to_the_beginning_a_structure_is_one_still(driver, editor):
+    mine = editor.add_segment("Cyst")
+    turn_on(editor)
+    editor.click("Red", IN_BLOCK)
+    wait(driver, editor)
+    editor.widget.undo()
+    wait(driver, editor)
+    assert not editor.mask(mine).any()
+    assert editor.effect.structureCheckBox.isChecked()
+    assert not editor.effect.structureCheckBox.isEnabled()
 
 
 def test_without_a_segment_or_with_a_click_outside_first_it_says_what_to_do(driver, editor):
@@ -187,6 +228,7 @@ def test_it_is_not_offered_where_the_model_does_not_take_it(driver, editor, mode
     editor.click("Red", CENTRE)
     wait(driver, editor)
     assert editor.mask(mine)[editor.voxel(CENTRE)]  # as ever
+    assert box.isChecked()
 
 
 def test_a_structure_of_an_earlier_model_is_refused_in_a_sentence(driver, editor, model_folder):
@@ -198,6 +240,9 @@ def test_a_structure_of_an_earlier_model_is_refused_in_a_sentence(driver, editor
     driver.parameters.model = str(model_folder)
     editor.click("Red", IN_OTHER_BLOCK)
     wait(driver, editor)
+    box = editor.effect.structureCheckBox
+    assert (box.isChecked(), box.isEnabled()) == (True, False)
+    assert "alone" in box.toolTip
     assert "answers clicks at the pancreas alone" in editor.text
     np.testing.assert_array_equal(editor.mask(mine), before)
 

@@ -32,11 +32,8 @@ from AttentionUNetSegmentLib.panel.session_hub import (
     sessionHub,
 )
 from AttentionUNetSegmentLib.panel.stroke_drawing import MOVED_PIXELS, StrokeDrawing, Tool
-from AttentionUNetSegmentLib.panel.target import (
-    noStructuresText,
-    takesAnyStructure,
-    targetOfSegment,
-)
+from AttentionUNetSegmentLib.panel.structure_box import StructureBox
+from AttentionUNetSegmentLib.panel.target import takesAnyStructure, targetOfSegment
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
 from AttentionUNetSegmentLib.scene import segments
 from AttentionUNetSegmentLib.scene.find_result import isResult
@@ -113,7 +110,13 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self.stateLabel.wordWrap = True
         self.scriptedEffect.addOptionsWidget(self.stateLabel)
         self.structureCheckBox = qt.QCheckBox(_("Any structure (experimental)"))
-        self.structureCheckBox.connect("toggled(bool)", lambda _checked: self._update())
+        self.structureCheckBox.toolTip = _(
+            "The clicks are about the selected segment, whatever it is named after: the first one "
+            "inside begins it, from nothing or from what is in it already, and it stays so. "
+            "Segments of what the model is for are answered as ever. Check every slice: this is "
+            "experimental."
+        )
+        self._structureBox = StructureBox(self.structureCheckBox, self._update)
         self.scriptedEffect.addOptionsWidget(self.structureCheckBox)
         self.beginButton = qt.QPushButton(_("Begin from this segment"))
         self.beginButton.toolTip = _(
@@ -420,7 +423,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     @property
     def _wantsStructure(self) -> bool:
-        return self.structureCheckBox.checked and takesAnyStructure(self._model)
+        return self._structureBox.chosen and takesAnyStructure(self._model)
 
     @property
     def _isStructure(self) -> bool:
@@ -471,9 +474,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
                 "Begun from this segment: click inside in a piece that is missing, or with Ctrl "
                 "(Command on macOS) in one that is too much."
             )
-        offered = takesAnyStructure(self._model)
-        self.structureCheckBox.enabled = offered
-        self.structureCheckBox.toolTip = _STRUCTURE_TOOL_TIP if offered else noStructuresText()
+        self._structureBox.show(takesAnyStructure(self._model), self._isStructure)
         structure = self._isStructure or self._becomesStructure
         if self._problem:
             text = self._problem
@@ -496,13 +497,6 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self.stateLabel.text = "\n".join(part for part in (begun, text, self._estimate) if part)
         self.beginButton.enabled = self._segmentId is not None
         self.takeBackButton.enabled = self.removeAllButton.enabled = bool(clicks)
-
-
-_STRUCTURE_TOOL_TIP = _(
-    "The clicks are about the selected segment, whatever it is named after: the first one inside "
-    "begins it, from nothing or from what is in it already, and it stays so. Segments of what the "
-    "model is for are answered as ever. Check every slice: this is experimental."
-)
 
 
 def _problemBefore() -> str:
