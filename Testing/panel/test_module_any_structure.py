@@ -12,6 +12,7 @@ from panel_driver import (
     paint,
     slice_centre,
 )
+from test_begin_from_segment import add_segmentation
 from test_effect import CENTRE, Editor, wait
 from threshold_model import (
     LESION_HU,
@@ -436,6 +437,151 @@ def test_segmenting_anew_while_the_effect_is_on_a_structure(driver, editor):
     wait(driver, editor)
     assert editor.mask(mine)[OTHER_BLOCK].mean() > 0.7
     assert len(editor.session.clicks) == 2
+
+
+# Begun in the panel from a segment that is there
+
+
+@pytest.fixture
+def kidney(structures_ct):
+    """Another program's, of which the rear half is missing, beside its liver."""
+    mask = np.zeros(bright_scan().array.shape, bool)
+    mask[BLOCK] = True
+    mask[:, 12:] = False
+    return add_segmentation(structures_ct, mask, "kidney")
+
+
+IN_REAR = (12, 14, 11)
+
+
+def choose_kidney(driver, node):
+    driver.pump()
+    driver.ui.beginSegmentationSelector.setCurrentNode(node)
+    driver.pump()
+    combo = driver.ui.beginSegmentComboBox
+    combo.setCurrentIndex([combo.itemText(n) for n in range(combo.count)].index("kidney"))
+    driver.pump()
+
+
+def press_begin(driver):
+    driver.ui.beginButton.click()
+    driver.wait_for_answer()
+
+
+def test_another_programs_segment_is_begun_from_as_any_structure(driver, structures_ct, kidney):
+    from AttentionUNetSegmentLib.scene import segments
+
+    driver.segment()
+    result = driver.panel.resultNodes.segmentationNode
+    organ = mask_of(driver, "Pancreas")
+    choose_kidney(driver, kidney)
+    box = driver.ui.beginStructureCheckBox
+    assert (box.isChecked(), box.isEnabled()) == (False, True)
+    box.click()
+    press_begin(driver)
+    assert driver.ui.targetComboBox.currentText == "Kidney"
+    assert driver.parameters.segmentation is kidney
+    assert segments.isStructure(kidney, "kidney")
+    assert "Begun from this segment" in driver.message
+    assert "inside the kidney" in driver.ui.clickHintLabel.text
+    before = mask_of(driver, "kidney")
+    click(driver, structures_ct, IN_REAR)
+    after = mask_of(driver, "kidney")
+    assert is_block(after)
+    assert not (before & ~after).any()
+    assert segments.findSegment(kidney, structures_ct, segments.PANCREAS) is None
+    driver.ui.undoClickButton.click()
+    driver.wait_for_answer()
+    np.testing.assert_array_equal(mask_of(driver, "kidney"), before)
+    driver.parameters.segmentation = result
+    driver.pump()
+    np.testing.assert_array_equal(mask_of(driver, "Pancreas"), organ)
+
+
+def test_the_box_is_ticked_for_one_segment_and_without_it_the_segment_is_the_organ(
+    driver, structures_ct, kidney
+):
+    from AttentionUNetSegmentLib.scene import segments
+
+    choose_kidney(driver, kidney)
+    box = driver.ui.beginStructureCheckBox
+    choice = box.toolTip
+    box.click()
+    driver.ui.beginSegmentComboBox.setCurrentIndex(0)
+    assert box.isChecked()  # nothing was begun yet
+    choose_kidney(driver, kidney)
+    press_begin(driver)
+    assert (box.isChecked(), box.isEnabled()) == (True, False)
+    assert "any structure already" in box.toolTip
+    driver.ui.beginSegmentComboBox.setCurrentIndex(0)
+    assert (box.isChecked(), box.isEnabled(), box.toolTip) == (False, True, choice)
+    press_begin(driver)
+    assert segments.findSegment(kidney, structures_ct, segments.PANCREAS) == "liver"
+    assert driver.parameters.structure == ""
+    assert driver.panel.resultNodes.segmentId == "liver"
+    assert segments.isStructure(kidney, "kidney")
+
+
+def test_what_is_a_structure_already_is_one_without_the_box(driver, structures_ct, kidney):
+    from AttentionUNetSegmentLib.scene import segments
+
+    segments.claimStructure(kidney, "kidney", structures_ct)
+    choose_kidney(driver, kidney)
+    press_begin(driver)
+    assert driver.ui.targetComboBox.currentText == "Kidney"
+    assert segments.isStructure(kidney, "kidney")
+    click(driver, structures_ct, IN_REAR)
+    assert is_block(mask_of(driver, "kidney"))
+
+
+def test_the_organs_own_segment_stays_the_organs(driver, structures_ct, kidney):
+    driver.segment()
+    choose_kidney(driver, kidney)
+    box = driver.ui.beginStructureCheckBox
+    box.click()
+    driver.ui.beginSegmentationSelector.setCurrentNode(driver.panel.resultNodes.segmentationNode)
+    driver.pump()
+    assert (box.isChecked(), box.isEnabled()) == (False, False)
+    assert "what the model is for" in box.toolTip
+    press_begin(driver)
+    assert driver.parameters.structure == ""
+    assert driver.panel.session.beginsFromMask
+
+
+def test_one_undo_step_takes_the_beginning_of_a_structure_back(driver, structures_ct, kidney):
+    choose_kidney(driver, kidney)
+    driver.ui.beginStructureCheckBox.click()
+    press_begin(driver)
+    mask = mask_of(driver, "kidney")
+    click(driver, structures_ct, IN_REAR)
+    editor = driver.panel.correction.editor
+    editor.undo()
+    driver.pump()
+    np.testing.assert_array_equal(mask_of(driver, "kidney"), mask)
+    assert driver.panel.session.beginsFromMask
+    editor.undo()
+    driver.pump()
+    assert not driver.panel.session.beginsFromMask
+    np.testing.assert_array_equal(mask_of(driver, "kidney"), mask)
+
+
+def test_a_model_that_takes_no_structure_offers_no_such_beginning_and_refuses(
+    driver, structures_ct, kidney, model_folder
+):
+    from AttentionUNetSegmentLib.scene import segments
+
+    choose_kidney(driver, kidney)
+    box = driver.ui.beginStructureCheckBox
+    box.click()
+    driver.parameters.model = str(model_folder)
+    driver.pump()
+    assert not box.isEnabled()
+    assert "alone" in box.toolTip
+    segments.claimStructure(kidney, "kidney", structures_ct)
+    press_begin(driver)
+    assert "answers clicks at the pancreas alone" in driver.message
+    assert driver.parameters.segmentation is None
+    assert segments.isStructure(kidney, "kidney")
 
 
 def test_a_model_without_such_an_editor_offers_none_and_says_why(

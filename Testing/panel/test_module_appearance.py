@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from panel_driver import NARROW, add_ct
+from panel_driver import NARROW, add_ct, bright_scan
+from test_begin_from_segment import add_segmentation
 
 SECTIONS = ("input", "segment", "clicks", "attention", "result", "correction", "advanced")
 LARGE_PT = 14
@@ -60,6 +61,8 @@ def shown(driver):
     palette = palette() if callable(palette) else palette
     add_ct(driver, "CT abdomen with a name that is longer than any of the selectors is wide")
     driver.segment()
+    other = add_segmentation(driver.panel.volumeNode, bright_scan().array > 200, "left kidney")
+    driver.ui.beginSegmentationSelector.setCurrentNode(other)
     for name in SECTIONS:
         getattr(driver.ui, f"{name}CollapsibleButton").collapsed = False
     driver.panel.say("A sentence that is too long for one line of the panel, and wraps.", "error")

@@ -33,7 +33,7 @@ from AttentionUNetSegmentLib.panel.session_hub import (
 )
 from AttentionUNetSegmentLib.panel.stroke_drawing import MOVED_PIXELS, StrokeDrawing, Tool
 from AttentionUNetSegmentLib.panel.structure_box import StructureBox
-from AttentionUNetSegmentLib.panel.target import takesAnyStructure, targetOfSegment
+from AttentionUNetSegmentLib.panel.target import isOfTarget, takesAnyStructure, targetOfSegment
 from AttentionUNetSegmentLib.panel.volume_session import VolumeSession
 from AttentionUNetSegmentLib.scene import segments
 from AttentionUNetSegmentLib.scene.find_result import isResult
@@ -434,14 +434,11 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     @property
     def _becomesStructure(self) -> bool:
-        """A click makes the selected segment one of any structure. That of the model's organ goes
-        on as ever, for the organ's own network draws it best."""
+        """A click makes the selected segment one of any structure."""
         node, segmentId = self.segmentationNode(), self._segmentId
         if not self._wantsStructure or self._isStructure or node is None or segmentId is None:
             return False
-        target = targetOfSegment(node, segmentId, self._model)
-        name = node.GetSegmentation().GetSegment(segmentId).GetName()
-        return not target or name.casefold() != target.casefold()
+        return not isOfTarget(node, segmentId, self._model)
 
     @property
     def _overPoint(self) -> bool:

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from ..scene.segments import isOurs
+from ..scene.segments import isOurs, isStructure
 from .section import Section, clicked
+from .structure_box import StructureBox
+from .target import isOfTarget, takesAnyStructure
 
 if TYPE_CHECKING:
     from .panel import Panel
 
 
 class BeginSection(Section):
-    """The choice of a segment, and the button; shown while the scene has a segment that is not the
-    result itself."""
+    """The choice of a segment, what it is of, and the button; shown while the scene has a segment
+    that is not the result itself."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(panel)
@@ -24,6 +26,10 @@ class BeginSection(Section):
         self.ui.beginSegmentationSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", lambda *_: self._show()
         )
+        self.ui.beginSegmentComboBox.connect(
+            "currentIndexChanged(int)", lambda *_: self._showStructure()
+        )
+        self._structureBox = StructureBox(self.ui.beginStructureCheckBox)
         clicked(self.ui.beginButton, self._onBegin)
 
     @property
@@ -38,6 +44,7 @@ class BeginSection(Section):
 
     def parametersChanged(self) -> None:
         self._stopObserving()
+        self._structureBox.chosen = False
 
     def cleanup(self) -> None:
         self._stopObserving()
@@ -91,6 +98,16 @@ class BeginSection(Section):
         chosen = self.panel.volumeNode is not None and bool(shown)
         combo.enabled = bool(shown)
         self.ui.beginButton.enabled = chosen and not self.panel.busy
+        self._showStructure()
+
+    def _showStructure(self) -> None:
+        node, segmentId, parameters = self._node, self.segmentId, self.panel.parameters
+        model = parameters.model if parameters is not None else ""
+        self._structureBox.show(
+            bool(model) and takesAnyStructure(model),
+            node is not None and isStructure(node, segmentId),
+            isOfTarget(node, segmentId, model),
+        )
 
     def _preferred(self, before: str | None) -> int:
         """Of the segments the one that was chosen, else one of the organ's name."""
@@ -106,8 +123,12 @@ class BeginSection(Section):
 
     def _onBegin(self) -> None:
         node, segmentId = self._node, self.segmentId
-        if node is not None and segmentId is not None:
-            self.panel.beginFrom(node, segmentId)
+        structure = self._structureBox.chosen
+        if node is None or segmentId is None:
+            return
+        if self.panel.beginFrom(node, segmentId, structure):
+            self._structureBox.chosen = False  # of the next one it is said anew
+            self._showStructure()
 
 
 def _segmentations() -> list[slicer.vtkMRMLSegmentationNode]:

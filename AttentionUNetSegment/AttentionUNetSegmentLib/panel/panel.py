@@ -14,7 +14,11 @@ import vtk
 from slicer.i18n import tr as _
 
 from ..errors import AttentionUNetSegmentError, Cancelled, InputError
-from ..inference.structures import says_experimental, structure_label
+from ..inference.structures import (
+    require_any_structure,
+    says_experimental,
+    structure_label,
+)
 from ..models import Label
 from ..scene.corrections import corrections
 from ..scene.editing import WriteOutcome
@@ -23,8 +27,10 @@ from ..scene.segments import (
     addStructure,
     asTitle,
     claimSegment,
+    claimStructure,
     findSegment,
     findStructures,
+    isStructure,
     structureLabel,
 )
 from ..scene.start import requireStart
@@ -44,7 +50,7 @@ from .result_section import ResultSection
 from .segment_section import SegmentSection
 from .session_hub import FinishedSegmentation, HubListener, Request, SessionHub
 from .slice_views import SliceViews
-from .target import organName, targetLabels
+from .target import isOfTarget, organName, targetLabels
 from .volume_session import VolumeSession
 
 if TYPE_CHECKING:
@@ -287,8 +293,21 @@ class Panel(HubListener):
         except AttentionUNetSegmentError as error:
             self.showError(error)
 
-    def beginFrom(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Take a segment as it is, for clicks to mend; what cannot be done is said in the panel."""
+    def beginFrom(
+        self,
+        segmentationNode: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        structure: bool = False,
+    ) -> bool:
+        """Take a segment as it is, for clicks to mend; what cannot be done is said in the panel.
+
+        Args:
+            structure: it is none of the model's targets, but any structure, of its name. One that
+                is a structure, or the target, stays that.
+
+        Returns:
+            Whether it has begun.
+        """
         self.segmentation.showMessage("")
         try:
             installation.ensurePackages(self.resourcePath("requirements.txt"))
@@ -297,15 +316,27 @@ class Panel(HubListener):
             )
             requireStart(segmentationNode, segmentId, request.volumeNode)
             label, parameters = self.target, self.parameters
-            self._leaveStructure()
-            if label is not None and parameters is not None:
-                # Now, so that the editor shows it, whose undo step it is going to be.
+            card = self.hub.card(request)
+            assert label is not None
+            assert parameters is not None
+            if structure:
+                structure = not isOfTarget(segmentationNode, segmentId, parameters.model)
+            structure = structure or isStructure(segmentationNode, segmentId)
+            # Now, so that the editor shows it, whose undo step it is going to be.
+            if structure:
+                require_any_structure(card)
+                claimStructure(segmentationNode, segmentId, request.volumeNode)
+            else:
                 claimSegment(segmentationNode, segmentId, request.volumeNode, label)
+            with slicer.util.NodeModify(parameters):
                 parameters.segmentation = segmentationNode
-                self.update()
-            self.hub.begin(request)
+                parameters.structure = segmentId if structure else ""
+            self.update()
+            self.hub.begin(request, structure)
         except AttentionUNetSegmentError as error:
             self.showError(error)
+            return False
+        return True
 
     def beginStructure(self, name: str) -> bool:
         """Add an empty segment of any structure, for clicks to fill; or have the model look for it,

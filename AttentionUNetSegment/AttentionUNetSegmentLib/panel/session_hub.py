@@ -241,7 +241,7 @@ class SessionHub:
             raise InputError(_("Choose the segment to begin from first."))
         installation.requirePackages()
         requireStart(node, segmentId, volumeNode)
-        card = self._card(request)
+        card = self.card(request)
         if structure:
             require_any_structure(card)
         labels = card.target_labels
@@ -266,7 +266,7 @@ class SessionHub:
         node, segmentId = request.segmentationNode, request.segmentId
         if node is None or segmentId is None:
             raise InputError(_("Choose the structure's segment first."))
-        require_any_structure(self._card(request))
+        require_any_structure(self.card(request))
         requireWritable(node, segmentId)
         if segmentVoxels(node.GetSegmentation().GetSegment(segmentId)).array.any():
             self.begin(request, structure=True)
@@ -286,10 +286,15 @@ class SessionHub:
         node, segmentId = request.segmentationNode, request.segmentId
         if node is None or segmentId is None:
             return False
-        return known_organ(self._card(request), segments.structureName(node, segmentId)) is not None
+        return known_organ(self.card(request), segments.structureName(node, segmentId)) is not None
 
     @staticmethod
-    def _card(request: Request) -> ModelCard:
+    def card(request: Request) -> ModelCard:
+        """Of the request's model.
+
+        Raises:
+            ModelError: there is no such model.
+        """
         return read_card(request.optionsNow.predictorOptions().model_folder)
 
     def _leaveStructure(self, request: Request) -> None:
@@ -355,7 +360,7 @@ class SessionHub:
             if segments.isStructure(node, segmentId) and isUnbegun(node, segmentId):
                 inside = any(click.inside for click in clicks)
                 if not inside and not automatic and not self.looksFor(request):
-                    raise InputError(click_first_text(self._card(request)))
+                    raise InputError(click_first_text(self.card(request)))
                 automatic = True  # if there is anything to look for
         elif not automatic and not any(click.inside for click in clicks):
             raise InputError(

@@ -75,6 +75,18 @@ def targetOfSegment(
     return name if name in [label.name for label in targetLabels(model)] else ""
 
 
+def isOfTarget(
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None, segmentId: str | None, model: str
+) -> bool:
+    """Whether a segment shows one of a model's targets, and is named so: it is never one of any
+    structure, for the organ's own network draws it best."""
+    target = targetOfSegment(segmentationNode, segmentId, model)
+    if not target or segmentationNode is None:
+        return False
+    name = segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+    return name.casefold() == target.casefold()
+
+
 def organName(label: Label | None) -> str:
     """As it stands in the middle of a sentence."""
     return label.name if label is not None else _("organ")
