@@ -692,6 +692,23 @@ def test_by_another_name_it_is_still_what_was_found(driver, spleen_ct, tmp_path)
     assert before.sum() > after.sum()
 
 
+def test_what_was_found_is_begun_from_by_another_name(driver, spleen_ct):
+    begin(driver, "Spleen")
+    driver.wait_for_answer()
+    found = mask_of(driver, "Spleen")
+    node, its = driver.panel.resultNodes.segmentationNode, segment_named(driver, "Spleen")
+    node.GetSegmentation().GetSegment(its).SetName("Milz")
+    driver.pump()
+    driver.ui.beginSegmentationSelector.setCurrentNode(node)
+    driver.pump()
+    press_begin(driver)
+    assert "Begun from this segment" in driver.message
+    assert driver.ui.targetComboBox.currentText == "Milz"
+    click(driver, spleen_ct, BESIDE_SPLEEN)
+    assert not (found & ~mask_of(driver, "Milz")).any()
+    assert mask_of(driver, "Milz").sum() > found.sum()
+
+
 def test_where_it_is_not_found_a_click_begins_it(driver, spleen_ct):
     import slicer.util
 

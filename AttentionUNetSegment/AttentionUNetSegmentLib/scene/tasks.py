@@ -150,7 +150,9 @@ class SegmentationTask:
             require_any_structure(self._card)
             assert segmentationNode is not None
             assert segmentId is not None
-            organ = _organOf(segmentationNode, segmentId, self._card) if automatic else None
+            organ = None
+            if automatic and not beginsFromMask(segmentationNode, segmentId):
+                organ = _organOf(segmentationNode, segmentId, self._card)
             automatic = organ is not None
             self.label = organ or segments.structureLabel(segmentationNode, segmentId)
             self.labels = (self.label,)
