@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,18 @@ import pytest
 import torch
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.grid import Grid, Region, box_corners
-from AttentionUNetSegmentLib.inference import Click, Lasso, Predictor, Scribble, Volume
+from AttentionUNetSegmentLib.inference import (
+    Click,
+    Lasso,
+    Predictor,
+    Scribble,
+    Volume,
+    known_organs,
+    predictor_cache,
+)
 from AttentionUNetSegmentLib.inference.clicks import BALL_MM
 from AttentionUNetSegmentLib.inference.known_organs import LEAST_PROBABILITY, _product
+from AttentionUNetSegmentLib.inference.predictor_cache import PredictorCache, PredictorOptions
 from AttentionUNetSegmentLib.inference.region_of_interest import region_of_box
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.inference.structures import EXPERIMENTAL, structure_label
@@ -27,6 +37,7 @@ from threshold_model import (
     STRUCTURE_HU,
     axial_scan,
     liver_and_spleen_model,
+    save_card_of,
     threshold_model,
     with_ball,
     with_structure_editor,
@@ -330,6 +341,49 @@ def test_where_the_networks_disagree_the_locators_word_counts_and_it_is_said(
     assert any(said in text for text in prediction.warnings)
 
 
+def test_for_further_organs_of_a_scan_the_locator_is_not_run_again(
+    spleen_scan: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = with_ball(spleen_scan, spleen_scan.grid.bounds.centre_ras, 20, LESION_HU)
+    predictor, runs = Predictor(liver_and_spleen_model(), "cpu"), []
+    plain = Predictor.run_locator
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        runs.append(1)
+        return plain(*arguments)
+
+    monkeypatch.setattr(Predictor, "run_locator", counted)
+    first = predictor.predict(spleen_scan, structure="spleen").mask
+    # It is known by what the network sees, not by the object that holds it.
+    same = Volume(spleen_scan.array.copy(), spleen_scan.ijk_to_ras.copy())
+    again = predictor.predict(same, structure="spleen").mask
+    assert len(runs) == 1
+    np.testing.assert_array_equal(again, first)
+    other = predictor.predict(volume, structure="spleen").mask
+    assert len(runs) == 2
+    assert (other != first).any()
+    monkeypatch.setattr(known_organs, "MOST_KEPT_BYTES", 0)
+    for count in (3, 4):
+        back = predictor.predict(spleen_scan, structure="spleen").mask
+        assert len(runs) == count
+        np.testing.assert_array_equal(back, first)
+    assert predictor.located is None
+
+
+def test_what_the_locator_said_is_forgotten_with_the_scans(
+    spleen_scan: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(liver_and_spleen_model(), "cpu")
+    monkeypatch.setattr(predictor_cache, "load_predictor", lambda _options: predictor)
+    cache, folder = PredictorCache(), save_card_of(predictor.model, tmp_path / "liver")
+    label = structure_label("spleen")
+    with cache.session(PredictorOptions(folder), spleen_scan, "scan", structure=label) as session:
+        session.predict()
+    assert predictor.located is not None
+    cache.forget_scans()
+    assert predictor.located is None
+
+
 def test_what_is_not_found_begins_with_a_click(
     scan: Volume, organ_ras: np.ndarray, knowing_predictor: Predictor
 ) -> None:
@@ -348,7 +402,6 @@ def test_what_is_not_found_begins_with_a_click(
 def test_too_little_or_nothing_clear_is_not_found(
     scan: Volume,
     organ_ras: np.ndarray,
-    knowing_predictor: Predictor,
     monkeypatch: pytest.MonkeyPatch,
     radius_mm: float,
     sure: float,
@@ -362,7 +415,8 @@ def test_too_little_or_nothing_clear_is_not_found(
             return sure * probabilities + (1 - sure) / probabilities.shape[1]
 
         monkeypatch.setattr(Predictor, name, less_sure)
-    found = knowing_predictor.predict(volume, structure="spleen").found
+    predictor = Predictor(liver_and_spleen_model(), "cpu")
+    found = predictor.predict(volume, structure="spleen").found
     assert found == (radius_mm == SPLEEN_RADIUS_MM and sure == 1)
 
 

@@ -41,6 +41,10 @@ class Engine:
     """Runs the networks of one model on one device.
 
     It is made as its user's front door is, :class:`~.predictor.Predictor`, and raises the same.
+
+    Attributes:
+        located: what the locator was shown last for an organ that is looked for by its name, and
+            its answer; None where nothing is kept.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Engine:
 
     def _move_to(self, device: torch.device) -> None:
         self.device = device
+        self.located: tuple[torch.Tensor, torch.Tensor] | None = None
         self.networks = {
             name: as_volumetric(net).to(device) for name, net in self.model.networks.items()
         }

@@ -148,6 +148,8 @@ class PredictorCache:
         """Let go of all scans and of what was computed on them; the networks stay."""
         with self._lock:
             self._sessions.clear()
+            if self._predictor is not None:
+                self._predictor.located = None
 
     def clear(self) -> None:
         """Let go of the networks and of the memory that they take on the device."""
