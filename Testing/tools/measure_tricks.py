@@ -24,13 +24,17 @@ import torch
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import find_cases, find_data_set, load_cases
 from AttentionUNetSegmentLib.evaluation.metrics import score
+from AttentionUNetSegmentLib.geometry.grid import Grid
+from AttentionUNetSegmentLib.geometry.resampling import resample
 from AttentionUNetSegmentLib.inference import (
+    Prediction,
     Predictor,
     coarse_to_fine,
     refinement,
     regions,
     scan_segmenter,
 )
+from AttentionUNetSegmentLib.inference.refinement import Refinement
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, Model, find_model, load_model
 from AttentionUNetSegmentLib.networks import NetworkOutput
 from AttentionUNetSegmentLib.networks.blocks import resize
@@ -38,6 +42,7 @@ from measure_finetuning import scans
 from torch import nn
 
 THRESHOLDS = (0.3, 0.4, 0.6, 0.7)
+LOCATOR_SHARES = (0.1, 0.2, 0.5)
 
 
 class Mirrored(nn.Module):
@@ -117,6 +122,38 @@ class Clipped(nn.Module):
         answers = (output.logits, self.network(clipped))
         mean = torch.stack([one.float().log_softmax(dim=1) for one in answers]).mean(dim=0)
         return NetworkOutput(mean, output.attention, ())
+
+
+class WithLocator(Predictor):
+    """Adds a part of what the locator says, as log-odds, to what the refiner says of the target."""
+
+    share = 0.0
+    coarsely: tuple[torch.Tensor, Grid] | None = None
+
+    def predict(self, *arguments: Any, **settings: Any) -> Prediction:
+        self.coarsely = None
+        view = coarse_to_fine.locator_view
+
+        def locator_view(*where: Any) -> tuple[torch.Tensor, Grid]:
+            sampled, self.view = view(*where)
+            return sampled, self.view
+
+        with mock.patch.object(coarse_to_fine, "locator_view", locator_view):
+            return super().predict(*arguments, **settings)
+
+    def run_locator(self, *arguments: Any) -> torch.Tensor:
+        answer = super().run_locator(*arguments)
+        self.coarsely = self.coarsely or (answer[:, self.target_label, None], self.view)
+        return answer
+
+    def run_refiner(self, scan: torch.Tensor, grid: Grid, *rest: Any) -> Refinement:
+        refined = super().run_refiner(scan, grid, *rest)
+        if self.coarsely is None:
+            return refined
+        # Not all of its certainty: at 6 mm much of the border is on the wrong side.
+        coarse = resample(*self.coarsely, grid).clamp(0.02, 0.98)
+        logits = torch.logit(refined.probability.values, eps=1e-4) + self.share * coarse.logit()
+        return refined.with_probability(logits.sigmoid())
 
 
 @contextlib.contextmanager
@@ -202,6 +239,10 @@ def main() -> None:
         row(f"threshold {value}", usual, lambda value=value: threshold(value))
     row("pieces from a tenth of the largest on", usual, lambda: smallest_share(0.1))
     row("every piece and hole kept", usual, every_piece)
+    for share in LOCATOR_SHARES:
+        asked = WithLocator(load_model(folder), "cpu", "float32")
+        asked.share = share
+        row(f"{share} of the locator's log-odds added", asked)
     averaged: dict[str, Callable[[nn.Module], nn.Module]] = {
         "mirrored too": Mirrored,
         "smaller and larger too": Zoomed,
