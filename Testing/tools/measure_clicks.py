@@ -3,14 +3,16 @@
     python Testing/tools/measure_clicks.py DATA [--model NAME] [--split S] [--clicks 10]
         [--precision P] [--pictures DIR --cases CASE CASE]
 
-The users are those of ``evaluate``. A picture has a case's slice through each click of the ideal
+The users are those of ``evaluate``. The split "unseen" is all cases that neither the model learnt
+from nor are held out; "slices" is patients of another data set, put together from pictures. A
+picture has a case's slice through each click of the ideal
 one, with the outlines of the experts' mask, of the result before the click and of that after it.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -29,6 +31,7 @@ from AttentionUNetSegmentLib.evaluation.simulated_user import (
 from AttentionUNetSegmentLib.inference import Click, Predictor, Volume
 from AttentionUNetSegmentLib.markdown import markdown_table
 from AttentionUNetSegmentLib.models import DEFAULT_MODEL, find_model, load_model
+from measure_finetuning import scans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,13 +121,14 @@ def draw(
 
 
 def table(courses: dict[str, list[Course]], cases: Sequence[str], count: int) -> str:
-    """Dice of each case and user, their means and medians, and the share of clicks for worse."""
+    """Dice of each case and user, their means, how much these are above no click, and medians."""
     shown = [clicks for clicks in SHOWN if clicks <= count]
     rows = []
     for user, of_user in courses.items():
         lines = {case: one.dice for case, one in zip(cases, of_user, strict=True)}
         columns = list(zip(*lines.values(), strict=True))
         lines["**mean**"] = [fmean(column) for column in columns]
+        lines["gain"] = [mean - lines["**mean**"][0] for mean in lines["**mean**"]]
         lines["median"] = [median(column) for column in columns]
         for case, dice in lines.items():
             rows.append([user, case, *(f"{dice[clicks]:.3f}" for clicks in shown)])
@@ -135,7 +139,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--split", choices=("train", "validation"), default="validation")
+    splits = ("train", "validation", "unseen", "slices")
+    parser.add_argument("--split", choices=splits, default="validation")
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--precision", default="float32", help="float32, bfloat16 or auto")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each case")
@@ -147,10 +152,18 @@ def main() -> None:
     found = find_data_set(arguments.data)
     found = found.relabelled([one.name for one in card.labels], card.target)
     train, validation = find_cases(found)
-    files = train if arguments.split == "train" else validation
+    learnt = {name for names in card.training["cases"].values() for name in names}
+    cases: Iterable[LabelledCase]
+    if arguments.split == "slices":
+        cases = scans(arguments.data / "pancreas-ct-slices")
+    elif arguments.split == "unseen":
+        cases = (load_case(one) for one in train if one.name not in learnt)
+    else:
+        cases = (load_case(one) for one in (train if arguments.split == "train" else validation))
     courses: dict[str, list[Course]] = {"ideal": [], "human": []}
-    for number, one in enumerate(files):
-        case = load_case(one)
+    names = []
+    for number, case in enumerate(cases):
+        names.append(case.name)
         users: dict[str, User] = {"ideal": click_on_largest_error, "human": HumanUser(number)}
         for name, user in users.items():
             courses[name].append(follow(predictor, case, arguments.clicks, user))
@@ -161,7 +174,7 @@ def main() -> None:
             draw(case, truth, courses["ideal"][-1], card.intensity_window_hu, file)
         for of_user in courses.values():  # they are large
             of_user[-1].masks.clear()
-    print(table(courses, [one.name for one in files], arguments.clicks))
+    print(table(courses, names, arguments.clicks))
     for name, of_user in courses.items():
         steps = np.concatenate([np.diff(course.dice) for course in of_user])
         worse = f"{(steps < -WORSE).mean():.0%}"
