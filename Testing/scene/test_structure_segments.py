@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scene_helpers as helpers
+import slicer
 from AttentionUNetSegmentLib import scene
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.inference import predictor_cache
@@ -20,6 +21,7 @@ from AttentionUNetSegmentLib.scene.tasks import (
     SegmentationTask,
     newSegmentation,
 )
+from test_scene import add_data_managers
 from test_tasks import bright_ball
 from threshold_model import (
     STRUCTURE_HU,
@@ -124,6 +126,37 @@ def test_structures_belong_to_their_volume(mrml, volume_node):
     assert segments.findSegmentation(volume_node, Label(1, "pancreas")) is node
     with pytest.raises(InputError, match="no name"):
         segments.addStructure(node, volume_node, " ")
+
+
+ODD_NAMES = ["head & neck", "<2 cm", 'the "tail"', "T1: left", "left; right", "5% x%20"]
+"""Of segments; what Slicer writes into a scene as it is."""
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_scene_opens_again_whatever_a_structure_is_called(mrml, volume_node, tmp_path, name):
+    node, other = newSegmentation(volume_node, "mine"), newSegmentation(volume_node, "theirs")
+    node.CreateDefaultDisplayNodes()
+    ids = [segments.addStructure(node, volume_node, name)]
+    if "&" not in name:  # in an ID, Slicer cannot read it again, whoever wrote it
+        grid = segments.ijkToSegmentation(volume_node, other)
+        theirs = slicer.vtkSegment()
+        theirs.SetName(name)
+        theirs.AddRepresentation(segments.LABELMAP, segments.emptyLabelmap(grid))
+        other.GetSegmentation().AddSegment(theirs, name)
+        segments.claimStructure(other, name, volume_node)
+    scene.addVolumeNode(bright_ball(), "Other")
+    assert mrml.WriteToMRB(str(tmp_path / "scene.mrb"))
+    mrml.Clear(False)
+    add_data_managers(mrml, tmp_path)
+    assert mrml.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+    volume_node, another = mrml.GetFirstNodeByName("CT"), mrml.GetFirstNodeByName("Other")
+    for title, expected in (("mine", ids), ("theirs", [] if "&" in name else [name])):
+        node = mrml.GetFirstNodeByName(title)
+        assert segments.findStructures(node, volume_node) == expected
+        assert segments.findStructures(node, another) == []
+    assert mrml.GetFirstNodeByName("mine").GetSegmentation().GetSegment(ids[0]).GetName() == (
+        segments.asTitle(name)
+    )
 
 
 def test_a_segment_is_a_target_or_a_structure_and_never_both(volume_node):

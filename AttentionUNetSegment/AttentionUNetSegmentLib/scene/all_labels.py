@@ -99,4 +99,5 @@ def _addSegment(
     image = segments.orientedImage(segments.cropMask(mask), grid)
     segment.AddRepresentation(segments.LABELMAP, image)
     segmentation = node.GetSegmentation()
-    segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(name))
+    segmentId = segments.NO_PART_OF_AN_ID.sub("_", name)
+    segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(segmentId))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -27,10 +29,14 @@ looked for where a model knows that."""
 
 INPUT_ROLE_PREFIX = "AttentionUNetSegment.Input."
 """Node reference role, from a segmentation to the volume that one of its segments (the rest of
-the role) was predicted on. A segmentation may so hold our segments of several volumes."""
+the role, see :func:`_inputRole`) was predicted on. A segmentation may so hold our segments of
+several volumes."""
 
 MOST_NAME = 100
 """Characters of a structure's name."""
+
+NO_PART_OF_AN_ID = re.compile(r"[^\w ,.()-]")
+"""Characters of a name that its segment's ID does without."""
 
 LABELMAP = "Binary labelmap"
 
@@ -307,8 +313,9 @@ def addSegment(
 
 
 def idOfLabel(label: Label) -> str:
-    """Of the first segment of a label in a segmentation."""
-    return f"AttentionUNetSegment_{label.name}"
+    """Of the first segment of a label in a segmentation. Slicer saves a scene that it cannot read
+    again where an ID has an ampersand."""
+    return f"AttentionUNetSegment_{NO_PART_OF_AN_ID.sub('_', label.name)}"
 
 
 def asTitle(name: str) -> str:
@@ -351,8 +358,8 @@ def linkSegment(
     segmentation = segmentationNode.GetSegmentation()
     for other in _inputs(segmentationNode):
         if segmentation.GetSegment(other) is None:
-            segmentationNode.RemoveNodeReferenceIDs(INPUT_ROLE_PREFIX + other)
-    role = INPUT_ROLE_PREFIX + segmentId
+            segmentationNode.RemoveNodeReferenceIDs(_inputRole(other))
+    role = _inputRole(segmentId)
     if segmentationNode.GetNodeReferenceID(role) != volumeNode.GetID():
         segmentationNode.SetNodeReferenceID(role, volumeNode.GetID())
 
@@ -371,7 +378,7 @@ def claimSegment(
         ours = inputs.get(other, volumeNode.GetID()) == volumeNode.GetID()
         if other != segmentId and ours and tag(its, TARGET_TAG) == label.name:
             its.RemoveTag(TARGET_TAG)
-            segmentationNode.RemoveNodeReferenceIDs(INPUT_ROLE_PREFIX + other)
+            segmentationNode.RemoveNodeReferenceIDs(_inputRole(other))
     segment = segmentation.GetSegment(segmentId)
     if tag(segment, TARGET_TAG) != label.name:
         segment.SetTag(TARGET_TAG, label.name)
@@ -399,12 +406,19 @@ def serialized(terminology: Terminology) -> str:
     )
 
 
+def _inputRole(segmentId: str) -> str:
+    """The role of a segment's volume. Slicer writes roles into a scene as they are: a scene with a
+    quote in one cannot be read again, and behind a colon the references of the node are lost."""
+    quoted = re.sub(r"[%:;&<>\"'\x00-\x1f]", lambda found: f"%{ord(found[0]):02X}", segmentId)
+    return INPUT_ROLE_PREFIX + quoted
+
+
 def _inputs(segmentationNode: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
     """IDs of our segments and of the volumes that they belong to."""
     roles: list[str] = []
     segmentationNode.GetNodeReferenceRoles(roles)
     return {
-        role[len(INPUT_ROLE_PREFIX) :]: segmentationNode.GetNodeReferenceID(role)
+        unquote(role[len(INPUT_ROLE_PREFIX) :]): segmentationNode.GetNodeReferenceID(role)
         for role in roles
         if role.startswith(INPUT_ROLE_PREFIX) and segmentationNode.GetNodeReferenceID(role)
     }
