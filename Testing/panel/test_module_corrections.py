@@ -312,3 +312,38 @@ def test_a_click_does_not_wait_for_the_attention_of_the_one_before(
     assert driver.pump(lambda: not driver.panel.busy)
     assert tasks[1:] == [(1, False), (1, True), (2, False), (2, True)]
     assert driver.message == ""
+
+
+def test_a_segment_that_was_removed_in_the_editor_comes_back_by_undo_or_a_run(driver, ct):
+    driver.segment()
+    found, editor = driver.panel.resultNodes, driver.panel.correction.editor
+    segmentation = found.segmentationNode.GetSegmentation()
+
+    def remove():
+        editor.saveStateForUndo()
+        segmentation.RemoveSegment(found.segmentId)
+        driver.pump()
+        assert not driver.ui.exportNiftiButton.enabled
+
+    remove()
+    editor.undo()
+    driver.pump()
+    assert driver.ui.exportNiftiButton.enabled
+    assert segment_mask(driver, ct).any()
+    remove()
+    driver.segment()
+    assert segment_mask(driver, ct).any()
+
+
+def test_a_segment_that_is_stored_as_a_surface_is_told_of_in_a_sentence(driver, ct):
+    driver.segment()
+    driver.unfold("correction")
+    segmentation = driver.panel.resultNodes.segmentationNode.GetSegmentation()
+    segmentation.CreateRepresentation("Closed surface")
+    segmentation.SetSourceRepresentationName("Closed surface")
+    segmentation.RemoveRepresentation("Binary labelmap")
+    driver.panel.update()
+    assert (
+        "no binary labelmap; make 'Binary labelmap' the source" in driver.ui.correctionsLabel.text
+    )
+    driver.ui.correctionCollapsibleButton.collapsed = True

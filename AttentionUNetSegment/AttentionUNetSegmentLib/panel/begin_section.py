@@ -61,8 +61,12 @@ class BeginSection(Section):
         for node in _segmentations():
             if node in known:
                 continue
-            for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
-                observer = node.AddObserver(event, lambda *_: self._show())
+            for event, function in (
+                (events.SegmentAdded, self.panel.updateSoon),  # it may be the result itself
+                (events.SegmentRemoved, self.panel.updateSoon),
+                (events.SegmentModified, self._show),
+            ):
+                observer = node.AddObserver(event, lambda *_, function=function: function())
                 self._observed.append((node, observer))
 
     def _stopObserving(self) -> None:

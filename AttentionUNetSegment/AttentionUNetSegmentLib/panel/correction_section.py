@@ -55,7 +55,7 @@ class CorrectionSection(Section):
         return self.editor.mrmlSegmentEditorNode() if self.editor is not None else None
 
     def update(self) -> None:
-        usable = self.panel.hasSegment
+        usable = self._usable
         self.ui.correctionLabel.text = (
             _(
                 "What you paint and erase here is kept when the network answers again. Its answers "
@@ -105,6 +105,21 @@ class CorrectionSection(Section):
             self.editor.setMRMLScene(None)
 
     @property
+    def _usable(self) -> bool:
+        """Also where the segment was removed in the editor, whose undo brings it back."""
+        return self.panel.hasSegment or self._removed
+
+    @property
+    def _removed(self) -> bool:
+        nodes, editing = self.panel.resultNodes, self._editing
+        if nodes is None or editing is None:
+            return False
+        node, (edited, segmentId, volumeNode) = nodes.segmentationNode, editing
+        if node is None or node is not edited or self.panel.volumeNode is not volumeNode:
+            return False
+        return node.GetSegmentation().GetSegment(segmentId) is None
+
+    @property
     def _unfolded(self) -> bool:
         return not self.ui.correctionCollapsibleButton.collapsed
 
@@ -136,8 +151,8 @@ class CorrectionSection(Section):
 
     def _show(self) -> None:
         nodes, volumeNode = self.panel.resultNodes, self.panel.volumeNode
-        if nodes is None:
-            return
+        if nodes is None or nodes.segmentId is None:
+            return  # the editor stays as it is
         if self.editor is None:
             self._make()
         wanted = (nodes.segmentationNode, nodes.segmentId, volumeNode)
@@ -162,7 +177,7 @@ class CorrectionSection(Section):
         """Mouse and keys go to the editor only while one sees it."""
         if self.editor is None:
             return
-        wanted = self.panel.entered and self._unfolded and self.panel.hasSegment
+        wanted = self.panel.entered and self._unfolded and self._usable
         if wanted == self._observing:
             return
         self._observing = wanted

@@ -281,6 +281,10 @@ class Panel(HubListener):
         finally:
             self._updating = False
 
+    def updateSoon(self) -> None:
+        """When the application is idle: several things may change at once."""
+        self._updateTimer.start()
+
     # Work
 
     def segment(self) -> None:

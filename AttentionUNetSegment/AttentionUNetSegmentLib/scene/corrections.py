@@ -253,7 +253,7 @@ def corrections(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
     """What is the user's in a segment now. Changes nothing, so that redo stays possible.
 
     Raises:
-        InputError: the segment is gone, or its state cannot be read.
+        InputError: the segment is gone or holds no labelmap, or its state cannot be read.
     """
     segments.requireSegment(segmentationNode, segmentId)
     return _corrections(segmentationNode, currentState(segmentationNode, segmentId))
@@ -386,7 +386,11 @@ class CorrectionTracker:
         return currentState(self.segmentationNode, self.segmentId)
 
     def _segment(self) -> slicer.vtkSegment | None:
-        return self._segmentation.GetSegment(self.segmentId)
+        """None also while it holds no labelmap: amid the undo that brings it back, or stored as a
+        surface."""
+        segment = self._segmentation.GetSegment(self.segmentId)
+        stored = segment is not None and segment.GetRepresentation(segments.LABELMAP) is not None
+        return segment if stored else None
 
     def _changed(self) -> bool:
         before, self._known = self._known, self._signature()
@@ -397,8 +401,12 @@ class CorrectionTracker:
         if segment is None:
             return ()
         image = segment.GetRepresentation(segments.LABELMAP)
-        place = () if image is None else (image.__this__, image.GetMTime())
-        return (*place, segment.GetLabelValue(), segments.tag(segment, STATE_TAG))
+        return (
+            image.__this__,
+            image.GetMTime(),
+            segment.GetLabelValue(),
+            segments.tag(segment, STATE_TAG),
+        )
 
     def _tell(self) -> None:
         if self._onChanged is not None:

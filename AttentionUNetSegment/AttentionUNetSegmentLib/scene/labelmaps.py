@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InputError
 from ..geometry.grid import bounding_region, box_corners, transform_points
 from . import segments
 from .volumes import fromVtkMatrix, toVtkMatrix
@@ -174,8 +175,18 @@ def gridOfImage(image: slicer.vtkOrientedImageData) -> np.ndarray:
 
 
 def segmentVoxels(segment: slicer.vtkSegment) -> Voxels:
-    """What is in a segment: boolean, cut to it; no voxels at all where it is empty."""
-    whole = voxelsOfImage(segment.GetRepresentation(segments.LABELMAP))
+    """What is in a segment: boolean, cut to it; no voxels at all where it is empty.
+
+    Raises:
+        InputError: it holds no labelmap.
+    """
+    image = segment.GetRepresentation(segments.LABELMAP)
+    if image is None:
+        raise InputError(
+            f"The segment '{segment.GetName()}' holds no binary labelmap; make 'Binary labelmap' "
+            "the source representation in the Segmentations module."
+        )
+    whole = voxelsOfImage(image)
     voxels = whole.array == segment.GetLabelValue()
     region = bounding_region(voxels)
     if region is None:
