@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from panel_driver import (
+    Gate,
     add_ct,
     add_to_data_set,
     bright_scan,
@@ -849,3 +850,28 @@ def test_in_the_effect_the_first_click_brings_all_of_it(driver, spleen_ct):
     wait(driver, editor)
     assert not editor.mask(mine).any()
     editor.close()
+
+
+def test_a_click_in_another_segment_leaves_the_one_before_its_answer(driver, editor, monkeypatch):
+    from AttentionUNetSegmentLib.scene.corrections import readClicks
+
+    organ, mine = editor.add_segment("Pancreas"), editor.add_segment("Cyst")
+    turn_on(editor)
+    editor.widget.setCurrentSegmentID(organ)
+    gate = Gate(monkeypatch, "Segmenting")
+    editor.click("Red", CENTRE)
+    assert driver.pump(lambda: editor.effect._hub.busy)
+    editor.widget.setCurrentSegmentID(mine)
+    editor.click("Red", IN_BLOCK)
+    driver.pump()
+    gate.opened.set()
+    wait(driver, editor)
+    for each, block in ((organ, None), (mine, BLOCK)):
+        assert len(readClicks(editor.segmentation_node, each)) == 1
+        assert editor.mask(each).any()
+        assert block is None or is_block(editor.mask(each), block)
+    assert editor.session.target == (editor.segmentation_node, mine)
+    editor.widget.setCurrentSegmentID(organ)
+    editor.click("Red", IN_BLOCK, ctrl=True)
+    wait(driver, editor)
+    assert len(readClicks(editor.segmentation_node, organ)) == 2

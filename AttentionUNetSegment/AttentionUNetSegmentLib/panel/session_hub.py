@@ -33,7 +33,7 @@ from ..scene.tasks import (
 )
 from . import installation
 from .runner import Runner
-from .volume_session import VolumeSession
+from .volume_session import Target, VolumeSession
 from .worker_polling import WorkerPolling
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class SessionHub:
         self.polling = WorkerPolling(self.worker)
         self.runner = Runner(self._submit, self._onProgress, self._onDone, self._onFailed)
         self._running: Request | None = None
+        self._about: Target | None = None
         self._prepared: PredictorOptions | None = None
         self._preparation: Job[None] | None = None
         self._listeners: list[HubListener] = []
@@ -271,7 +272,12 @@ class SessionHub:
         if segmentVoxels(node.GetSegmentation().GetSegment(segmentId)).array.any():
             self.begin(request, structure=True)
             return
-        self.cancel()
+        running = self._running
+        if running is not None and (running.segmentationNode, running.segmentId) == (
+            node,
+            segmentId,
+        ):
+            self.cancel()  # what is computed for another segment is still wanted
         segments.claimStructure(node, segmentId, request.volumeNode)
         self.session(request.volumeNode).begin(node, segmentId)
         self._tellClicksChanged(request.volumeNode)
@@ -378,6 +384,7 @@ class SessionHub:
             target=request.target,
         )
         self._running = request
+        self._about = self.session(request.volumeNode).target
         if self._preparation is not None:
             # What it has not done yet the computation does itself.
             self._preparation.cancel()
@@ -449,7 +456,9 @@ class SessionHub:
             # A segment that the user made: from now on ours of this volume.
             node.GetSegmentation().GetSegment(segmentId).SetTag(segments.TARGET_TAG, label.name)
             segments.linkSegment(node, segmentId, volumeNode)
-        self.session(volumeNode).takeUpResult(node, segmentId)
+        session = self.session(volumeNode)
+        if session.target == self._about:  # else the user went on to another segment
+            session.takeUpResult(node, segmentId)
         return result
 
     def _tell(self, what: Callable[[HubListener], None]) -> None:
@@ -492,7 +501,10 @@ class SessionHub:
         task = self.runner.task
         if request.afterwards or task is None:
             return request.afterwards
-        clicks = self.session(request.volumeNode).clicks
+        session = self.session(request.volumeNode)
+        if session.target != self._about:
+            return False  # these are clicks in another segment
+        clicks = session.clicks
         return not request.whole and task.clicks != clicks[: len(task.clicks)]
 
     def _onSegmentChanged(self, session: VolumeSession) -> None:
