@@ -875,3 +875,44 @@ def test_a_click_in_another_segment_leaves_the_one_before_its_answer(driver, edi
     editor.click("Red", IN_BLOCK, ctrl=True)
     wait(driver, editor)
     assert len(readClicks(editor.segmentation_node, organ)) == 2
+
+
+@pytest.mark.parametrize("what", ["segment removed", "removed", "another", "new one"])
+def test_its_clicks_do_not_go_into_the_organ_when_its_segment_is_no_longer_there(
+    driver, structures_ct, what
+):
+    import slicer
+
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    node, mine = driver.parameters.segmentation, driver.parameters.structure
+    editor, selector = driver.panel.correction.editor, driver.ui.segmentationSelector
+    other = add_segmentation(structures_ct, np.zeros(bright_scan().array.shape, bool))
+    if what == "segment removed":
+        editor.saveStateForUndo()
+        node.GetSegmentation().RemoveSegment(mine)
+    elif what == "removed":
+        slicer.mrmlScene.RemoveNode(node)
+    else:
+        selector.setCurrentNode(other if what == "another" else None)
+    driver.pump()
+    assert driver.panel.structure is None
+    assert driver.panel.clicks.clicks == ()
+    assert "Experimental" not in driver.ui.clickHintLabel.text
+    if what == "segment removed":
+        editor.undo()
+        driver.pump()
+        assert len(driver.panel.clicks.clicks) == 1
+        editor.saveStateForUndo()
+        node.GetSegmentation().RemoveSegment(mine)
+        driver.pump()
+    elif what == "new one":
+        choose(driver, "Cyst")
+        click(driver, structures_ct, IN_OTHER_BLOCK)
+        assert (driver.parameters.segmentation, driver.parameters.structure) == (node, mine)
+        assert mask_of(driver, "Cyst")[OTHER_BLOCK].mean() > 0.7
+        selector.setCurrentNode(None)
+        driver.pump()
+    click(driver, structures_ct, CENTRE)
+    assert len(driver.panel.clicks.clicks) == 1
+    assert not mask_of(driver, "Pancreas")[BLOCK].any()

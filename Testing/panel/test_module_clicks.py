@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import panel_driver
 import pytest
+from panel_driver import click, segment_mask
 
 
 @pytest.fixture
@@ -132,3 +134,27 @@ def volumes():
     import slicer.util
 
     return set(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+
+
+def test_clicks_come_back_with_a_segmentation_that_was_loaded_from_a_file(driver, ct, tmp_path):
+    import slicer
+    from AttentionUNetSegmentLib.scene import export
+    from SlicerStandIn import driving
+
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    clicks, model = driver.panel.clicks.clicks, driver.parameters.model
+    export.exportSegmentation(driver.parameters.segmentation, tmp_path / "mine.seg.nrrd")
+    driving.closeScene()
+    driver.pump()
+    driver.parameters.model = model
+    volume_node = panel_driver.add_ct(driver)
+    node = slicer.util.loadSegmentation(str(tmp_path / "mine.seg.nrrd"))
+    driver.pump()
+    driver.ui.segmentationSelector.setCurrentNode(node)
+    driver.pump()
+    assert driver.panel.clicks.clicks == pytest.approx(clicks)
+    click(driver, volume_node, (10, 23, 11))
+    mask = segment_mask(driver, volume_node)
+    assert mask[11, 23, 44]
+    assert mask[11, 23, 10]

@@ -249,7 +249,10 @@ class ClicksSection(Section):
         if parameters is None or not 0 <= index < len(self._targets):
             return
         segmentId, name = self._targets[index]
+        nodes = self.panel.resultNodes
         with slicer.util.NodeModify(parameters):
+            if segmentId and nodes is not None:
+                parameters.segmentation = nodes.segmentationNode
             parameters.structure = segmentId
             if not segmentId:
                 parameters.target = name

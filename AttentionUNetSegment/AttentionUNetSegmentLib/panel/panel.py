@@ -476,8 +476,11 @@ class Panel(HubListener):
         """The clicks are about our segment, unless an effect is being used, perhaps on another."""
         if self.hub.listenerFor(volumeNode) is not self:
             return
+        session = self.hub.session(volumeNode)
         if nodes.segmentationNode is not None and nodes.segmentId is not None:
-            self.hub.session(volumeNode).setTarget(nodes.segmentationNode, nodes.segmentId)
+            session.setTarget(nodes.segmentationNode, nodes.segmentId)
+        elif session.ofStructure:
+            session.clearTarget()  # they say nothing about the organ
 
     # What the hub tells
 
@@ -564,6 +567,8 @@ class Panel(HubListener):
     def _onParameters(self, _node: vtk.vtkObject, _event: str) -> None:
         if self._updating or self.parameters is None:
             return
+        if self.parameters.structure and self.parameters.segmentation is None:
+            self.parameters.structure = ""  # it was removed, or a new one is to be made
         if self.volumeId != self._volumeId:
             self._volumeId = self.volumeId
             self._onVolumeChanged()

@@ -12,6 +12,7 @@ import vtk
 from ..errors import InputError
 from ..inference.strokes import Prompt
 from ..scene.corrections import CorrectionTracker, readClicks
+from ..scene.segments import isOfAnother, isStructure
 from ..scene.start import beginsFromMask
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
@@ -32,6 +33,7 @@ class VolumeSession:
 
     Attributes:
         beginsFromMask: the clicks mend a mask that the user had them begin from.
+        ofStructure: they are about a segment of any structure, perhaps one that is gone.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class VolumeSession:
         self._observed: list[tuple[Any, int]] = []
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
         self._stated: tuple[Prompt, ...] = ()
-        self.beginsFromMask = False
+        self.beginsFromMask = self.ofStructure = False
 
     @property
     def clicks(self) -> tuple[Prompt, ...]:
@@ -74,12 +76,13 @@ class VolumeSession:
 
     def setTarget(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """The clicks are about this segment from now on. Those about another one are kept with that
-        and come back with it."""
+        and come back with it, and so do those of a segment that was loaded without points."""
         before = self.target
         if before is not None and before[0] is segmentationNode and before[1] == segmentId:
             return
         self._follow(segmentationNode, segmentId)
-        if before is not None:
+        ofAnother = isOfAnother(segmentationNode, segmentId, self.volumeNode)
+        if before is not None or not (self.clicks or ofAnother):
             self._show(self._stated)
 
     def begin(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
@@ -91,7 +94,7 @@ class VolumeSession:
         """The clicks are about no segment yet. Those about the one before are kept with that."""
         if self.target is not None:
             self.target = None
-            self._stated, self.beginsFromMask = (), False
+            self._stated, self.beginsFromMask, self.ofStructure = (), False, False
             self._show(())
 
     def takeUpResult(
@@ -137,6 +140,7 @@ class VolumeSession:
         self.target = (segmentationNode, segmentId)
         self._stated = readClicks(segmentationNode, segmentId)
         self.beginsFromMask = beginsFromMask(segmentationNode, segmentId)
+        self.ofStructure = isStructure(segmentationNode, segmentId)
         for key, tracker in list(self._trackers.items()):
             if not _exists((tracker.segmentationNode, tracker.segmentId)):
                 tracker.stop()

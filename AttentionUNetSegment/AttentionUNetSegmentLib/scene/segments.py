@@ -192,6 +192,15 @@ def findSegment(
     return next((segmentId for segmentId in ours if segmentId not in inputs), None)
 
 
+def isOfAnother(
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+) -> bool:
+    """Whether a segment belongs to another volume than this one."""
+    return _inputs(segmentationNode).get(segmentId, volumeNode.GetID()) != volumeNode.GetID()
+
+
 def isOurs(segment: slicer.vtkSegment) -> bool:
     """Whether clicks or an automatic look made a segment, or the user had clicks mend it."""
     return any(tag(segment, name) is not None for name in (TARGET_TAG, STRUCTURE_TAG))
