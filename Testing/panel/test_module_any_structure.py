@@ -916,3 +916,19 @@ def test_its_clicks_do_not_go_into_the_organ_when_its_segment_is_no_longer_there
     click(driver, structures_ct, CENTRE)
     assert len(driver.panel.clicks.clicks) == 1
     assert not mask_of(driver, "Pancreas")[BLOCK].any()
+
+
+def test_two_of_one_name_are_exported_as_two_surfaces(driver, structures_ct, tmp_path, monkeypatch):
+    import qt
+
+    for name, at in (("cyst", IN_BLOCK), ("lesion", IN_OTHER_BLOCK)):
+        begin(driver, name)
+        click(driver, structures_ct, at)
+    segmentation = driver.parameters.segmentation.GetSegmentation()
+    segmentation.GetSegment(segment_named(driver, "Lesion")).SetName("Cyst")
+    driver.unfold("result")
+    path = str(tmp_path / "all.stl")
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", staticmethod(lambda *_: path))
+    driver.ui.exportStlButton.click()
+    driver.ui.resultCollapsibleButton.collapsed = True
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["all-Cyst-2.stl", "all-Cyst.stl"]

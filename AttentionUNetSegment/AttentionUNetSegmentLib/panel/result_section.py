@@ -181,10 +181,15 @@ class ResultSection(Section):
         if len(self.panel.labels) == len(ours) == 1:
             export.exportSurface(node, ours[0][1], path)
             return [path]
-        written = []
+        written: list[Path] = []
+        taken: set[str] = set()
         for label, segmentId in ours:
             if segmentVolumeMl(node, segmentId) > 0:
-                name = re.sub(r"[^\w.-]+", "-", label.name)
+                name = one = re.sub(r"[^\w.-]+", "-", label.name)
+                number = 2
+                while name.casefold() in taken:  # two of one name are two files, on any system
+                    name, number = f"{one}-{number}", number + 1
+                taken.add(name.casefold())
                 file = path.with_name(f"{path.name.removesuffix('.stl')}-{name}.stl")
                 export.exportSurface(node, segmentId, file)
                 written.append(file)
