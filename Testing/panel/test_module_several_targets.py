@@ -167,3 +167,30 @@ def test_clicks_in_the_effect_are_about_the_selected_segment(driver, lesion_ct):
         assert node.GetSegmentation().GetNumberOfSegments() == 2
     finally:
         editor.close()
+
+
+def test_what_was_begun_from_all_labels_is_the_users(driver, tmp_path):
+    import slicer
+    from AttentionUNetSegmentLib.scene.corrections import storedState
+
+    model = two_target_model()
+    model = dataclasses.replace(model, card=dataclasses.replace(model.card, targets=()))
+    driver.parameters.model = str(save_card_of(model, tmp_path / "knowing"))
+    add_ct(driver)
+    driver.ui.allLabelsCheckBox.checked = True
+    driver.pump()
+    driver.segment()
+
+    def all_labels():
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        return [node for node in nodes if "not for diagnosis" in node.GetName()]
+
+    node = all_labels()[0]
+    segment_id = node.GetSegmentation().GetNthSegmentID(0)
+    assert driver.panel.beginFrom(node, segment_id), driver.message
+    driver.wait_for_answer()
+    for _again in range(2):
+        driver.segment()
+        assert driver.panel.resultNodes.segmentId == segment_id
+        assert storedState(node, segment_id) is not None
+        assert len(all_labels()) == 3

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def writeAllLabels(
     found: AllLabels, volumeNode: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLSegmentationNode:
-    """A segmentation beside the result, in the place of an earlier one of its kind.
+    """A segmentation beside the result, in the place of an earlier one of its kind unless the user
+    took a segment of that to go on from.
 
     Its name says that it is not for diagnosis, and so does each segment's where it is coarse. It is
     shown as outlines. None of its segments counts as a result: they are not found, mended or
@@ -76,9 +77,15 @@ def _earlier(scene: Any, volumeNode: Any, kind: str) -> Any | None:
         if (
             node.GetAttribute(RESULT_ATTRIBUTE) == kind
             and node.GetNodeReferenceID(INPUT_ROLE) == volumeNode.GetID()
+            and not any(map(segments.isOurs, _segmentsOf(node)))  # the user had clicks mend it
         ):
             return node
     return None
+
+
+def _segmentsOf(node: Any) -> list[Any]:
+    segmentation = node.GetSegmentation()
+    return [segmentation.GetSegment(one) for one in segmentation.GetSegmentIDs()]
 
 
 def _addSegment(
