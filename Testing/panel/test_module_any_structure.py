@@ -11,6 +11,7 @@ from panel_driver import (
     bright_scan,
     click,
     paint,
+    segment_mask,
     slice_centre,
 )
 from test_begin_from_segment import add_segmentation
@@ -932,3 +933,15 @@ def test_two_of_one_name_are_exported_as_two_surfaces(driver, structures_ct, tmp
     driver.ui.exportStlButton.click()
     driver.ui.resultCollapsibleButton.collapsed = True
     assert sorted(file.name for file in tmp_path.iterdir()) == ["all-Cyst-2.stl", "all-Cyst.stl"]
+
+
+def test_volumes_of_one_name_are_told_of_each(driver, structures_ct):
+    begin(driver, "cyst")
+    click(driver, structures_ct, IN_BLOCK)
+    segmentation = driver.parameters.segmentation.GetSegmentation()
+    segmentation.GetSegment(driver.parameters.structure).SetName("pancreas")
+    driver.segment()
+    shown = driver.ui.resultLabel.text
+    assert shown.casefold().count("pancreas: ") == 2
+    organ_ml = segment_mask(driver, structures_ct).sum() * 4 * 4 * 6 / 1000
+    assert shown.startswith(f"Pancreas: {organ_ml:.1f} mL, ")

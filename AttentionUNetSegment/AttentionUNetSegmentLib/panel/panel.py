@@ -116,7 +116,7 @@ class Panel(HubListener):
         self._updateTimer.setInterval(0)
         self._updateTimer.timeout.connect(self._onIdle)
         self._loaded: list[str] = []
-        self._volumes_ml: dict[str, float] = {}
+        self._volumes_ml: dict[tuple[str, str], float] = {}
         self._volumeTimer: Any = qt.QTimer()
         self._volumeTimer.setSingleShot(True)
         self._volumeTimer.setInterval(MEASURE_MS)
@@ -626,15 +626,16 @@ class Panel(HubListener):
         elif self.hub.listenerFor(volumeNode) is self:
             self.hub.session(volumeNode).clearTarget()
 
-    def _measureVolumes(self) -> dict[str, float]:
-        """Of each target's segment, as it is in the scene, by the target's name."""
+    def _measureVolumes(self) -> dict[tuple[str, str], float]:
+        """Of each target's and structure's segment, as it is in the scene, by name and ID: two may
+        have one name."""
         node = self.resultNodes.segmentationNode if self.resultNodes is not None else None
         if node is None:
             return {}
-        volumes_ml = {label.name: segmentVolumeMl(node, its) for label, its in self.segments}
+        volumes_ml = {(label.name, its): segmentVolumeMl(node, its) for label, its in self.segments}
         for label, its in self.structures:
             if volume_ml := segmentVolumeMl(node, its):  # one that was just begun is not told of
-                volumes_ml[label.name] = volume_ml
+                volumes_ml[label.name, its] = volume_ml
         return volumes_ml
 
     def _prepare(self) -> None:
@@ -661,8 +662,7 @@ class Panel(HubListener):
             return
         before = self._volumes_ml
         if volumes_ml.keys() != before.keys() or any(
-            abs(volume_ml - before[name]) > LEAST_CHANGE_ML
-            for name, volume_ml in volumes_ml.items()
+            abs(volume_ml - before[one]) > LEAST_CHANGE_ML for one, volume_ml in volumes_ml.items()
         ):
             self._volumes_ml = volumes_ml
             parameters.summary = _volumeNow(volumes_ml, byHand)
@@ -695,23 +695,25 @@ class Panel(HubListener):
         self._updateTimer.start()
 
 
-def _volumeNow(volumes_ml: Mapping[str, float], byHand: bool) -> str:
+def _volumeNow(volumes_ml: Mapping[tuple[str, str], float], byHand: bool) -> str:
     text = _("{volumes}, with corrections by hand") if byHand else "{volumes}"
     return text.format(volumes=_volumes(volumes_ml))
 
 
-def _volumes(volumes_ml: Mapping[str, float]) -> str:
+def _volumes(volumes_ml: Mapping[tuple[str, str], float]) -> str:
     """Of each target; what was not found has none."""
     texts = [
         _("{organ}: {volume:.1f} mL").format(organ=name, volume=volume_ml)
         if volume_ml or len(volumes_ml) == 1
         else _("{organ}: none found").format(organ=name)
-        for name, volume_ml in volumes_ml.items()
+        for (name, _segmentId), volume_ml in volumes_ml.items()
     ]
     return asTitle(", ".join(texts))
 
 
-def _summary(volumes_ml: Mapping[str, float], prediction: Prediction, elapsed_s: float) -> str:
+def _summary(
+    volumes_ml: Mapping[tuple[str, str], float], prediction: Prediction, elapsed_s: float
+) -> str:
     if not prediction.found:
         return _("No {organ} found ({seconds:.1f} s on {device})").format(
             organ=prediction.target, seconds=elapsed_s, device=prediction.device
