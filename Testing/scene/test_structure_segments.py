@@ -128,7 +128,7 @@ def test_structures_belong_to_their_volume(mrml, volume_node):
         segments.addStructure(node, volume_node, " ")
 
 
-ODD_NAMES = ["head & neck", "<2 cm", 'the "tail"', "T1: left", "left; right", "5% x%20"]
+ODD_NAMES = ["head & neck", "<2 cm", 'the "tail"', "T1: left", "left; right", "5% x%20", "liver|x"]
 """Of segments; what Slicer writes into a scene as it is."""
 
 
@@ -154,6 +154,9 @@ def test_a_scene_opens_again_whatever_a_structure_is_called(mrml, volume_node, t
         node = mrml.GetFirstNodeByName(title)
         assert segments.findStructures(node, volume_node) == expected
         assert segments.findStructures(node, another) == []
+        for one in expected:  # by which it is looked for
+            known = segments.structureName(node, one)
+            assert known.casefold() == name.casefold().replace("|", "/")
     assert mrml.GetFirstNodeByName("mine").GetSegmentation().GetSegment(ids[0]).GetName() == (
         segments.asTitle(name)
     )

@@ -277,7 +277,7 @@ def claimStructure(
     """Make a segment, whoever made it, one of any structure on this volume."""
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     segment.RemoveTag(TARGET_TAG)
-    segment.SetTag(STRUCTURE_TAG, segment.GetName())
+    segment.SetTag(STRUCTURE_TAG, _asTagValue(segment.GetName()))
     linkSegment(segmentationNode, segmentId, volumeNode)
 
 
@@ -306,7 +306,8 @@ def addSegment(
 
     segment = slicer.vtkSegment()
     segment.SetName(asTitle(label.name))
-    segment.SetTag(tagName, label.name)
+    value = label.name if tagName == TARGET_TAG else _asTagValue(label.name)
+    segment.SetTag(tagName, value)
     if label.color is not None:
         segment.SetColor(*(part / 255 for part in label.color))
     if label.terminology is not None:
@@ -325,6 +326,12 @@ def idOfLabel(label: Label) -> str:
     """Of the first segment of a label in a segmentation. Slicer saves a scene that it cannot read
     again where an ID has an ampersand."""
     return f"AttentionUNetSegment_{NO_PART_OF_AN_ID.sub('_', label.name)}"
+
+
+def _asTagValue(name: str) -> str:
+    """A structure's name in its tag. Slicer writes tags with bars between them, and what is behind
+    a bar in a value is lost."""
+    return name.replace("|", "/")
 
 
 def asTitle(name: str) -> str:
