@@ -308,6 +308,29 @@ def test_a_structure_is_begun_beside_the_organ_and_each_keeps_its_clicks(driver,
     assert mask_of(driver, "Cyst")[OTHER_BLOCK].mean() > 0.7
 
 
+def test_clicks_that_nobody_answered_yet_come_back_with_their_segment(driver, structures_ct):
+    import vtk
+
+    driver.segment()
+    driver.panel.parameters.updateAfterEachClick = False
+    driver.ui.outsideButton.click()
+    point = vtk.vtkVector3d(*in_ras(structures_ct, (31, 23, 11)))
+    driver.parameters.clicks.AddControlPointWorld(point)
+    driver.pump()
+    begin(driver, "cyst")
+    assert driver.panel.clicks.clicks == ()
+    choose(driver, "Pancreas")
+    assert [one.inside for one in driver.panel.clicks.clicks] == [False]
+    before = mask_of(driver, "Pancreas")
+    driver.panel.parameters.updateAfterEachClick = True
+    click(driver, structures_ct, (29, 23, 11), inside=False)
+    assert len(driver.panel.clicks.clicks) == 2
+    assert mask_of(driver, "Pancreas").sum() < before.sum()
+    choose(driver, "Cyst")
+    choose(driver, "Pancreas")  # all of them are answered
+    assert len(driver.panel.clicks.clicks) == 2
+
+
 def test_segmenting_anew_goes_back_to_the_organ_and_leaves_the_structure(driver, structures_ct):
     begin(driver, "cyst")
     click(driver, structures_ct, IN_BLOCK)

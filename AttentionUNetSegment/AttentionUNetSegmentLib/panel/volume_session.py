@@ -50,6 +50,7 @@ class VolumeSession:
         self._observed: list[tuple[Any, int]] = []
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
         self._stated: tuple[Prompt, ...] = ()
+        self._unanswered: dict[tuple[str, str], tuple[tuple[Prompt, ...], tuple[Prompt, ...]]] = {}
         self.beginsFromMask = self.ofStructure = False
 
     @property
@@ -80,19 +81,23 @@ class VolumeSession:
         before = self.target
         if before is not None and before[0] is segmentationNode and before[1] == segmentId:
             return
+        self._keepUnanswered()
         self._follow(segmentationNode, segmentId)
         ofAnother = isOfAnother(segmentationNode, segmentId, self.volumeNode)
         if before is not None or not (self.clicks or ofAnother):
-            self._show(self._stated)
+            self._show(self._withUnanswered())
 
     def begin(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """The clicks are about this segment as it is now, and there are none yet."""
+        self._keepUnanswered()
+        self._unanswered.pop((segmentationNode.GetID(), segmentId), None)
         self._follow(segmentationNode, segmentId)
         self._show(())
 
     def clearTarget(self) -> None:
         """The clicks are about no segment yet. Those about the one before are kept with that."""
         if self.target is not None:
+            self._keepUnanswered()
             self.target = None
             self._stated, self.beginsFromMask, self.ofStructure = (), False, False
             self._show(())
@@ -130,6 +135,21 @@ class VolumeSession:
             tracker.stop()
         self._trackers.clear()
         self.target = None
+
+    def _keepUnanswered(self) -> None:
+        """Remember the clicks that nobody answered yet, for when they are about their segment
+        again: what its state says, and all."""
+        if self.target is not None and self.clicks != self._stated:
+            self._unanswered[_key(self.target)] = (self._stated, self.clicks)
+
+    def _withUnanswered(self) -> tuple[Prompt, ...]:
+        """The clicks of the segment that they are about now; those alone that its state says where
+        that went another way meanwhile, as by an undo."""
+        assert self.target is not None
+        stated, clicks = self._unanswered.pop(_key(self.target), (self._stated, self._stated))
+        now = self._stated
+        went_on = now[: len(stated)] == stated and clicks[: len(now)] == now
+        return clicks if went_on else now
 
     def _show(self, clicks: tuple[Prompt, ...]) -> None:
         points = self.newPoints() if clicks else self.points
