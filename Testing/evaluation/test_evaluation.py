@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS
 from AttentionUNetSegmentLib.datasets.splits import Split, save_splits
-from AttentionUNetSegmentLib.errors import InputError, TrainingError
+from AttentionUNetSegmentLib.errors import InputError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation import evaluate as evaluation
 from AttentionUNetSegmentLib.evaluation.evaluate import (
     MEASURES,
@@ -228,3 +228,35 @@ def test_figures_go_into_the_card_and_leave_the_weights_alone(
     }
     assert figures["clicks"]["0"]["interval95"].keys() == figures["clicks"]["0"]["mean"].keys()
     load_model(folder)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_takes_no_results_is_refused_before_anything_is_measured(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(evaluation, "find_model", lambda name: pytest.fail("began"))
+    with pytest.raises(OutputError, match="choose another output folder"):
+        evaluate_model("any", data, tmp_path / place, device="cpu")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.usefixtures("known_answer")
+def test_an_evaluation_is_written_whole_and_holds_nothing_of_the_one_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate_model("any", data, out, clicks=1, device="cpu")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert set(before) == {"clicks.png", "errors.png", "evaluation.json", "evaluation.md"}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "draw_errors", full)
+        with pytest.raises(OutputError, match="No space left"):
+            evaluate_model("any", data, out, split="all", clicks=0, device="cpu")
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    evaluate_model("any", data, out, clicks=0, device="cpu")
+    assert {file.name for file in out.iterdir()} == set(before) - {"clicks.png"}

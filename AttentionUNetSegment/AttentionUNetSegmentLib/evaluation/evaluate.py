@@ -7,7 +7,7 @@ import json
 import math
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from ..datasets.loading import LabelledCase, find_cases, find_data_set, load_case
 from ..datasets.splits import load_splits
 from ..errors import InputError, TrainingError
-from ..files import replace_text
+from ..files import explain_write_errors, staged_folder
 from ..inference.clicks import Click
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
@@ -37,6 +37,7 @@ IDEAL, HUMAN = "ideal", "human"
 USERS = (IDEAL, HUMAN)
 WORSE = 0.005
 """Of Dice, that a click costs before it counts as one that made the result worse."""
+CLICK_FIGURE = "clicks.png"
 
 
 @dataclass(frozen=True)
@@ -344,12 +345,16 @@ def evaluate_model(
         InputError: an option is unknown.
         ModelError: the model cannot be loaded.
         TrainingError: the data cannot be read, or the split is empty.
+        OutputError: the results cannot be written; none of them are, then.
     """
     if split not in SPLITS:
         raise InputError(f"'{split}' is no split; choose one of {', '.join(SPLITS)}.")
     if user not in USERS:
         raise InputError(f"'{user}' is no user; choose one of {', '.join(USERS)}.")
     report = progress or ignore_progress
+    if output is not None:
+        with staged_folder(output, _files(clicks)):
+            pass  # refused now if it takes no results, and not when all is measured
     predictor = Predictor(load_model(find_model(model)), device, precision)
     found = find_data_set(data)
     if not found.hounsfield:
@@ -405,14 +410,7 @@ def evaluate_model(
         predictor.card.editor.sha256 if predictor.card.editor else "",
     )
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        replace_text(output / "evaluation.json", json.dumps(evaluation.to_json(), indent=1) + "\n")
-        replace_text(output / "evaluation.md", evaluation.to_markdown())
-        draw_errors(errors, output / "errors.png")
-        if clicks:
-            from .click_figure import draw_clicks
-
-            draw_clicks(evaluation, output / "clicks.png")
+        _write(evaluation, errors, output, _files(clicks))
     if write_card:
         model_folder = predictor.model.folder
         of_split = evaluation.figures()
@@ -426,6 +424,28 @@ def evaluate_model(
         save_model(model_folder, card, predictor.model.networks, LARGEST_BYTES)
     report(1.0, "Done")
     return evaluation
+
+
+def _files(clicks: int) -> list[str]:
+    """Names of what is written, the figures last."""
+    return ["errors.png", *([CLICK_FIGURE] if clicks else []), "evaluation.md", "evaluation.json"]
+
+
+def _write(
+    evaluation: Evaluation, errors: Sequence[CaseErrors], output: Path, names: Sequence[str]
+) -> None:
+    """Write all files or none, in the place of those of an earlier evaluation."""
+    with staged_folder(output, names) as staged:
+        with explain_write_errors(output):
+            draw_errors(errors, staged.staging / "errors.png")
+            if CLICK_FIGURE in names:
+                from .click_figure import draw_clicks
+
+                draw_clicks(evaluation, staged.staging / CLICK_FIGURE)
+            (staged.staging / "evaluation.md").write_text(evaluation.to_markdown(), "utf-8")
+            text = json.dumps(evaluation.to_json(), indent=1) + "\n"
+            (staged.staging / "evaluation.json").write_text(text, "utf-8")
+        staged.publish(names, {CLICK_FIGURE} - {*names})
 
 
 def evaluate_case(
