@@ -183,6 +183,7 @@ class Knobs:
 
     depth: int | None = option("How deep.", "Network", 1, 9)
     clip_norm: float = option("How long.", "Loss", 0, default=2.5, flag="--clip")
+    loose: float | None = option("How loose.")
     sizes: tuple[int, int] | None = option("How large.", "Network", metavar="I,J")
     blur: tuple[float, ...] | None = option("How blurred.", None, 0)
     kind: str = option("Which.", default="one", choices=("one", "two"))
@@ -224,6 +225,15 @@ def test_fields_of_a_dataclass_are_the_options_of_a_command(given: str, expected
 def test_what_the_declaration_does_not_allow_is_refused(given: str) -> None:
     application, made = knobs_command()
     assert CliRunner().invoke(application, ["data", *given.split()]).exit_code == 2
+    assert made == []
+
+
+@pytest.mark.parametrize("given", ["--clip inf", "--clip 1e999", "--loose nan", "--loose=-inf"])
+def test_a_number_that_is_not_finite_is_refused(given: str) -> None:
+    application, made = knobs_command()
+    error = CliRunner().invoke(application, ["data", *given.split()]).exception
+    assert isinstance(error, InputError)
+    assert "finite number" in str(error)
     assert made == []
 
 
