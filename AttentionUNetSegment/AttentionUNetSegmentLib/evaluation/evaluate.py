@@ -42,14 +42,18 @@ CLICK_FIGURE = "clicks.png"
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case with a number of clicks."""
+    """One case with a number of clicks.
+
+    Mean attention is None where there is no voxel to take it of: inside where the labels have no
+    organ in the region that was looked at, both where nothing was looked at.
+    """
 
     case: str
     clicks: int
     scores: Scores
     focus_ratios: tuple[float, ...]
-    attention_inside: tuple[float, ...]
-    attention_outside: tuple[float, ...]
+    attention_inside: tuple[float | None, ...]
+    attention_outside: tuple[float | None, ...]
     elapsed_s: float
     device: str
     warnings: tuple[str, ...]
@@ -174,13 +178,18 @@ class Evaluation:
                 found.setdefault(name, []).append(value)
         return {name: round(statistics.fmean(values), 3) for name, values in found.items()}
 
-    def _attention(self) -> dict[str, list[float]]:
-        """Without a click, by level: focus ratio, and mean alpha in the organ and around it."""
-        results = self.with_clicks(0)
+    def _attention(self) -> dict[str, list[float | None]]:
+        """Without a click, by level: focus ratio, and mean alpha in the organ and around it, each
+        over the cases that have it."""
+        results = [
+            one
+            for one in self.with_clicks(0)
+            if {*one.attention_inside, *one.attention_outside} - {None}  # it was looked at
+        ]
         names = ("focus_ratios", "attention_inside", "attention_outside")
         return {
             name: [
-                round(statistics.fmean(of_level), 3)
+                _known_mean(of_level)
                 for of_level in zip(*(getattr(one, name) for one in results), strict=True)
             ]
             for name in names
@@ -241,7 +250,9 @@ class Evaluation:
         lines += [f"- {note}" for note in self.notes]
         attention = self._attention()
         for number, values in enumerate(zip(*attention.values(), strict=True), 1):
-            focus, inside, outside = (f"{value:.2f}" for value in values)
+            focus, inside, outside = (
+                "none" if value is None else f"{value:.2f}" for value in values
+            )
             lines.append(
                 f"- Level {number}: mean attention {inside} in the organ, {outside} elsewhere in "
                 f"the region; focus ratio {focus}."
@@ -293,6 +304,11 @@ MEASURES = {
 
 CARD_CLICKS = (0, 1, 3, 5, 10)
 CARD_DIGITS = {"specificity": 5, "volume_ml": 1, "true_volume_ml": 1}
+
+
+def _known_mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.fmean(known), 3) if known else None
 
 
 def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -361,6 +377,8 @@ def evaluate_model(
         raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
     card = predictor.card
     found = found.relabelled([label.name for label in card.labels], card.target)
+    if splits is None and fold:
+        raise InputError("A fold is one of a file of splits; give that file too.")
     chosen = load_splits(splits) if splits is not None else [None]
     if not 0 <= fold < len(chosen):
         raise InputError(f"There is no fold {fold}; '{splits}' has 0 to {len(chosen) - 1}.")
@@ -388,7 +406,10 @@ def evaluate_model(
                 )
 
         person = HumanUser(number) if user == HUMAN else click_on_largest_error
-        results.extend(evaluate_case(predictor, case, clicks, keep_errors, person))
+        try:
+            results.extend(evaluate_case(predictor, case, clicks, keep_errors, person))
+        except InputError as error:
+            raise TrainingError(f"Case '{case.name}': {error}") from error
     weights = predictor.card.weights
     evaluation = Evaluation(
         predictor.card.name,
@@ -472,8 +493,8 @@ def evaluate_case(
         for level in range(1, prediction.levels + 1):
             alpha = prediction.attention_in_region(level)
             organ = truth[prediction.region]
-            inside.append(float(alpha[organ].mean()) if organ.any() else 0.0)
-            outside.append(float(alpha[~organ].mean()) if not organ.all() else 0.0)
+            inside.append(float(alpha[organ].mean()) if organ.any() else None)
+            outside.append(float(alpha[~organ].mean()) if not organ.all() else None)
         result = CaseResult(
             case.name,
             count,
