@@ -60,6 +60,13 @@ class CaseResult:
     patient: str = ""
     target_dice: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
+    @property
+    def known_focus_ratios(self) -> tuple[float | None, ...]:
+        """None where nothing was looked at."""
+        if {*self.attention_inside, *self.attention_outside} <= {None}:
+            return (None,) * len(self.focus_ratios)
+        return self.focus_ratios
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -181,18 +188,14 @@ class Evaluation:
     def _attention(self) -> dict[str, list[float | None]]:
         """Without a click, by level: focus ratio, and mean alpha in the organ and around it, each
         over the cases that have it."""
-        results = [
-            one
-            for one in self.with_clicks(0)
-            if {*one.attention_inside, *one.attention_outside} - {None}  # it was looked at
-        ]
-        names = ("focus_ratios", "attention_inside", "attention_outside")
+        values = {
+            "focus_ratios": [one.known_focus_ratios for one in self.with_clicks(0)],
+            "attention_inside": [one.attention_inside for one in self.with_clicks(0)],
+            "attention_outside": [one.attention_outside for one in self.with_clicks(0)],
+        }
         return {
-            name: [
-                _known_mean(of_level)
-                for of_level in zip(*(getattr(one, name) for one in results), strict=True)
-            ]
-            for name in names
+            name: [_known_mean(of_level) for of_level in zip(*of_cases, strict=True)]
+            for name, of_cases in values.items()
         }
 
     def to_markdown(self) -> str:
