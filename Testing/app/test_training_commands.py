@@ -603,6 +603,22 @@ def test_a_reader_that_has_enough_ends_it_quietly(tmp_path) -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["models", "--version", "models show pancreas-ct"])
+def test_an_output_that_finds_no_room_gets_one_sentence(command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "AttentionUNetSegmentLib.app", *command.split()],
+            env=os.environ | {"PYTHONPATH": str(LIBRARY)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("Error: What was to be written or printed found no room")
+
+
 def test_the_picture_tells_the_weights() -> None:
     from AttentionUNetSegmentLib.app.overlay import draw_overlay
     from AttentionUNetSegmentLib.inference import Prediction, Volume
