@@ -603,6 +603,14 @@ def test_a_reader_that_has_enough_ends_it_quietly(tmp_path) -> None:
     assert process.wait() == 0
 
 
+def test_the_size_of_a_model_is_that_of_all_its_weights(capsys) -> None:
+    assert main(["models", "--json"]) == 0
+    (shipped,) = (one for one in json.loads(capsys.readouterr().out) if one["of_extension"])
+    files = [file.stat().st_size for file in Path(shipped["folder"]).glob("*.safetensors")]
+    assert len(files) == 2
+    assert shipped["megabytes"] == round(sum(files) / 1e6, 1)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("command", ["models", "--version", "models show pancreas-ct"])
 def test_an_output_that_finds_no_room_gets_one_sentence(command: str) -> None:
