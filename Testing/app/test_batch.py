@@ -88,6 +88,23 @@ def test_sources_are_files_folders_dicom_trees_and_manifests(tmp_path: Path) -> 
     assert last.clicks[1].position_ras == (4.0, 5.0, 6.0)
 
 
+def test_a_scan_that_is_listed_again_keeps_its_place_and_a_second_name_is_told(
+    tmp_path: Path,
+) -> None:
+    for name in ("a", "b"):
+        write_scan(tmp_path / f"{name}.nrrd")
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(
+        "scan,name,model,\na.nrrd,first,,\nb.nrrd,,,\na.nrrd,other,liver,\na.nrrd,second,,\n"
+        "b.nrrd,late,,\n"
+    )
+    plan = find_studies([manifest, tmp_path / "a.nrrd"])
+    assert [study.name for study in plan.studies] == ["first", "late", "other"]
+    assert [(Path(one.path).name, one.reason) for one in plan.left_out] == [
+        ("a.nrrd", "'second' is the study 'first': the same scan, clicks and model.")
+    ]
+
+
 def test_a_series_that_is_no_axial_ct_is_left_out_with_the_reason(tmp_path: Path) -> None:
     dicom_tree(tmp_path)
     plan = find_studies([tmp_path])
@@ -139,6 +156,7 @@ def test_no_two_studies_share_a_folder(tmp_path: Path) -> None:
         ("scan,click\nx.nrrd,\n", "needs the column 'scan', and may have"),
         ("scan,clicks\n\n,+\n", "Line 3"),
         ('scan,clicks\nx.nrrd,"1,2,+"\n', "Line 2 .*no click"),
+        ("scan\nx.nrrd,12.5,-30,104,+\n", "Line 2 .*put quotes around"),
         ("", "it has: none"),
     ],
 )

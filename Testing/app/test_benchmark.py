@@ -22,6 +22,7 @@ from AttentionUNetSegmentLib.app.benchmark.measurements import (
 )
 from AttentionUNetSegmentLib.app.benchmark.report import to_markdown, write_benchmark
 from AttentionUNetSegmentLib.app.benchmark.running import Benchmark, GrowthPoint, run_benchmark
+from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.inference.features import SCALE_AGREEMENT
@@ -253,3 +254,13 @@ def test_the_processor_is_named_without_the_computer() -> None:
     machine = running.machine_of()
     assert machine["cores"]
     assert platform.node() not in json.dumps(machine) or not platform.node()
+
+
+def test_a_folder_that_takes_no_results_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(running, "run_benchmark", lambda *_, **__: pytest.fail("began"))
+    scan = write_scan(tmp_path / "scan.nii.gz")
+    assert main(["benchmark", str(scan), "-o", str(tmp_path / "file")]) == 2
+    assert "choose another output folder" in capsys.readouterr().err

@@ -183,6 +183,7 @@ class Knobs:
 
     depth: int | None = option("How deep.", "Network", 1, 9)
     clip_norm: float = option("How long.", "Loss", 0, default=2.5, flag="--clip")
+    loose: float | None = option("How loose.")
     sizes: tuple[int, int] | None = option("How large.", "Network", metavar="I,J")
     blur: tuple[float, ...] | None = option("How blurred.", None, 0)
     kind: str = option("Which.", default="one", choices=("one", "two"))
@@ -224,6 +225,15 @@ def test_fields_of_a_dataclass_are_the_options_of_a_command(given: str, expected
 def test_what_the_declaration_does_not_allow_is_refused(given: str) -> None:
     application, made = knobs_command()
     assert CliRunner().invoke(application, ["data", *given.split()]).exit_code == 2
+    assert made == []
+
+
+@pytest.mark.parametrize("given", ["--clip inf", "--clip 1e999", "--loose nan", "--loose=-inf"])
+def test_a_number_that_is_not_finite_is_refused(given: str) -> None:
+    application, made = knobs_command()
+    error = CliRunner().invoke(application, ["data", *given.split()]).exception
+    assert isinstance(error, InputError)
+    assert "finite number" in str(error)
     assert made == []
 
 
@@ -591,6 +601,30 @@ def test_a_reader_that_has_enough_ends_it_quietly(tmp_path) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == b""
     assert process.wait() == 0
+
+
+def test_the_size_of_a_model_is_that_of_all_its_weights(capsys) -> None:
+    assert main(["models", "--json"]) == 0
+    (shipped,) = (one for one in json.loads(capsys.readouterr().out) if one["of_extension"])
+    files = [file.stat().st_size for file in Path(shipped["folder"]).glob("*.safetensors")]
+    assert len(files) == 2
+    assert shipped["megabytes"] == round(sum(files) / 1e6, 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["models", "--version", "models show pancreas-ct"])
+def test_an_output_that_finds_no_room_gets_one_sentence(command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "AttentionUNetSegmentLib.app", *command.split()],
+            env=os.environ | {"PYTHONPATH": str(LIBRARY)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("Error: What was to be written or printed found no room")
 
 
 def test_the_picture_tells_the_weights() -> None:

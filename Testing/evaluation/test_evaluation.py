@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS
-from AttentionUNetSegmentLib.datasets.splits import Split, save_splits
-from AttentionUNetSegmentLib.errors import InputError, TrainingError
+from AttentionUNetSegmentLib.datasets.splits import Split, load_splits, save_splits
+from AttentionUNetSegmentLib.errors import InputError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation import evaluate as evaluation
 from AttentionUNetSegmentLib.evaluation.evaluate import (
     MEASURES,
@@ -228,3 +228,66 @@ def test_figures_go_into_the_card_and_leave_the_weights_alone(
     }
     assert figures["clicks"]["0"]["interval95"].keys() == figures["clicks"]["0"]["mean"].keys()
     load_model(folder)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_takes_no_results_is_refused_before_anything_is_measured(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(evaluation, "find_model", lambda name: pytest.fail("began"))
+    with pytest.raises(OutputError, match="choose another output folder"):
+        evaluate_model("any", data, tmp_path / place, device="cpu")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.usefixtures("known_answer")
+def test_an_evaluation_is_written_whole_and_holds_nothing_of_the_one_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate_model("any", data, out, clicks=1, device="cpu")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert set(before) == {"clicks.png", "errors.png", "evaluation.json", "evaluation.md"}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "draw_errors", full)
+        with pytest.raises(OutputError, match="No space left"):
+            evaluate_model("any", data, out, split="all", clicks=0, device="cpu")
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    evaluate_model("any", data, out, clicks=0, device="cpu")
+    assert {file.name for file in out.iterdir()} == set(before) - {"clicks.png"}
+
+
+@pytest.mark.usefixtures("known_answer")
+def test_a_case_that_is_refused_is_named(data: Path) -> None:
+    case = small_case()
+    no_ct = case.ct.with_array((case.ct.array.astype(np.int32) * 10 + 3000).astype(np.int16))
+    write_case(data, "case0027", dataclasses.replace(case, ct=no_ct))
+    with pytest.raises(TrainingError, match=r"^Case 'case0027': The image is no CT"):
+        evaluate_model("any", data, clicks=0, device="cpu")
+
+
+def test_a_fold_without_a_file_of_splits_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text('{"format": 1, "splits": []}')
+    with pytest.raises(TrainingError, match="holds no splits"):
+        load_splits(tmp_path / "splits.json")
+    with pytest.raises(InputError, match="give that file too"):
+        evaluate_model("pancreas-ct", data, fold=1, device="cpu")
+
+
+@pytest.mark.usefixtures("known_answer")
+def test_attention_in_an_organ_that_is_not_there_is_left_out_of_the_mean(data: Path) -> None:
+    case = small_case()
+    without = case.labels.with_array(np.where(case.labels.array == PANCREAS, 0, case.labels.array))
+    before = evaluate_model("any", data, clicks=0, device="cpu").figures()
+    write_case(data, "case0027", dataclasses.replace(case, labels=without))
+    result = evaluate_model("any", data, clicks=0, device="cpu")
+    assert result.results[1].attention_inside == (None,) * 4
+    assert json.loads(json.dumps(result.to_json()))["cases"][1]["attention_inside"] == [None] * 4
+    assert result.figures()["attention_inside"] == before["attention_inside"]
+    nothing = dataclasses.replace(result, results=result.results[1:])
+    assert "mean attention none in the organ" in nothing.to_markdown()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from AttentionUNetSegmentLib import files
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
-from AttentionUNetSegmentLib.errors import InputError, TrainingError
+from AttentionUNetSegmentLib.errors import InputError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation import trust
 from AttentionUNetSegmentLib.evaluation.metrics import dice
 from AttentionUNetSegmentLib.evaluation.spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS
@@ -189,11 +190,52 @@ def test_clicks_mend_what_they_are_about_and_are_counted() -> None:
     assert all(run.features is not None for run in runs)
 
 
-def test_too_few_patients_are_refused(model: Path, tmp_path: Path) -> None:
+def test_too_few_patients_are_refused_before_they_are_measured(
+    model: Path, ran: list[tuple[str, str]], tmp_path: Path
+) -> None:
     for name in ("case0005", "case0010"):
         write_case(tmp_path / "few", name, small_case())
-    with pytest.raises(TrainingError, match="fewer than ten patients"):
+    with pytest.raises(TrainingError, match="fewer than 10 patients"):
         measure_trust(str(model), tmp_path / "few", tmp_path / "out", changes=0)
+    assert ran == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_takes_no_results_is_refused_before_anything_is_measured(
+    data: Path, model: Path, ran: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OutputError, match="choose another output folder"):
+        measure_trust(str(model), data, tmp_path / "file", changes=0)
+    assert ran == []
+
+
+def test_what_a_full_disk_stops_goes_on_from_whole_lines(
+    data: Path,
+    model: Path,
+    ran: list[tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flush, left = files.flush_to_disk, [3]
+
+    def full(file: Path) -> None:
+        """The disk has no room for the second change."""
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(28, "No space left on device")
+        flush(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "flush_to_disk", full)
+        with pytest.raises(OutputError, match="No space left"):
+            measure_trust(str(model), data, tmp_path / "out", changes=0)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [RUNS_FILE]
+    first, second = ran
+    ran.clear()
+    measure_trust(str(model), data, tmp_path / "out", changes=0)
+    assert first not in ran
+    assert second in ran
 
 
 def test_a_case_was_seen_where_its_card_names_it_and_does_not_hold_it_out() -> None:

@@ -231,6 +231,18 @@ def test_cases_are_held_out_by_name(card: ModelCard, corrected: Path) -> None:
         choose_held_out(data, ",".join(case.name for case in data.cases))
 
 
+def test_a_case_whose_name_is_a_number_is_held_out_by_name(
+    card: ModelCard, corrected: Path
+) -> None:
+    data = match_labels(card, corrected)
+    cases = [
+        dataclasses.replace(case, name=f"{number:04}") for number, case in enumerate(data.cases, 31)
+    ]
+    data = dataclasses.replace(data, cases=tuple(cases))
+    assert choose_held_out(data, "0031").validation == ("0031",)
+    assert len(choose_held_out(data, "0.4").validation) == 2
+
+
 def test_scans_of_one_patient_are_on_one_side(card: ModelCard, tmp_path: Path) -> None:
     patients = {"case-0001": "A", "case-0002": "A", "case-0003": "A"}
     data = match_labels(card, write_corrected(tmp_path / "set", 4, patients))

@@ -20,7 +20,7 @@ from AttentionUNetSegmentLib.datasets.loading import (
     find_cases,
     load_case,
 )
-from AttentionUNetSegmentLib.errors import InputError, TrainingError
+from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
 from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
@@ -720,6 +720,22 @@ def test_training_writes_a_model_that_loads(small_data: Path, tmp_path: Path) ->
     assert training["done"]["refiner"]["steps"] == 4
     assert "started_from" not in training
     assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (Choices(channels=(8,)), "channels"),
+        (Choices(dice=0, cross_entropy=0, focal=0), "nothing would be learnt"),
+    ],
+)
+def test_what_the_last_stage_cannot_do_is_refused_before_the_first_is_trained(
+    small_data: Path, tmp_path: Path, choices: Choices, words: str
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises((ModelError, TrainingError), match=words):
+        train_model(small_data, run, steps=2, synthetic=0, device="cpu", choices=choices)
+    assert not run.exists()
 
 
 def test_training_decompresses_each_file_once(

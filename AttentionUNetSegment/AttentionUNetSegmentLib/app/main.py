@@ -6,6 +6,7 @@ request to end. Anything else is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -24,6 +25,7 @@ COMPLETION_VARIABLE = "_ATTENTION_UNET_SEGMENT_COMPLETE"
 """Set by the shell whose completion was installed."""
 CANNOT_BE_DONE = 2
 
+_NO_ROOM = {getattr(errno, name, -1) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 _NO_VALUE = re.compile(r"--[a-z-]+=\s*")
 _PREFIX = re.compile(r"\A(Invalid value[^:]*: )Value error, ")
 """What pydantic, by which newer versions of typer check values, puts before what is wrong."""
@@ -41,20 +43,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     try:
         with stops_raised():
-            return _run(sys.argv[1:] if arguments is None else list(arguments))
+            status = _run(sys.argv[1:] if arguments is None else list(arguments))
+            sys.stdout.flush()  # and not at exit, where nobody can say what is wrong
+            return status
     except AttentionUNetSegmentError as error:
         return _complain(str(error))
     except Stopped as stop:
         print("Stopped.", file=sys.stderr, flush=True)
         return stop.exit_status
     except BrokenPipeError:
-        # Whoever read the output, such as `head`, has enough; Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output, such as `head`, has enough.
+        _drop_output()
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _drop_output()
+            return _complain(
+                f"What was to be written or printed found no room ({error.strerror}); free some."
+            )
         if not is_out_of_memory(error):
             raise
         return _complain("This computer's memory does not suffice for it.")
+
+
+def _drop_output() -> None:
+    """Let what is still to be printed go nowhere, so that Python does not complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_streams() -> None:

@@ -113,6 +113,8 @@ def load_splits(file: Path) -> list[Split]:
     try:
         if content["format"] != FORMAT:
             raise TrainingError(f"The splits '{file}' are of another format.")
+        if not content["splits"]:
+            raise TrainingError(f"'{file}' holds no splits of cases.")
         return [Split(_names(one["train"]), _names(one["validation"])) for one in content["splits"]]
     except (KeyError, TypeError) as error:
         raise TrainingError(f"'{file}' holds no splits of cases.") from error

@@ -7,7 +7,7 @@ import json
 import math
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from ..datasets.loading import LabelledCase, find_cases, find_data_set, load_case
 from ..datasets.splits import load_splits
 from ..errors import InputError, TrainingError
-from ..files import replace_text
+from ..files import explain_write_errors, staged_folder
 from ..inference.clicks import Click
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
@@ -37,23 +37,35 @@ IDEAL, HUMAN = "ideal", "human"
 USERS = (IDEAL, HUMAN)
 WORSE = 0.005
 """Of Dice, that a click costs before it counts as one that made the result worse."""
+CLICK_FIGURE = "clicks.png"
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case with a number of clicks."""
+    """One case with a number of clicks.
+
+    Mean attention is None where there is no voxel to take it of: inside where the labels have no
+    organ in the region that was looked at, both where nothing was looked at.
+    """
 
     case: str
     clicks: int
     scores: Scores
     focus_ratios: tuple[float, ...]
-    attention_inside: tuple[float, ...]
-    attention_outside: tuple[float, ...]
+    attention_inside: tuple[float | None, ...]
+    attention_outside: tuple[float | None, ...]
     elapsed_s: float
     device: str
     warnings: tuple[str, ...]
     patient: str = ""
     target_dice: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def known_focus_ratios(self) -> tuple[float | None, ...]:
+        """None where nothing was looked at."""
+        if {*self.attention_inside, *self.attention_outside} <= {None}:
+            return (None,) * len(self.focus_ratios)
+        return self.focus_ratios
 
 
 @dataclass(frozen=True)
@@ -173,16 +185,17 @@ class Evaluation:
                 found.setdefault(name, []).append(value)
         return {name: round(statistics.fmean(values), 3) for name, values in found.items()}
 
-    def _attention(self) -> dict[str, list[float]]:
-        """Without a click, by level: focus ratio, and mean alpha in the organ and around it."""
-        results = self.with_clicks(0)
-        names = ("focus_ratios", "attention_inside", "attention_outside")
+    def _attention(self) -> dict[str, list[float | None]]:
+        """Without a click, by level: focus ratio, and mean alpha in the organ and around it, each
+        over the cases that have it."""
+        values = {
+            "focus_ratios": [one.known_focus_ratios for one in self.with_clicks(0)],
+            "attention_inside": [one.attention_inside for one in self.with_clicks(0)],
+            "attention_outside": [one.attention_outside for one in self.with_clicks(0)],
+        }
         return {
-            name: [
-                round(statistics.fmean(of_level), 3)
-                for of_level in zip(*(getattr(one, name) for one in results), strict=True)
-            ]
-            for name in names
+            name: [_known_mean(of_level) for of_level in zip(*of_cases, strict=True)]
+            for name, of_cases in values.items()
         }
 
     def to_markdown(self) -> str:
@@ -240,7 +253,9 @@ class Evaluation:
         lines += [f"- {note}" for note in self.notes]
         attention = self._attention()
         for number, values in enumerate(zip(*attention.values(), strict=True), 1):
-            focus, inside, outside = (f"{value:.2f}" for value in values)
+            focus, inside, outside = (
+                "none" if value is None else f"{value:.2f}" for value in values
+            )
             lines.append(
                 f"- Level {number}: mean attention {inside} in the organ, {outside} elsewhere in "
                 f"the region; focus ratio {focus}."
@@ -294,6 +309,11 @@ CARD_CLICKS = (0, 1, 3, 5, 10)
 CARD_DIGITS = {"specificity": 5, "volume_ml": 1, "true_volume_ml": 1}
 
 
+def _known_mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.fmean(known), 3) if known else None
+
+
 def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: _round(name, value) for name, value in values.items()}
 
@@ -344,18 +364,24 @@ def evaluate_model(
         InputError: an option is unknown.
         ModelError: the model cannot be loaded.
         TrainingError: the data cannot be read, or the split is empty.
+        OutputError: the results cannot be written; none of them are, then.
     """
     if split not in SPLITS:
         raise InputError(f"'{split}' is no split; choose one of {', '.join(SPLITS)}.")
     if user not in USERS:
         raise InputError(f"'{user}' is no user; choose one of {', '.join(USERS)}.")
     report = progress or ignore_progress
+    if output is not None:
+        with staged_folder(output, _files(clicks)):
+            pass  # refused now if it takes no results, and not when all is measured
     predictor = Predictor(load_model(find_model(model)), device, precision)
     found = find_data_set(data)
     if not found.hounsfield:
         raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
     card = predictor.card
     found = found.relabelled([label.name for label in card.labels], card.target)
+    if splits is None and fold:
+        raise InputError("A fold is one of a file of splits; give that file too.")
     chosen = load_splits(splits) if splits is not None else [None]
     if not 0 <= fold < len(chosen):
         raise InputError(f"There is no fold {fold}; '{splits}' has 0 to {len(chosen) - 1}.")
@@ -383,7 +409,10 @@ def evaluate_model(
                 )
 
         person = HumanUser(number) if user == HUMAN else click_on_largest_error
-        results.extend(evaluate_case(predictor, case, clicks, keep_errors, person))
+        try:
+            results.extend(evaluate_case(predictor, case, clicks, keep_errors, person))
+        except InputError as error:
+            raise TrainingError(f"Case '{case.name}': {error}") from error
     weights = predictor.card.weights
     evaluation = Evaluation(
         predictor.card.name,
@@ -405,14 +434,7 @@ def evaluate_model(
         predictor.card.editor.sha256 if predictor.card.editor else "",
     )
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        replace_text(output / "evaluation.json", json.dumps(evaluation.to_json(), indent=1) + "\n")
-        replace_text(output / "evaluation.md", evaluation.to_markdown())
-        draw_errors(errors, output / "errors.png")
-        if clicks:
-            from .click_figure import draw_clicks
-
-            draw_clicks(evaluation, output / "clicks.png")
+        _write(evaluation, errors, output, _files(clicks))
     if write_card:
         model_folder = predictor.model.folder
         of_split = evaluation.figures()
@@ -426,6 +448,28 @@ def evaluate_model(
         save_model(model_folder, card, predictor.model.networks, LARGEST_BYTES)
     report(1.0, "Done")
     return evaluation
+
+
+def _files(clicks: int) -> list[str]:
+    """Names of what is written, the figures last."""
+    return ["errors.png", *([CLICK_FIGURE] if clicks else []), "evaluation.md", "evaluation.json"]
+
+
+def _write(
+    evaluation: Evaluation, errors: Sequence[CaseErrors], output: Path, names: Sequence[str]
+) -> None:
+    """Write all files or none, in the place of those of an earlier evaluation."""
+    with staged_folder(output, names) as staged:
+        with explain_write_errors(output):
+            draw_errors(errors, staged.staging / "errors.png")
+            if CLICK_FIGURE in names:
+                from .click_figure import draw_clicks
+
+                draw_clicks(evaluation, staged.staging / CLICK_FIGURE)
+            (staged.staging / "evaluation.md").write_text(evaluation.to_markdown(), "utf-8")
+            text = json.dumps(evaluation.to_json(), indent=1) + "\n"
+            (staged.staging / "evaluation.json").write_text(text, "utf-8")
+        staged.publish(names, {CLICK_FIGURE} - {*names})
 
 
 def evaluate_case(
@@ -452,8 +496,8 @@ def evaluate_case(
         for level in range(1, prediction.levels + 1):
             alpha = prediction.attention_in_region(level)
             organ = truth[prediction.region]
-            inside.append(float(alpha[organ].mean()) if organ.any() else 0.0)
-            outside.append(float(alpha[~organ].mean()) if not organ.all() else 0.0)
+            inside.append(float(alpha[organ].mean()) if organ.any() else None)
+            outside.append(float(alpha[~organ].mean()) if not organ.all() else None)
         result = CaseResult(
             case.name,
             count,

@@ -21,7 +21,7 @@ import numpy as np
 from ..datasets.cases import LabelledCase
 from ..datasets.loading import find_cases, find_data_set, load_case
 from ..errors import InputError, TrainingError
-from ..files import replace_text
+from ..files import explain_write_errors, replace_text, staged_folder
 from ..inference.coarse_to_fine import locator_view
 from ..inference.features import SCALE_AGREEMENT
 from ..inference.mirrored import BEGINNING, CLEARLY, measure_disorder
@@ -48,6 +48,8 @@ from .simulated_user import click_on_largest_error
 from .spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS, spoilings
 
 RUNS_FILE = "runs.jsonl"
+LEAST_PATIENTS = 10
+"""That were not trained on, for an estimate to be fitted on them."""
 GOOD, BAD = 0.7, 0.5
 """From this Dice on a result is called good, and below that one bad."""
 FIXED_FEATURES = ("soft_dice_logit", "log_pieces", "log_ml", SCALE_AGREEMENT)
@@ -173,8 +175,11 @@ def measure_trust(
     Raises:
         ModelError: the model cannot be loaded.
         TrainingError: the data cannot be read, or too few of its cases are unseen.
+        OutputError: the results cannot be written; what was measured until then is kept.
     """
     report = progress or ignore_progress
+    with staged_folder(output):
+        pass  # refused now if it takes no results, and not when all is measured
     predictor = Predictor(load_model(find_model(model)), device, precision)
     card = predictor.card
     usual = card.usual
@@ -192,6 +197,13 @@ def measure_trust(
         [*train, *validation],
         key=lambda one: (is_seen(one.name, card.training), one.kind == "scan", one.name),
     )
+    too_few = (
+        f"Of the cases of '{data}' fewer than {LEAST_PATIENTS} patients were not trained on; the "
+        "estimate of the Dice needs more."
+    )
+    unseen = {one.patient or one.name for one in files if not is_seen(one.name, card.training)}
+    if len(unseen) < LEAST_PATIENTS:
+        raise TrainingError(too_few)
     output.mkdir(parents=True, exist_ok=True)
     done = _Records(output / RUNS_FILE, card.weights.sha256 if card.weights else "")
     for number, case_files in enumerate(files):
@@ -206,25 +218,23 @@ def measure_trust(
     fitted = [run for run in runs if not run.seen and run.features is not None]
     patients = {run.patient for run in fitted}
     clicked = [run for run in done.runs if run.clicks and run.features and run.patient in patients]
-    if len(patients) < 10:
-        raise TrainingError(
-            f"Of the cases of '{data}' fewer than ten patients were not trained on; the estimate "
-            "of the Dice needs more."
-        )
+    if len(patients) < LEAST_PATIENTS:  # some were refused as no CT
+        raise TrainingError(too_few)
     machine = f"{platform.system()} {platform.machine()}, {predictor.device.type}"
     result = _fit(card.name, card.version, data.name, machine, runs, fitted, clicked, done.refused)
-    replace_text(output / "trust.json", json.dumps(result_json(result), indent=1) + "\n")
-    replace_text(output / "trust.md", to_markdown(result))
     from .trust_figures import draw_calibration
 
     kinds = {name: rows for name, rows in result.rows().items() if name != "all"}
-    draw_calibration(
-        result.true,
-        result.estimates,
-        result.estimator.interval,
-        kinds,
-        output / "calibration.png",
-    )
+    with explain_write_errors(output):
+        replace_text(output / "trust.json", json.dumps(result_json(result), indent=1) + "\n")
+        replace_text(output / "trust.md", to_markdown(result))
+        draw_calibration(
+            result.true,
+            result.estimates,
+            result.estimator.interval,
+            kinds,
+            output / "calibration.png",
+        )
     if write_card:
         usual = card.usual
         if (limit := disorder_limit(runs)) is not None:
@@ -263,8 +273,9 @@ class _Records:
                 f"'{path}' is of another model, or of another version of this program; "
                 "choose another folder or delete it."
             )
+        self._contents = contents or [head]
         if not contents:
-            path.write_text(json.dumps(head) + "\n", "utf-8")
+            self._write()
         for content in contents[1:]:
             self._keep(content)
 
@@ -275,10 +286,22 @@ class _Records:
         """What came out of a change of a case, together; nothing where it was refused."""
         contents: list[dict[str, Any]] = [dataclasses.asdict(run) for run in runs]
         contents = contents or [{"case": case, "change": change, "refused": True}]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(content) + "\n" for content in contents))
+        self._contents += contents
+        self._write()
         for content in contents:
             self._keep(content)
+
+    def _write(self) -> None:
+        """All of it, whole or not at all: a run that is killed meanwhile leaves no half of a line,
+        and no line of a change without the others.
+
+        Raises:
+            OutputError: it cannot be written; what was there before is.
+        """
+        with explain_write_errors(self.path.parent):
+            replace_text(
+                self.path, "".join(json.dumps(content) + "\n" for content in self._contents)
+            )
 
     def _keep(self, content: dict[str, Any]) -> None:
         self._done.add((content["case"], content["change"]))

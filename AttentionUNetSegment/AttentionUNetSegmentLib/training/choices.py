@@ -108,8 +108,8 @@ class Choices:
         180,
         flag="--rotation",
     )
-    scale: float | None = option("Most scaling, as a logarithm; 0.2.", AUGMENTATION)
-    shift: float | None = option("Farthest shift, a share of the patch's size.", AUGMENTATION)
+    scale: float | None = option("Most scaling, as a logarithm; 0.2.", AUGMENTATION, 0)
+    shift: float | None = option("Farthest shift, a share of the patch's size.", AUGMENTATION, 0)
     flips: float | None = option(
         "Probability of mirroring, each in R and A; 0.", AUGMENTATION, 0, 1
     )

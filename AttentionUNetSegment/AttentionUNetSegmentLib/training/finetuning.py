@@ -309,6 +309,8 @@ def choose_held_out(data: DataSet, wanted: str, seed: int = 0) -> Split:
         share = float(wanted)
     except ValueError:
         return _named_split(data, wanted)
+    if wanted.strip() in {case.name for case in data.cases}:  # names may be numbers
+        return _named_split(data, wanted)
     if not 0 < share < 1:
         raise InputError("The share to hold out must be above 0 and below 1.")
     return held_out_split(data.cases, share, seed)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..errors import TrainingError
+
 IGNORE = 255
 """Target value of voxels that no loss looks at."""
 
@@ -95,12 +97,23 @@ def focal_loss(
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The recipe's mixture; ``focal_gamma`` is that of Lin et al. 2017."""
+    """The recipe's mixture; ``focal_gamma`` is that of Lin et al. 2017.
+
+    Raises:
+        TrainingError: all of them are zero.
+    """
 
     dice: float = 0.4
     cross_entropy: float = 0.3
     focal: float = 0.3
     focal_gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not any((self.dice, self.cross_entropy, self.focal)):
+            raise TrainingError(
+                "Dice, cross-entropy and focal loss all have the weight 0, so nothing would be "
+                "learnt; give one of them a weight above it."
+            )
 
 
 def combined_loss(

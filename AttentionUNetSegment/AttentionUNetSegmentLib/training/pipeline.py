@@ -42,6 +42,7 @@ from ..models import (
 )
 from ..models.card import CARD_FILE, LARGEST_BYTES
 from ..models.card import STAGES as STAGE_NAMES
+from ..networks import outline_network
 from ..networks.precision import uses_bfloat16
 from .choices import Choices
 from .distributed import Processes
@@ -157,8 +158,9 @@ def train_model(
             _check_start(start.card, found, stages)
             before = count_trainings(start.card)
             stages = {name: replace(one, trainings_before=before) for name, one in stages.items()}
-    for one in stages.values():
-        together.share(one.batch_size)  # or refuse it, before anything is written
+    for one in stages.values():  # refused before anything is written, or the first is trained
+        together.share(one.batch_size)
+        outline_network(one.network)
     if together.is_first:
         _keep_splits(output / SPLITS_FILE, splits, options.fold, options.seed)
         _keep_start(output, start)

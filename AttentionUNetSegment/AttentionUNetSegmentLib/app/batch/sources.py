@@ -81,7 +81,9 @@ def find_studies(sources: Sequence[Path], model: str = DEFAULT_MODEL, skip: Path
         )
         plan.studies += found.studies
         plan.left_out += found.left_out
-    plan.studies = _named(_once(plan.studies), _earlier_names(skip))
+    studies, again = _once(plan.studies)
+    plan.studies = _named(studies, _earlier_names(skip))
+    plan.left_out += again
     return plan
 
 
@@ -175,6 +177,12 @@ def _from_manifest(manifest: Path, model: str) -> Plan:
 def _from_row(row: dict[str, str | None], manifest: Path, line: int, model: str) -> Plan:
     cells = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
     where = f"Line {line} of the manifest '{manifest.name}'"
+    # Beyond the columns csv gives a list, under no name.
+    if any(cell.strip() for cell in row.get(None) or ()):  # type: ignore[call-overload]
+        raise InputError(
+            f"{where} has more cells than the first line has columns; put quotes around a cell "
+            "that has commas in it, such as a click."
+        )
     if not cells["scan"]:
         raise InputError(f"{where} names no scan.")
     try:
@@ -221,14 +229,20 @@ def _walk(folder: Path, skip: Path, left_out: list[LeftOut]) -> Iterator[str]:
         yield from (os.path.join(parent, file) for file in sorted(files) if file[0] != ".")
 
 
-def _once(studies: Sequence[Study]) -> list[Study]:
-    """Without those that two sources led to."""
-    return list(
-        {
-            (os.path.realpath(one.path), one.files, one.clicks, one.model): one
-            for one in reversed(studies)
-        }.values()
-    )[::-1]
+def _once(studies: Sequence[Study]) -> tuple[list[Study], list[LeftOut]]:
+    """In their order, without those that two sources led to; who gave such a one a name of its own
+    is told that it has another."""
+    kept: dict[tuple[object, ...], Study] = {}
+    again = []
+    for one in studies:
+        key = (os.path.realpath(one.path), one.files, one.clicks, one.model)
+        first = kept.setdefault(key, one)
+        if not first.name:
+            kept[key] = replace(first, name=one.name)
+        elif one.name not in ("", first.name):
+            reason = f"'{one.name}' is the study '{first.name}': the same scan, clicks and model."
+            again.append(LeftOut(one.path, reason))
+    return list(kept.values()), again
 
 
 def _is_result(path: str) -> bool:

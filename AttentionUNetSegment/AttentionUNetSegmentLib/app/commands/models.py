@@ -17,7 +17,7 @@ from .importing import import_model
 from .shared import SETTINGS, show_lines
 
 if TYPE_CHECKING:
-    from ...models import InstalledModel
+    from ...models import InstalledModel, ModelCard
 
 models_application = typer.Typer(
     help="List the installed models, show, verify, install and remove them, bring one's own, or "
@@ -122,8 +122,7 @@ def compress(
 
     require("standalone", "torch")
     card = compress_model(name, output)
-    files = [file for file in card.weights_files.values() if file is not None]
-    typer.echo(f"{output} ({sum(file.bytes for file in files) / 1e6:.1f} MB of weights)")
+    typer.echo(f"{output} ({_megabytes(card):.1f} MB of weights)")
 
 
 models_application.command("import", cls=command_with({"--spacing": "--spacing-mm"}))(import_model)
@@ -189,10 +188,15 @@ def _in_short(model: InstalledModel) -> dict[str, Any]:
         "author": card.author,
         "sha256": weights.sha256 if weights else None,
         "editor_sha256": card.editor.sha256 if card.editor else None,
-        "megabytes": round(weights.bytes / 1e6, 1) if weights else None,
+        "megabytes": round(_megabytes(card), 1) if weights else None,
         "of_extension": model.folder.parent == MODELS_FOLDER,
         "folder": str(model.folder),
     }
+
+
+def _megabytes(card: ModelCard) -> float:
+    """Of all files of weights, that of the editor too."""
+    return sum(file.bytes for file in card.weights_files.values() if file is not None) / 1e6
 
 
 def _dice(figures: Mapping[str, Any]) -> tuple[float | None, str | None]:

@@ -116,8 +116,10 @@ class _OptionField:
         """What the field gets for what the command was given.
 
         Raises:
-            InputError: it is no list of numbers as the field takes.
+            InputError: it is no list of numbers as the field takes, or not finite.
         """
+        if isinstance(given, float) and not math.isfinite(given):
+            raise InputError(f"{self.flag} takes a finite number, not '{given}'.")
         if isinstance(given, Enum):
             return given.value
         if self._is_texts:
