@@ -18,6 +18,7 @@ from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS
 from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
 from AttentionUNetSegmentLib.evaluation.evaluate import Evaluation
 from AttentionUNetSegmentLib.evaluation.metrics import score
+from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.models import (
     Editor,
     Label,
@@ -515,6 +516,59 @@ def test_a_model_that_cannot_be_finetuned_is_refused(
         save_model(folder, dataclasses.replace(card, stages=stages), networks)
         with pytest.raises(ModelError, match=told):
             finetune_model(str(folder), corrected, tmp_path / "run", options(stage=stage))
+
+
+@pytest.mark.usefixtures("measured", "small_patches")
+def test_a_held_out_scan_is_not_learnt_from_as_one_of_the_original_data(
+    model: Path, corrected: Path, tmp_path: Path
+) -> None:
+    """It is there under another name and turned, another patient's under its name."""
+    case = small_case()
+    held_out = np.flip(case.ct.array + 2, 0).transpose(0, 2, 1)  # case-0002 as it was collected
+    learnt = case.ct.array + 1
+    data = tmp_path / "mine"
+    scans = {
+        "case-0002": case.ct.array + 70,
+        "liver_07": case.ct.array + 80,  # drawn to be held out
+        "liver_08": held_out,
+        "liver_09": case.ct.array + 90,
+        "liver_10": learnt,
+    }
+    entries = []
+    for name, array in scans.items():
+        labels = case.labels.array == PANCREAS
+        if array is held_out:
+            labels = np.flip(labels, 0).transpose(0, 2, 1)
+        made = dataclasses.replace(
+            case,
+            ct=Volume(np.ascontiguousarray(array), case.ct.ijk_to_ras),
+            labels=Volume(np.ascontiguousarray(labels, np.uint8), case.ct.ijk_to_ras),
+        )
+        write_case(data, name, made)
+        entry = {"name": name, "image": f"{name}_ct.nii.gz", "label": f"{name}_organs.nii.gz"}
+        entries.append(entry | ({"patient": "P"} if name in ("liver_08", "liver_09") else {}))
+    manifest = {
+        "format": 1,
+        "labels": {"0": "background", "1": "pancreas"},
+        "cases": entries,
+    }
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    told: list[str] = []
+    outcome = finetune_model(
+        str(model),
+        corrected,
+        tmp_path / "run",
+        options(held_out="case-0002", original=data),
+        tell=told.append,
+    )
+    assert outcome.folder is not None
+    training = load_model(outcome.folder).card.training
+    assert training["cases"]["original"] == ["liver_10"]  # what is learnt from both is no matter
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["original"] == ["liver_10"]
+    assert (
+        "Of the original data, 3 cases (case-0002, liver_08, liver_09) of patients whose corrected "
+        "scans are held out will not be learnt from."
+    ) in told
 
 
 @pytest.mark.usefixtures("measured", "small_patches")

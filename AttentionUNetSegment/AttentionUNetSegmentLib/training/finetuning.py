@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,6 +26,7 @@ from ..datasets.splits import Split, held_out_split
 from ..errors import InputError, ModelError, TrainingError
 from ..evaluation.evaluate import Evaluation, evaluate_case
 from ..files import replace_text
+from ..geometry.volume import Volume
 from ..inference.device import choose_device
 from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
@@ -185,24 +187,28 @@ def finetune_model(
     others_judged: list[CaseFiles] = []
     if options.original is not None:
         others, others_judged = find_cases(match_labels(base.card, options.original))
+
+    names = {*split.train, *split.validation}
+    loaded, _ = load_sound_cases(corrected, names, lambda done, text: report(0.03 * done, text))
+    held_out = [loaded[case.name] for case in judged]
+    original = load_cases(others, progress=lambda done, text: report(0.03 + 0.03 * done, text))
+    original, known = without_patients_of(held_out, original)
+    if known:
+        tell(
+            f"Of the original data, {_count_cases(len(known))} ({', '.join(known)}) of patients "
+            "whose corrected scans are held out will not be learnt from."
+        )
     _keep_run(
         output,
         base.card,
         {
             "learnt": split.train,
             "held_out": split.validation,
-            "original": [case.name for case in others],
+            "original": [case.name for case in original],
             "original_held_out": [case.name for case in others_judged],
         },
     )
-
-    names = {*split.train, *split.validation}
-    loaded, _ = load_sound_cases(corrected, names, lambda done, text: report(0.03 * done, text))
-    cases = [
-        *(loaded[case.name] for case in learnt),
-        *load_cases(others, progress=lambda done, text: report(0.03 + 0.03 * done, text)),
-    ]
-    held_out = [loaded[case.name] for case in judged]
+    cases = [*(loaded[case.name] for case in learnt), *original]
     original_held_out = load_cases(others_judged)
 
     clicks = EDITOR_CLICKS if options.stage == EDITOR else 0
@@ -334,6 +340,35 @@ def _named_split(data: DataSet, wanted: str) -> Split:
     if not learnt:
         raise TrainingError("All cases are held out, and none is left to learn from.")
     return Split(learnt, tuple(sorted(names)))
+
+
+def without_patients_of(
+    held_out: Sequence[LabelledCase], cases: Sequence[LabelledCase]
+) -> tuple[list[LabelledCase], list[str]]:
+    """Cases of another data set without those of held-out patients.
+
+    A patient is known by a name that both data sets have, or by a scan that both hold: the panel
+    gives what it collects new names.
+
+    Returns:
+        The cases that may be learnt from, and the names of the others.
+    """
+    patients = {one.patient for one in held_out}
+    patients |= {
+        case.patient for case in cases if any(_same_voxels(case.ct, one.ct) for one in held_out)
+    }
+    return (
+        [case for case in cases if case.patient not in patients],
+        [case.name for case in cases if case.patient in patients],
+    )
+
+
+def _same_voxels(one: Volume, other: Volume) -> bool:
+    """Whether two volumes hold the same values, in any order of the axes and at any place: a
+    series that was written as another format may have been turned or moved."""
+    return sorted(one.array.shape) == sorted(other.array.shape) and np.array_equal(
+        np.sort(one.array, axis=None), np.sort(other.array, axis=None)
+    )
 
 
 def _keep_run(output: Path, card: ModelCard, cases: dict[str, Sequence[str]]) -> None:
