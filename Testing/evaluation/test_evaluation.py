@@ -13,6 +13,7 @@ from AttentionUNetSegmentLib.datasets.loading import PANCREAS
 from AttentionUNetSegmentLib.datasets.splits import Split, load_splits, save_splits
 from AttentionUNetSegmentLib.errors import InputError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation import evaluate as evaluation
+from AttentionUNetSegmentLib.evaluation import trust
 from AttentionUNetSegmentLib.evaluation.evaluate import (
     MEASURES,
     CaseResult,
@@ -239,6 +240,35 @@ def test_a_folder_that_takes_no_results_is_refused_before_anything_is_measured(
     with pytest.raises(OutputError, match="choose another output folder"):
         evaluate_model("any", data, tmp_path / place, device="cpu")
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("why", ["no part of a model", "a folder that may not be written"])
+def test_a_card_that_cannot_be_written_is_refused_before_anything_is_measured(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    card = threshold_model(PANCREAS).card
+    networks = {name: build_network(stage.network) for name, stage in card.stages.items()}
+    save_model(tmp_path / "model", card, networks)
+    told = "notes.txt"
+    if why == "no part of a model":
+        (tmp_path / "model" / "notes.txt").write_text("kept")
+    else:
+        make = Path.mkdir
+        told = "Permission denied"
+
+        def refuse(self: Path, *args: Any, **options: Any) -> None:
+            if self.parent == tmp_path / "model":
+                raise PermissionError(13, "Permission denied")
+            make(self, *args, **options)
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(evaluation, "find_data_set", lambda folder: pytest.fail("began"))
+    options: dict[str, Any] = {"device": "cpu", "write_card": True}
+    with pytest.raises(OutputError, match=told):
+        evaluate_model(str(tmp_path / "model"), data, **options)
+    monkeypatch.setattr(trust, "find_data_set", lambda folder: pytest.fail("began"))
+    with pytest.raises(OutputError, match=told):
+        trust.measure_trust(str(tmp_path / "model"), data, tmp_path / "out", **options)
 
 
 @pytest.mark.usefixtures("known_answer")

@@ -24,7 +24,7 @@ from ..inference.predictor import Predictor
 from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.session import Session
 from ..markdown import markdown_table
-from ..models import LARGEST_BYTES, find_model, load_model, save_model
+from ..models import LARGEST_BYTES, find_model, load_model, require_writable, save_model
 from ..networks.precision import BFLOAT16, FLOAT32
 from ..wording import counted
 from .error_figures import CaseErrors, draw_errors, find_worst_slices
@@ -364,7 +364,7 @@ def evaluate_model(
         InputError: an option is unknown.
         ModelError: the model cannot be loaded.
         TrainingError: the data cannot be read, or the split is empty.
-        OutputError: the results cannot be written; none of them are, then.
+        OutputError: the results, or the card, cannot be written; none of them are, then.
     """
     if split not in SPLITS:
         raise InputError(f"'{split}' is no split; choose one of {', '.join(SPLITS)}.")
@@ -375,6 +375,8 @@ def evaluate_model(
         with staged_folder(output, _files(clicks)):
             pass  # refused now if it takes no results, and not when all is measured
     predictor = Predictor(load_model(find_model(model)), device, precision)
+    if write_card:
+        require_writable(predictor.model.folder)
     found = find_data_set(data)
     if not found.hounsfield:
         raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")

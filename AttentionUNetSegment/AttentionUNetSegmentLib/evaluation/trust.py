@@ -31,7 +31,14 @@ from ..inference.progress import ProgressCallback, ignore_progress
 from ..inference.quality import UNSURE
 from ..inference.session import Session
 from ..markdown import markdown_table
-from ..models import LARGEST_BYTES, DiceEstimator, find_model, load_model, save_model
+from ..models import (
+    LARGEST_BYTES,
+    DiceEstimator,
+    find_model,
+    load_model,
+    require_writable,
+    save_model,
+)
 from ..wording import counted
 from .estimation import (
     COVERAGE,
@@ -181,6 +188,8 @@ def measure_trust(
     with staged_folder(output):
         pass  # refused now if it takes no results, and not when all is measured
     predictor = Predictor(load_model(find_model(model)), device, precision)
+    if write_card:
+        require_writable(predictor.model.folder)
     card = predictor.card
     usual = card.usual
     if usual.organ_disorder is None:

@@ -41,7 +41,14 @@ from .installed import (
     user_models_folder,
 )
 from .installing import install_model, remove_model
-from .store import Model, compress_model, load_model, save_model, verify_model
+from .store import (
+    Model,
+    compress_model,
+    load_model,
+    require_writable,
+    save_model,
+    verify_model,
+)
 
 __all__ = [
     "ANY_STRUCTURE",
@@ -76,6 +83,7 @@ __all__ = [
     "load_model",
     "read_card",
     "remove_model",
+    "require_writable",
     "save_model",
     "user_models_folder",
     "verify_model",

@@ -6,8 +6,8 @@ import copy
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,13 +149,32 @@ def save_model(
         raise _too_large(size + len(text), most_bytes)
     if len(text) > MOST_CARD_BYTES:
         raise ModelError(f"The card is larger than {MOST_CARD_BYTES // 1000} kB; shorten it.")
-    try:
+    with _explain_write_errors(folder):
         _write_folder(folder, weights, card)
+    return card
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a model that :func:`save_model` could not replace, before the long work begins.
+
+    Raises:
+        OutputError: its folder may not be written, or holds something that is no model.
+    """
+    folder = folder.absolute()
+    with _explain_write_errors(folder):
+        _require_model_or_nothing(folder)
+        with folder_beside(folder), folder_beside(folder / CARD_FILE):
+            pass
+
+
+@contextmanager
+def _explain_write_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"The model cannot be written to '{folder}': {error.strerror or error}."
         ) from error
-    return card
 
 
 def compress_model(name: str | Path, folder: str | Path) -> ModelCard:
