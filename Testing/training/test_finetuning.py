@@ -15,7 +15,7 @@ import torch
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.datasets.cases import LabelledCase
 from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS
-from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
+from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation.evaluate import Evaluation
 from AttentionUNetSegmentLib.evaluation.metrics import score
 from AttentionUNetSegmentLib.geometry.volume import Volume
@@ -569,6 +569,19 @@ def test_a_held_out_scan_is_not_learnt_from_as_one_of_the_original_data(
         "Of the original data, 3 cases (case-0002, liver_08, liver_09) of patients whose corrected "
         "scans are held out will not be learnt from."
     ) in told
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_in_the_place_of_the_run_gets_a_sentence(
+    model: Path, corrected: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OutputError) as error:
+        finetune_model(str(model), corrected, tmp_path / place, options())
+    assert str(error.value) == (
+        f"Results cannot be written into '{tmp_path / place}': it is, or lies in, a file and no "
+        "folder; choose another output folder."
+    )
 
 
 @pytest.mark.usefixtures("measured", "small_patches")

@@ -25,7 +25,7 @@ from ..datasets.loading import find_cases, find_data_set, load_cases, load_sound
 from ..datasets.splits import Split, held_out_split
 from ..errors import InputError, ModelError, TrainingError
 from ..evaluation.evaluate import Evaluation, evaluate_case
-from ..files import replace_text
+from ..files import replace_text, staged_folder
 from ..geometry.volume import Volume
 from ..inference.device import choose_device
 from ..inference.predictor import Predictor
@@ -173,8 +173,11 @@ def finetune_model(
         TrainingError: the data cannot be used, training failed, or the result is not better; then
             the message gives both figures, and the comparison is written all the same.
         DeviceError: the device is not there.
+        OutputError: the run cannot be written into its folder.
     """
     report = progress or ignore_progress
+    with staged_folder(output):
+        pass  # refused now if it takes no run, and not when all cases are read
     device = choose_device(options.device)
     base = load_model(find_model(model))
     _check_model(base.card, options)
@@ -387,8 +390,9 @@ def _keep_run(output: Path, card: ModelCard, cases: dict[str, Sequence[str]]) ->
             return
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise TrainingError(
-            f"'{output}' cannot be used for the run ({error}); choose another folder."
+            f"'{output}' cannot be used for the run ({why}); choose another folder."
         ) from error
     changed = sorted(key for key in run if before.get(key) != run[key])
     if changed:
