@@ -649,3 +649,19 @@ def test_the_picture_tells_the_weights() -> None:
     )
     texts = texts_of(lambda: draw_overlay(prediction, "a"))
     assert "Model mine 2 (01234567)" in texts
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--gamma", "2,1"), "--gamma takes the low end of a range first: 1,2, not 2,1."),
+        (("--blur", "1,0.4"), "--blur takes the low end of a range first: 0.4,1, not 1,0.4."),
+        (("--elastic-mm", "1e9"), "Invalid value for '--elastic-mm'"),
+    ],
+)
+def test_augmentation_that_makes_no_sense_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str], told: str
+) -> None:
+    assert run("train", tmp_path, "-o", tmp_path / "run", "--steps", 1, *option) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _, _, DATA, NETWORK, LOSS, OPTIMISATION, AUGMENTATION = GROUPS
 
+MOST_ELASTIC_MM = 48.0
+"""The distance of the deformation's knots: beyond it hardly a neighbour stays one."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -35,6 +38,9 @@ class Choices:
         shift: of the patch's size.
         rotation_degrees: most about S.
         others: as the field of the same name of the stage's or the augmentation's options.
+
+    Raises:
+        InputError: a range's low end is above its high one.
     """
 
     network: str | None = option("Which network: FCN, UNet, ResUNet or AttentionUNet.", NETWORK)
@@ -116,7 +122,9 @@ class Choices:
     quarter_turns: float | None = option(
         "Probability of turning by 90, 180 or 270 degrees; 0.", AUGMENTATION, 0, 1
     )
-    elastic_mm: float | None = option("Strongest elastic deformation; 6.", AUGMENTATION, 0)
+    elastic_mm: float | None = option(
+        "Strongest elastic deformation; 6.", AUGMENTATION, 0, MOST_ELASTIC_MM
+    )
     brightness: float | None = option("Most change of brightness; 0.1.", AUGMENTATION, 0)
     contrast: float | None = option("Most change of contrast; 0.3.", AUGMENTATION, 0)
     gamma: tuple[float, float] | None = option(
@@ -130,6 +138,14 @@ class Choices:
         metavar="LOW,HIGH",
         flag="--blur",
     )
+
+    def __post_init__(self) -> None:
+        for flag, limits in (("--gamma", self.gamma), ("--blur", self.blur_voxels)):
+            if limits is not None and limits[0] > limits[1]:
+                low, high = (f"{limit:g}" for limit in limits)
+                raise InputError(
+                    f"{flag} takes the low end of a range first: {high},{low}, not {low},{high}."
+                )
 
     def applied_to(self, options: StageOptions) -> StageOptions:
         """The options with these changes.
