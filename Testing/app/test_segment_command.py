@@ -638,8 +638,11 @@ def test_a_zip_that_cannot_be_used_is_told(
     archive.write_bytes(content)
     assert_told(archive, "damaged")
     with zipfile.ZipFile(tmp_path / "image.zip", "w") as made:
-        made.write(scan, scan.name)
-    assert_told(tmp_path / "image.zip", "no DICOM images")
+        made.write(scan, f"below/{scan.name}")
+    assert_told(tmp_path / "image.zip", "zip archive", "1 file of another format; unpack it")
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as made:
+        made.writestr("notes.txt", "nothing")
+    assert_told(tmp_path / "texts.zip", "zip archive", "no DICOM images; give one of")
     archive = zipped(dicom, tmp_path / "large.zip")
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10})())

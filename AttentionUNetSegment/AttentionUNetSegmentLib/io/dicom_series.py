@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.volume import Volume
 from ..paths import PlainPaths, printable
+from ..wording import counted
 from .captured_stderr import capture_stderr
 from .dicom_frames import read_frames, unit_axes
 from .dicom_lengths import FileLayout, file_layout
@@ -814,11 +815,16 @@ def _no_images(
         return (
             f"No DICOM file in '{name}' ({len(unreadable)} in all) holds an image that can be read."
         )
+    is_archive = name.lower().endswith(".zip") and folder.name != name  # that was unpacked
     others = sorted(
         file.name
-        for file in folder.iterdir()
+        for file in (folder.rglob("*") if is_archive else folder.iterdir())
         if file.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"))
     )
+    if is_archive:
+        kind = f" but {counted(len(others), 'file')} of another format" if others else ""
+        todo = "unpack it and give the file itself" if others else "give one of a DICOM series"
+        return f"The zip archive '{name}' holds no DICOM images{kind}; {todo}."
     if others:
         example = f", as '{printable(others[0])}'" if with_file_names else ""
         return f"The folder '{name}' holds no DICOM images; give the file itself{example}."
