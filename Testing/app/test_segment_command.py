@@ -459,7 +459,7 @@ def test_a_mask_that_cannot_be_begun_from_is_refused(
     sitk.WriteImage(image[:, :, 1:], str(tmp_path / "smaller.nrrd"))
     base = ("segment", scan, "-o", tmp_path / "out", "--only", "mask", "--model", bright)
     for options, words in (
-        (("--start", tmp_path / "several.nrrd"), ("several labels", "3, 5")),
+        (("--start", tmp_path / "several.nrrd"), ("several labels", "3, 5", "with --start-label.")),
         (("--start", tmp_path / "several.nrrd", "--start-label", 4), ("no label 4", "3, 5")),
         (("--start", tmp_path / "smaller.nrrd"), ("another grid", "resample")),
         (("--start", organ_file, "--region", "0,0,0,9,9,9"), ("--region",)),

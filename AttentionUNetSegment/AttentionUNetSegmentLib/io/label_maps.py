@@ -31,11 +31,12 @@ def read_labels(file: Path) -> Volume:
     return labels.with_array(whole) if almost else labels
 
 
-def read_mask(file: Path, scan: Volume, label: int | None = None) -> np.ndarray:
+def read_mask(file: Path, scan: Volume, label: int | None = None, option: str = "") -> np.ndarray:
     """One label of a file as a mask on the scan's grid.
 
     Args:
         label: its value; the only one of the file unless given.
+        option: of the command line, that says which label, for messages.
 
     Returns:
         Boolean (k, j, i).
@@ -50,11 +51,13 @@ def read_mask(file: Path, scan: Volume, label: int | None = None) -> np.ndarray:
             f"'{name}' lies on another grid than the scan; resample it to the scan's grid, for "
             "example with the Resample Image module of 3D Slicer, nearest neighbour."
         )
-    return choose_label(labels.array, name, label)
+    return choose_label(labels.array, name, label, option)
 
 
-def choose_label(array: np.ndarray, name: str, label: int | None = None) -> np.ndarray:
-    """Where an array of labels has one, or the only one that it has.
+def choose_label(
+    array: np.ndarray, name: str, label: int | None = None, option: str = ""
+) -> np.ndarray:
+    """Where an array of labels has one, or the only one that it has; as :func:`read_mask`.
 
     Raises:
         InputError: it has several, or not the one that is asked for.
@@ -63,7 +66,10 @@ def choose_label(array: np.ndarray, name: str, label: int | None = None) -> np.n
     listed = ", ".join(f"{value:g}" for value in values[:_MOST_NAMED])
     listed += ", ..." if len(values) > _MOST_NAMED else ""
     if label is None and len(values) > 1:
-        raise InputError(f"'{name}' has several labels ({listed}); say which one to begin from.")
+        how = f" with {option}" if option else ""
+        raise InputError(
+            f"'{name}' has several labels ({listed}); say which one to begin from{how}."
+        )
     if label is not None and label not in values:
         raise InputError(f"'{name}' has no label {label}; it has {listed or 'none at all'}.")
     mask: np.ndarray = array != 0 if label is None else array == label

@@ -252,7 +252,9 @@ def segment(
             precision=precision.value,
             tile_voxels=None if tile is None else tile**3,
             box=looked_in,
-            start=None if start is None else lambda volume: read_mask(start, volume, start_label),
+            start=None
+            if start is None
+            else lambda volume: read_mask(start, volume, start_label, "--start-label"),
             structure=structure,
             all_labels=all_labels,
             separate=separate,
