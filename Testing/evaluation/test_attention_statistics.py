@@ -248,6 +248,21 @@ def test_single_cases_are_looked_at_on_request(
         measure_attention("known", data, tmp_path / "out", cases=["case0005"])
 
 
+def test_pictures_of_an_earlier_run_are_gone_and_no_others(
+    data: Path, known_model: Model, tmp_path: Path
+) -> None:
+    output, log = tmp_path / "out", [json.dumps(line) for line in LOG]
+    measure_attention("known", data, output, run=write_log(tmp_path / "run", *log))
+    (output / "levels-mine.png").write_text("kept")
+    measure_attention("known", data, output, cases=[NAMES[0]])
+    assert {file.name for file in output.iterdir()} == {
+        "evidence.json",
+        "evidence.md",
+        f"levels-{NAMES[0]}.png",
+        "levels-mine.png",
+    }
+
+
 def test_what_cannot_be_looked_at_is_told(data: Path, known_model: Model, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no split"):
         measure_attention("known", data, tmp_path, split="half")

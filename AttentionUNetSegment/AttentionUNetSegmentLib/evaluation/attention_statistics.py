@@ -371,9 +371,19 @@ def measure_attention(
             names = sorted(file.name for file in folder.glob("[!.]*"))
             text = json.dumps(result.to_json(), indent=1) + "\n"
             (folder / "evidence.json").write_text(text, encoding="utf-8")
-        staged.publish([*names, "evidence.json"])
+        staged.publish([*names, "evidence.json"], _pictures_before(output) - {*names})
     report(1.0, "Done")
     return result
+
+
+def _pictures_before(output: Path) -> set[str]:
+    """Names of the pictures that the evidence in a folder came with; no others are touched."""
+    try:
+        cases = json.loads((output / "evidence.json").read_text("utf-8"))["cases"]
+        names = {"focus-ratios.png", *(f"levels-{one['case']}.png" for one in cases)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return names & {file.name for file in output.iterdir()}
 
 
 @dataclass(frozen=True)
