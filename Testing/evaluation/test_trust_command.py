@@ -30,6 +30,7 @@ from AttentionUNetSegmentLib.inference.mirrored import BEGINNING
 from AttentionUNetSegmentLib.inference.session import Session
 from AttentionUNetSegmentLib.models import Model, read_card, save_model
 from AttentionUNetSegmentLib.networks import build_network
+from data_set_makers import write_image
 from scipy.special import expit
 from small_cases import small_case, write_case
 from threshold_model import threshold_model
@@ -107,6 +108,21 @@ def clicked_mean(result: TrustReport) -> float:
     # The features are those before the click, which added 0.1.
     assert (result.clicked_estimates < [run.dice for run in result.clicked]).mean() > 0.8
     return float(np.mean([run.dice for run in result.clicked]))
+
+
+def test_a_single_label_without_a_name_is_taken_for_the_organ_and_told(
+    model: Path, ran: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    case = small_case()
+    organ = case.labels.with_array((case.labels.array == PANCREAS).astype(np.uint8))
+    for number in range(10):
+        write_image(tmp_path / "data" / "images" / f"s{number}.nii.gz", case.ct)
+        write_image(tmp_path / "data" / "labels" / f"s{number}.nii.gz", organ)
+    measure_trust(str(model), tmp_path / "data", tmp_path / "out", changes=0)
+    assert {name for name, _ in ran} == {f"s{number}" for number in range(10)}
+    told = "what is not background was taken for pancreas"
+    assert told in (tmp_path / "out" / "trust.md").read_text("utf-8")
+    assert told in json.loads((tmp_path / "out" / "trust.json").read_text("utf-8"))["notes"][0]
 
 
 def test_it_fits_reports_and_writes_the_card(

@@ -111,6 +111,7 @@ class TrustReport:
         estimates: of the unseen runs with a result, by a fit on other patients, in their order.
         clicked, clicked_estimates: the same of what clicks mended, which is not fitted on.
         refused: case and change of what was taken for no CT.
+        notes: what was taken for granted of the data, a sentence each.
     """
 
     model: str
@@ -124,6 +125,7 @@ class TrustReport:
     fitted: list[Run] = field(default_factory=list)
     clicked: list[Run] = field(default_factory=list)
     clicked_estimates: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    notes: tuple[str, ...] = ()
 
     @property
     def true(self) -> np.ndarray:
@@ -199,7 +201,7 @@ def measure_trust(
     found = find_data_set(data)
     if not found.hounsfield:
         raise TrainingError(f"'{data}' holds pictures, not CT in Hounsfield units.")
-    found = found.relabelled([label.name for label in card.labels])
+    found = found.relabelled([label.name for label in card.labels], card.target)
     train, validation = find_cases(found)
     # What the estimate is fitted on first, and the quicker ones of it.
     files = sorted(
@@ -231,6 +233,7 @@ def measure_trust(
         raise TrainingError(too_few)
     machine = f"{platform.system()} {platform.machine()}, {predictor.device.type}"
     result = _fit(card.name, card.version, data.name, machine, runs, fitted, clicked, done.refused)
+    result = dataclasses.replace(result, notes=found.notes)
     from .trust_figures import draw_calibration
 
     kinds = {name: rows for name, rows in result.rows().items() if name != "all"}
@@ -504,6 +507,7 @@ def result_json(result: TrustReport) -> dict[str, Any]:
         "model": result.model,
         "version": result.version,
         "machine": result.machine,
+        **({"notes": list(result.notes)} if result.notes else {}),
         "estimator": dataclasses.asdict(result.estimator),
         "runs": [
             {**dataclasses.asdict(run), "estimate": float(estimate)}
@@ -524,6 +528,7 @@ def to_markdown(result: TrustReport) -> str:
         f"Model {result.model} {result.version}, {result.machine}: {len(fitted)} results on "
         f"{patients} patients of {result.data} that it was not trained on; each estimate by a fit "
         f"on other patients ({result.estimator.measured['folds']} folds).",
+        *(f"\n{note}" for note in result.notes),
         "",
         *_estimate_table(result),
         "",
