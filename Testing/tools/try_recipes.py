@@ -504,7 +504,7 @@ def table(figures: dict[str, dict[int, float]], seconds: dict[str, float]) -> li
         cells = [f"{by_seed[seed]:.3f}" if seed in by_seed else "" for seed in seeds]
         both = [seed for seed in by_seed if seed in recipe]
         more = statistics.fmean(by_seed[seed] - recipe[seed] for seed in both) if both else 0.0
-        change = f"{more:+.3f}" if both and by_seed is not recipe else ""
+        change = f"{round(more, 3) + 0.0:+.3f}" if both and by_seed is not recipe else ""
         took = f"{seconds[title]:.2f}" if title in seconds else ""
         rows.append([title, *cells, f"{statistics.fmean(by_seed.values()):.3f}", change, took])
     heading = ["", *(f"seed {seed}" for seed in seeds), "mean", "change", "s per step"]
