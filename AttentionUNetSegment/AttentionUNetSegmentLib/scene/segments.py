@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -429,12 +428,18 @@ def _inputRole(segmentId: str) -> str:
     return INPUT_ROLE_PREFIX + quoted
 
 
+def _segmentOfRole(role: str) -> str:
+    """The ID of the segment whose volume's role it is."""
+    quoted = role.removeprefix(INPUT_ROLE_PREFIX)
+    return re.sub(r"%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), quoted)
+
+
 def _inputs(segmentationNode: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
     """IDs of our segments and of the volumes that they belong to."""
     roles: list[str] = []
     segmentationNode.GetNodeReferenceRoles(roles)
     return {
-        unquote(role[len(INPUT_ROLE_PREFIX) :]): segmentationNode.GetNodeReferenceID(role)
+        _segmentOfRole(role): segmentationNode.GetNodeReferenceID(role)
         for role in roles
         if role.startswith(INPUT_ROLE_PREFIX) and segmentationNode.GetNodeReferenceID(role)
     }
