@@ -609,6 +609,16 @@ def test_a_model_that_takes_no_structure_offers_no_such_beginning_and_refuses(
     assert segments.isStructure(kidney, "kidney")
 
 
+def test_a_tick_of_an_earlier_model_stands_in_no_ones_way(driver, kidney, model_folder):
+    choose_kidney(driver, kidney)
+    driver.ui.beginStructureCheckBox.click()
+    driver.parameters.model = str(model_folder)
+    driver.pump()
+    press_begin(driver)
+    assert driver.parameters.segmentation is kidney
+    assert driver.parameters.structure == ""
+
+
 def test_a_model_without_such_an_editor_offers_none_and_says_why(
     driver, structures_ct, model_folder
 ):

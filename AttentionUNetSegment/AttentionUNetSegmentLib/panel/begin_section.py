@@ -127,7 +127,8 @@ class BeginSection(Section):
 
     def _onBegin(self) -> None:
         node, segmentId = self._node, self.segmentId
-        structure = self._structureBox.chosen
+        # A tick that nobody could take away does not count.
+        structure = self._structureBox.chosen and bool(self.ui.beginStructureCheckBox.enabled)
         if node is None or segmentId is None:
             return
         if self.panel.beginFrom(node, segmentId, structure):

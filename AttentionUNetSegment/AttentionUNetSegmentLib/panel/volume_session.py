@@ -165,6 +165,7 @@ class VolumeSession:
             if not _exists((tracker.segmentationNode, tracker.segmentId)):
                 tracker.stop()
                 del self._trackers[key]
+                self._unanswered.pop(key, None)  # another segment may get its ID
         if _key(self.target) not in self._trackers:
             self._trackers[_key(self.target)] = CorrectionTracker(
                 segmentationNode, segmentId, lambda: self._onSegmentChanged(self)
