@@ -168,6 +168,15 @@ class StagedFolder:
                     (self.directory / name).unlink(missing_ok=True)
 
 
+def require_takes_results(directory: Path, names: Iterable[str] = ()) -> None:
+    """Refuse a folder that takes no results, before the long work begins; it is left as it was.
+
+    Args, errors: as of :func:`staged_folder`.
+    """
+    with staged_folder(directory, names):
+        pass
+
+
 @contextmanager
 def staged_folder(directory: Path, names: Iterable[str] = ()) -> Iterator[StagedFolder]:
     """Make sure that a folder takes results before the long work begins.

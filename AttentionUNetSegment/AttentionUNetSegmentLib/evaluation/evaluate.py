@@ -17,7 +17,7 @@ import numpy as np
 from ..datasets.loading import LabelledCase, find_cases, find_data_set, load_case
 from ..datasets.splits import load_splits
 from ..errors import InputError, TrainingError
-from ..files import explain_write_errors, staged_folder
+from ..files import explain_write_errors, require_takes_results, staged_folder
 from ..inference.clicks import Click
 from ..inference.prediction import Prediction
 from ..inference.predictor import Predictor
@@ -372,8 +372,7 @@ def evaluate_model(
         raise InputError(f"'{user}' is no user; choose one of {', '.join(USERS)}.")
     report = progress or ignore_progress
     if output is not None:
-        with staged_folder(output, _files(clicks)):
-            pass  # refused now if it takes no results, and not when all is measured
+        require_takes_results(output, _files(clicks))
     predictor = Predictor(load_model(find_model(model)), device, precision)
     if write_card:
         require_writable(predictor.model.folder)

@@ -21,7 +21,7 @@ import numpy as np
 from ..datasets.cases import LabelledCase
 from ..datasets.loading import find_cases, find_data_set, load_case
 from ..errors import InputError, TrainingError
-from ..files import explain_write_errors, replace_text, staged_folder
+from ..files import explain_write_errors, replace_text, require_takes_results
 from ..inference.coarse_to_fine import locator_view
 from ..inference.features import SCALE_AGREEMENT
 from ..inference.mirrored import BEGINNING, CLEARLY, measure_disorder
@@ -187,8 +187,7 @@ def measure_trust(
         OutputError: the results cannot be written; what was measured until then is kept.
     """
     report = progress or ignore_progress
-    with staged_folder(output):
-        pass  # refused now if it takes no results, and not when all is measured
+    require_takes_results(output)
     predictor = Predictor(load_model(find_model(model)), device, precision)
     if write_card:
         require_writable(predictor.model.folder)

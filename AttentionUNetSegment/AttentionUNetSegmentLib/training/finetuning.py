@@ -25,7 +25,7 @@ from ..datasets.loading import find_cases, find_data_set, load_cases, load_sound
 from ..datasets.splits import Split, held_out_split
 from ..errors import InputError, ModelError, TrainingError
 from ..evaluation.evaluate import Evaluation, evaluate_case
-from ..files import replace_text, staged_folder
+from ..files import replace_text, require_takes_results
 from ..geometry.volume import Volume
 from ..inference.device import choose_device
 from ..inference.predictor import Predictor
@@ -176,8 +176,7 @@ def finetune_model(
         OutputError: the run cannot be written into its folder.
     """
     report = progress or ignore_progress
-    with staged_folder(output):
-        pass  # refused now if it takes no run, and not when all cases are read
+    require_takes_results(output)
     device = choose_device(options.device)
     base = load_model(find_model(model))
     _check_model(base.card, options)

@@ -52,7 +52,7 @@ def benchmark(
     installed; one after the other, each in a process of its own. The press and the click in
     Slicer's panel are measured by Testing/tools/measure_slicer_loop.py of the source.
     """
-    from ...files import staged_folder
+    from ...files import require_takes_results
     from ..benchmark.report import to_markdown, write_benchmark
     from ..benchmark.running import run_benchmark
     from ..progress_bar import shown_progress
@@ -60,8 +60,7 @@ def benchmark(
     from ..terminal import show_markdown
 
     require("standalone", "torch", "slicer", "matplotlib")
-    with staged_folder(output):
-        pass  # refused now if it takes no results, and not after all the measuring
+    require_takes_results(output)
     with shown_progress() as progress, extra_needed("standalone"):
         measured = run_benchmark(
             scan,
