@@ -5,8 +5,8 @@
 
 The users are those of ``evaluate``. The split "unseen" is all cases that neither the model learnt
 from nor are held out; "slices" is patients of another data set, put together from pictures. A
-picture has a case's slice through each click of the ideal
-one, with the outlines of the experts' mask, of the result before the click and of that after it.
+picture has a case's slice through each click of the ideal user, with the outlines of the experts'
+mask, of the result before the click and of that after it.
 """
 
 from __future__ import annotations
