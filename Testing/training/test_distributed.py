@@ -26,7 +26,8 @@ from AttentionUNetSegmentLib.training.schedule import Budget
 from distributed_run import STEPS, Ended, trainer
 from small_cases import small_case, write_case
 
-PROGRAM = Path(__file__).resolve().parents[1] / "support" / "distributed_run.py"
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
+PROGRAM, COMMAND = SUPPORT / "distributed_run.py", SUPPORT / "distributed_command.py"
 has_gloo = torch.distributed.is_available() and torch.distributed.is_gloo_available()
 needs_gloo = pytest.mark.skipif(not has_gloo, reason="this PyTorch was built without gloo")
 needs_torchrun = pytest.mark.skipif(
@@ -155,7 +156,6 @@ TRAIN = (
     *("--steps", "3", "--stage", "refiner", "--channels", "4,4,4,4,4", "--patch", "32,32,16"),
     *("--synthetic", "0", "--device", "cpu", "--precision", "float32"),
 )
-APP = ("-m", "AttentionUNetSegmentLib.app")
 
 
 @needs_gloo
@@ -165,7 +165,7 @@ def test_the_command_trains_in_two_processes(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(["train", str(data), "-o", str(one), *TRAIN, "--batch-size", "2"]) == 0
-    done = torchrun(*APP, "train", data, "-o", two, *TRAIN, "--batch-size", "2")
+    done = torchrun(COMMAND, "train", data, "-o", two, *TRAIN, "--batch-size", "2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Model:") == 1
     for name in ("splits.json", "refiner/options.json"):

@@ -175,6 +175,9 @@ def launched_processes(device: str) -> Iterator[Processes]:
         raise DeviceError(
             "This build of PyTorch cannot train in several processes; start one, without torchrun."
         )
+    # An optimiser loads this module. Loaded when there is a group, its functions hold that group in
+    # their default arguments: its threads outlive the interpreter then, and now and then abort.
+    from torch.distributed.nn import functional  # noqa: F401
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, size = next(iter(rendezvous("env://", timeout=LONGEST_WAIT)))
