@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib.errors import InputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.io import nifti as nifti_reading
+from AttentionUNetSegmentLib.io.headers import read_header
 from AttentionUNetSegmentLib.io.reading import read_volume
 from odd_inputs import OddSeries
 from scan_files import AXIAL, METAIMAGE, NRRD, SECRET, hounsfield, stack, write_slices
@@ -508,6 +509,136 @@ def test_what_a_nifti_file_is_tells_and_not_its_suffix(tmp_path: Path, name: str
     content = (tmp_path / "a.nii").read_bytes()
     (tmp_path / name).write_bytes(gzip.compress(content) if name == "packed.nii" else content)
     assert (read(tmp_path / name)[0].array == hounsfield()).all()
+
+
+# --- NRRD and MetaImage: what a header says that ITK passes over ----------------------------------
+
+LPS = "space: left-posterior-superior\n"
+STEPS = "space directions: (0.7,0,0) (0,0.8,0) (0,0,2.5)\n"
+
+
+def nrrd(folder: Path, fields: str, encoding: str = "raw") -> Path:
+    header = NRRD.replace(b"raw", encoding.encode()) + fields.encode() + b"\n"
+    (folder / "a.nrrd").write_bytes(header + hounsfield().astype("<i2").tobytes())
+    return folder / "a.nrrd"
+
+
+def metaimage(folder: Path, voxels: str = "LOCAL", **entries: str | None) -> Path:
+    """Entries of None are left out."""
+    lines = METAIMAGE | {"ElementSpacing": "0.7 0.8 2.5"} | entries | {"ElementDataFile": voxels}
+    header = "".join(f"{key} = {value}\n" for key, value in lines.items() if value is not None)
+    (folder / "a.mha").write_bytes(header.encode() + hounsfield().astype("<i2").tobytes())
+    return folder / "a.mha"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (LPS + STEPS, ""),
+        ("space: RAS\n" + STEPS, ""),
+        ("space dimension: 3\n" + STEPS, "how the patient lies"),
+        ("space: scanner-xyz\n" + STEPS, "how the patient lies"),
+        ("space: 3D-right-handed\n" + STEPS, "how the patient lies"),
+        ("spacings: 0.7 0.8 2.5\n", "how the patient lies"),
+        (LPS, "how large its voxels are; they are taken for 1 mm"),
+        ("", "neither how large its voxels are nor how the patient lies"),
+        ("spacings: 0.7 -0.8 2.5\n", "negative voxel spacing"),
+    ],
+)
+def test_what_the_header_of_an_nrrd_lacks_is_told(tmp_path: Path, fields: str, said: str) -> None:
+    volume, warnings = read(nrrd(tmp_path, fields))
+    assert (volume.array == hounsfield()).all()
+    assert said in " ".join(warnings)
+    assert bool(said) == bool(warnings)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({}, ""),
+        ({"AnatomicalOrientation": "RAI"}, ""),
+        ({"AnatomicalOrientation": "LPS"}, ""),  # to where the axes go, as others write it
+        ({"AnatomicalOrientation": "???"}, ""),
+        ({"AnatomicalOrientation": "RAS"}, "in two ways how the patient lies"),
+        ({"AnatomicalOrientation": "RAS", "TransformMatrix": "1 0 0 0 1 0 0 0 -1"}, ""),
+        ({"AnatomicalOrientation": "LAI", "TransformMatrix": None}, "in two ways how the patient"),
+        ({"TransformMatrix": None}, "how the patient lies"),
+        ({"ElementSpacing": None}, "how large its voxels are"),
+        ({"ElementSpacing": None, "ElementSize": "0.7 0.8 2.5"}, ""),
+        ({"ElementSpacing": None, "TransformMatrix": None}, "neither how large its voxels are"),
+        ({"ElementSpacing": "-0.7 0.8 2.5"}, "negative voxel spacing"),
+    ],
+)
+def test_what_the_header_of_a_metaimage_lacks_is_told(
+    tmp_path: Path, entries: dict[str, str | None], said: str
+) -> None:
+    volume, warnings = read(metaimage(tmp_path, **entries))
+    assert (volume.array == hounsfield()).all()
+    assert said in " ".join(warnings)
+    assert bool(said) == bool(warnings)
+
+
+@pytest.mark.parametrize(
+    ("unit", "millimetres"),
+    [("mm", 1), ("cm", 10), ("m", 1000), ("um", 0.001), ("\u00b5m", 0.001), ("???", 1), ("", 1)],
+)
+def test_lengths_in_other_units_come_in_millimetres(
+    tmp_path: Path, unit: str, millimetres: float
+) -> None:
+    expected = np.diag([-0.7, -0.8, 2.5]) * millimetres
+    quoted = " ".join([f'"{unit}"'] * 3)
+    paths = [
+        nrrd(tmp_path, f"{LPS}{STEPS}space units: {quoted}\n"),
+        metaimage(tmp_path, DistanceUnits=unit or None),
+    ]
+    for path in paths:
+        volume, warnings = read(path)
+        assert volume.ijk_to_ras[:3, :3] == pytest.approx(expected)
+        assert read_header(path).ijk_to_ras == pytest.approx(volume.ijk_to_ras)
+        assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "encoding", "said"),
+    [
+        (LPS + "space directions: (0.7,0,0) (0,0.8,0) none\n", "raw", "no voxel spacing for each"),
+        ("spacings: 0.7 0.8 nan\n", "raw", "no voxel spacing for each"),
+        (LPS + STEPS + 'space units: "mm" "mm" "cm"\n', "raw", "several units"),
+        (LPS + STEPS, "bzip2", "packed in a way that is not read here (bzip2)"),
+        (LPS + STEPS, "\x1b[31m", "packed in a way that is not read here;"),
+        ("space: right-posterior-inferior\n" + STEPS, "raw", "a space that NRRD does not have"),
+    ],
+)
+def test_an_nrrd_that_would_be_guessed_at_is_refused(
+    tmp_path: Path, fields: str, encoding: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(nrrd(tmp_path, fields, encoding), capfd)
+
+
+def test_a_metaimage_whose_values_are_to_be_rescaled_is_refused(tmp_path: Path) -> None:
+    one = {"ElementToIntensityFunctionSlope": "1", "ElementToIntensityFunctionOffset": "0"}
+    assert read(metaimage(tmp_path, **one))[1] == []
+    for entry, value in (("Slope", "2"), ("Offset", "-1024")):
+        path = metaimage(tmp_path, **one | {f"ElementToIntensityFunction{entry}": value})
+        assert "a slope and an intercept" in refused(path)
+
+
+@pytest.mark.parametrize("voxels", ["LIST\n{}\n{}\n{}\n{}", "slice%d.raw 0 3 1"])
+def test_a_list_of_slices_that_is_too_short_is_refused(tmp_path: Path, voxels: str) -> None:
+    """ITK leaves what is missing as it finds the memory."""
+    for number, plane in enumerate(hounsfield()):
+        (tmp_path / f"slice{number}.raw").write_bytes(plane.astype("<i2").tobytes())
+    names = [f"slice{number}.raw" for number in range(5)]
+    assert "voxels are missing" in refused(metaimage(tmp_path, voxels.format(*names)))
+    twice = metaimage(tmp_path, "\n".join(["LIST", *names[:4], names[3]]))
+    assert (read(twice)[0].array[:4] == hounsfield()[:4]).all()
+
+
+def test_a_header_alone_is_looked_at_as_closely(tmp_path: Path) -> None:
+    """MetaIO writes beyond its memory where there are more axes than it has room for."""
+    path = metaimage(tmp_path, NDims="100", DimSize=" ".join(["1"] * 100))
+    with pytest.raises(InputError, match="no valid number of axes"):
+        read_header(path)
 
 
 @pytest.mark.parametrize("name", ["scan.png", "scan.txt", "scan", "scan.nii.zip", "scan.gz"])

@@ -7,6 +7,7 @@ process at best.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _MOST_HEADER_BYTES = 1 << 16
@@ -26,26 +27,37 @@ def meta_problem(path: Path) -> str | None:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as stream:
-        start = stream.read(_MOST_HEADER_BYTES)
     axes: int | None = None
     seen: set[str] = set()
-    for line in re.split(rb"[\r\n]+", start):
-        entry = _ENTRY.match(line)
-        if entry is None:
-            continue
-        key, values = entry[1].decode("ascii", "replace").lower(), entry[2].split()
-        if key == "elementdatafile":
-            break
+    for key, text in meta_entries(path):
+        values = text.split()
         if key in seen:
             return f"is cut short or damaged: its header gives '{key}' twice"
         seen.add(key)
         if key == "ndims":
-            text = b"".join(values)
-            axes = int(text) if re.fullmatch(rb"\d{1,2}", text) else 0
+            number = b"".join(values)
+            axes = int(number) if re.fullmatch(rb"\d{1,2}", number) else 0
             if not 1 <= axes <= _MOST_AXES:
                 return "is cut short or damaged: its header gives no valid number of axes"
         power = 1 if key in _VECTORS else 2 if key in _MATRICES else 0
         if power and (axes is None or len(values) != axes**power):
             return f"is cut short or damaged: its header gives no '{key}' for each axis"
     return None
+
+
+def meta_entries(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The entries of a header before that of the voxels, with their names in small letters.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(_MOST_HEADER_BYTES)
+    for line in re.split(rb"[\r\n]+", start):
+        entry = _ENTRY.match(line)
+        if entry is None:
+            continue
+        key = entry[1].decode("ascii", "replace").lower()
+        if key == "elementdatafile":
+            return
+        yield key, entry[2]

@@ -6,22 +6,16 @@ import logging
 from pathlib import Path
 
 from ..errors import InputError, is_out_of_memory
-from ..geometry.itk import check_image_kind
 from ..geometry.volume import Volume
-from ..paths import PlainPaths, in_home, printable
-from .captured_stderr import capture_stderr
+from ..paths import in_home, printable
 from .formats import (
     FORMATS_TEXT,
     ITK_FORMATS,
     NIFTI,
     WarningCallback,
-    check_room,
-    describe_failure,
     is_dicom,
     suffix_of,
 )
-from .meta_header import meta_problem
-from .voxel_files import voxel_files
 
 _NO_NIBABEL = (
     "'{}' is a NIfTI file, which needs the Python package nibabel; install it with: "
@@ -73,7 +67,9 @@ def read_volume(
         if suffix in NIFTI:
             return _read_nifti(path, name, on_warning)
         if suffix in ITK_FORMATS:
-            return _read_file(path, suffix, name)
+            from .itk_files import read_itk_file
+
+            return read_itk_file(path, name, on_warning)
         if is_dicom(path):
             from .dicom_series import read_dicom_file
 
@@ -97,30 +93,3 @@ def _read_nifti(path: Path, name: str, on_warning: WarningCallback) -> Volume:
             raise
         raise InputError(_NO_NIBABEL.format(name)) from error
     return read_nifti(path, name, on_warning)
-
-
-def _read_file(path: Path, suffix: str, name: str) -> Volume:
-    import SimpleITK as sitk
-
-    kind, image_io = ITK_FORMATS[suffix]
-    with path.open("rb"):  # a file without permission is told as such
-        pass
-    # ITK believes what a header says.
-    problem = meta_problem(path) if kind == "MetaImage" else None
-    if problem:
-        raise InputError(f"The file '{name}' {problem}.")
-    files = voxel_files(path, kind, name)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(image_io)
-    try:
-        with PlainPaths() as paths, capture_stderr() as printed:
-            reader.SetFileName(paths.link_beside(path, files))
-            reader.ReadImageInformation()
-            check_image_kind(reader, name)
-            check_room(reader.GetSize(), files, name)
-            image = reader.Execute()
-    except RuntimeError as error:  # all that SimpleITK raises
-        raise InputError(describe_failure(name, kind, str(error))) from error
-    if "Uncompress failed" in printed.text:  # MetaIO prints it and goes on
-        raise InputError(f"The file '{name}' is damaged: it cannot be decompressed.")
-    return Volume.from_sitk(image, name)

@@ -29,7 +29,8 @@ _NUMBERED = re.compile(
 
 
 def voxel_files(path: Path, kind: str, name: str) -> list[Path]:
-    """Those that are there; the header's own file where the voxels follow it.
+    """Those that are there, each as often as it is named; the header's own file where the voxels
+    follow it.
 
     Args:
         path: of the header.
@@ -43,8 +44,8 @@ def voxel_files(path: Path, kind: str, name: str) -> list[Path]:
     with path.open("rb") as stream:
         header = stream.read(_MOST_HEADER_BYTES)
     folder = path.parent.resolve()
-    names = {one for found in _entries(header, kind) for one in _find_named_files(found)}
-    files = {one: folder / one for one in sorted(names)}
+    names = [one for found in _entries(header, kind) for one in _find_named_files(found)]
+    files = {one: folder / one for one in names}
     # ITK takes a leading tilde for somebody's home.
     if any(one.startswith("~") for one in names) or not all(
         _lies_in(folder, one, file) for one, file in files.items()
@@ -53,7 +54,8 @@ def voxel_files(path: Path, kind: str, name: str) -> list[Path]:
             f"The header '{name}' takes its voxels from a file outside its own folder; put "
             "that file beside it and name it there."
         )
-    there = [file for file in files.values() if file.is_file()]
+    present = {one for one, file in files.items() if file.is_file()}
+    there = [files[one] for one in names if one in present]
     if files and not there:
         raise InputError(f"'{name}' cannot be read: the file with its voxels is missing.")
     return there or [path]
