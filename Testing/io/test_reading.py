@@ -503,6 +503,27 @@ def test_nifti_2_and_foreign_byte_orders_are_read(tmp_path: Path) -> None:
         assert warnings == []
 
 
+@pytest.mark.parametrize("offset", [0, -16, 10, 352])
+def test_voxels_never_begin_within_the_header(tmp_path: Path, offset: int) -> None:
+    """0 is what headers say whose voxels lie in a file of their own."""
+    for kind, place, code in ((nibabel.Nifti1Image, 108, "<f"), (nibabel.Nifti2Image, 168, "<q")):
+        path = tmp_path / "a.nii"
+        nibabel.save(kind(hounsfield().T, np.eye(4)), path)
+        content = bytearray(path.read_bytes())
+        struct.pack_into(code, content, place, offset)
+        path.write_bytes(content)
+        assert (read(path)[0].array == hounsfield()).all()
+
+
+@pytest.mark.parametrize("code", [0, 1, 999])
+def test_a_type_of_voxels_that_is_not_known_is_told_as_such(tmp_path: Path, code: int) -> None:
+    write_nifti(tmp_path / "a.nii", hounsfield(), STRAIGHT)
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<h", content, 70, code)
+    (tmp_path / "a.nii").write_bytes(content)
+    assert "voxels of a type that is not read here" in refused(tmp_path / "a.nii")
+
+
 @pytest.mark.parametrize("name", ["plain.nii.gz", "packed.nii"])
 def test_what_a_nifti_file_is_tells_and_not_its_suffix(tmp_path: Path, name: str) -> None:
     write_nifti(tmp_path / "a.nii", hounsfield(), STRAIGHT)

@@ -39,6 +39,9 @@ _DISAGREE_VOXELS = 0.1
 _ROUNDING = 2.0**-22  # of the squares of a quaternion in 32 bits, which sum up to 1
 _DAMAGE: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
 _CUT = "is cut short: voxels are missing at its end"
+_UNKNOWN_TYPE = (
+    "has voxels of a type that is not read here; save them as integers or as numbers of 32 bits"
+)
 
 open_gzip: Any = gzip.open
 """zlib-ng's, which takes half the time, where it is installed. Slicer does not bring it."""
@@ -152,7 +155,7 @@ def _interpret_header(start: bytes, name: str) -> NiftiHeader:
         parsed.check_fix(logger=_quiet, error_level=41)
         dtype = parsed.get_data_dtype()
     except (HeaderDataError, KeyError) as error:  # the latter for an unknown type
-        raise unreadable from error
+        raise _input_error(name, _UNKNOWN_TYPE) from error
     try:
         slope, intercept = parsed.get_slope_inter()
     except HeaderDataError as error:
@@ -166,11 +169,11 @@ def _interpret_header(start: bytes, name: str) -> NiftiHeader:
         components, shape = shape[4], (*shape[:3], *shape[5:])
     check_kind(shape, components, dtype.kind == "c", name)
     if dtype.kind not in "iuf":
-        raise unreadable
+        raise _input_error(name, _UNKNOWN_TYPE)
     place, warnings = _place(parsed, spacing, shape[:3], name)
-    return NiftiHeader(
-        shape, dtype, int(parsed.get_data_offset()), slope, intercept, place, tuple(warnings)
-    )
+    # nibabel leaves 0, of a header whose voxels lie in another file.
+    offset = max(int(parsed.get_data_offset()), parsed.single_vox_offset)
+    return NiftiHeader(shape, dtype, offset, slope, intercept, place, tuple(warnings))
 
 
 def _parse_header(start: bytes) -> Nifti1Header | None:
