@@ -934,6 +934,104 @@ def test_a_series_uid_for_each_slice_is_one_series(tmp_path: Path) -> None:
     assert (len(found.files), found.reason, found.uid) == (12, "", "")
 
 
+def test_slices_of_signed_and_of_unsigned_numbers_keep_their_values(tmp_path: Path) -> None:
+    """The first slice's type alone would turn what it does not hold over by 65536."""
+    array, paths = whole_series(tmp_path)
+    array = array.astype(np.int32)
+    for number, path in enumerate(paths):
+        array[number] = array[number] - 2000 if number % 2 else array[number] % 60000
+        dtype = "<i2" if number % 2 else "<u2"
+        changed(
+            path, PixelRepresentation=number % 2, RescaleIntercept="0",
+            PixelData=array[number].astype(dtype).tobytes(),
+        )  # fmt: skip
+    assert (read(tmp_path)[0].array == array).all()
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big endian", "deflated"])
+def test_a_slice_with_too_few_pixels_is_no_slice(tmp_path: Path, syntax: str) -> None:
+    """GDCM takes whatever lies in memory for the others."""
+    for path in series_of(syntax, "u2").write(tmp_path)[2:3]:
+        changed(path, PixelData=pydicom.dcmread(path).PixelData[:-40])
+    message = refused(tmp_path)
+    assert "lacks slices" in message
+    assert "is cut short: pixels are missing at its end" in message
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "deflated"])
+def test_values_that_stand_in_a_table_are_refused(tmp_path: Path, syntax: str) -> None:
+    """GDCM gives the stored values, as if there were no table."""
+    table = pydicom.Dataset()
+    table.add_new(0x00283002, "US", [4096, 0, 16])
+    table.ModalityLUTType = "HU"
+    table.add_new(0x00283006, "OW", np.arange(4096, dtype="<u2").tobytes())
+    paths = series_of(syntax, "u2").write(tmp_path)
+    for path in paths:
+        changed(path, ModalityLUTSequence=[])
+    read(tmp_path)
+    for path in paths:
+        changed(path, ModalityLUTSequence=[table], RescaleSlope=None, RescaleIntercept=None)
+    assert "has a table for its values (Modality LUT)" in refused(tmp_path)
+
+
+def test_a_high_bit_that_is_not_the_last_stored_one_is_told(tmp_path: Path) -> None:
+    case = series_of("explicit", "u2")
+    for path in case.write(tmp_path):
+        changed(path, HighBit=15)
+    volume, (said,) = read(tmp_path)
+    assert (volume.array == case.hounsfield).all()
+    assert "the last of 12 stored bits is bit 15" in said
+
+
+@pytest.mark.parametrize("tag", ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("second", [slice(1, None, 2), slice(6, None)])
+def test_two_patients_under_one_series_uid_are_no_volume(
+    tmp_path: Path, tag: str, second: slice
+) -> None:
+    array, paths = whole_series(tmp_path)
+    for path in paths:
+        changed(path, **{tag: "1.2.3"})
+    assert_placed(read(tmp_path)[0], array, stack(12))
+    for path in paths[second]:
+        changed(path, **{tag: "1.2.4"})
+    assert "holds 2 CT volumes" in refused(tmp_path)
+    # Of all images but one, which is a scout's, it says nothing.
+    changed(paths[0], **{tag: "1.2.5"})
+    for path in paths[1:]:
+        changed(path, **{tag: "1.2.3"})
+    assert_placed(read(tmp_path)[0], array, stack(12))
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", None])
+@pytest.mark.parametrize("off_mm", [0.0, 1.25, 30.0])
+def test_patients_under_one_series_uid_are_told_apart_by_their_folders(
+    tmp_path: Path, uid: str | None, off_mm: float
+) -> None:
+    from AttentionUNetSegmentLib.io.dicom_series import find_dicom_series
+
+    array, paths = whole_series(tmp_path / "a")
+    places = np.array(stack(12)) + np.array([0, 0, off_mm])
+    paths += write_slices(tmp_path / "b", array + 1, places, uid=2, t0020_0011="1")
+    for path in paths:
+        changed(path, SeriesInstanceUID=uid)
+    found = find_dicom_series(map(str, paths))
+    assert sorted(len(one.files) for one in found) == [12, 12]
+    assert {one.reason for one in found} == {""}
+    assert "holds 2 CT volumes" in refused(tmp_path)
+    assert_placed(read(paths[0])[0], array, stack(12))
+
+
+def test_a_series_in_two_folders_is_one(tmp_path: Path) -> None:
+    """As discs have it; and copies of all of its images in another folder count once."""
+    array, paths = whole_series(tmp_path / "all" / "a")
+    (tmp_path / "all" / "b").mkdir()
+    for path in paths[6:]:
+        path.rename(tmp_path / "all" / "b" / path.name)
+    assert_placed(read(tmp_path)[0], array, stack(12))
+    shutil.copytree(tmp_path / "all", tmp_path / "again")
+    assert_placed(read(tmp_path)[0], array, stack(12))
+
+
 def test_copies_under_other_uids_count_once(tmp_path: Path) -> None:
     array, paths = whole_series(tmp_path)
     for number, path in enumerate(paths):

@@ -19,6 +19,7 @@ _SHORT_VRS = (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"I
               b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")  # fmt: skip
 _TRANSFER_SYNTAX = (0x0002, 0x0010)
 _PHOTOMETRIC = (0x0028, 0x0004)
+_VALUE_TABLE = (0x0028, 0x3000)
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM = 0xFFFE
 _START, _ITEM_END, _SEQUENCE_END = 0xE000, 0xE00D, 0xE0DD
@@ -60,12 +61,16 @@ class FileLayout:
         deflated_from: where compressed elements begin, within which the place is; None if they are
             not compressed.
         end: where something begins that is no element, behind the pixels; None if nothing does.
+    pixel_bytes: length of the pixels; None where they are compressed, or there are none.
+    has_table: a table stands for the rescale of the values, which GDCM passes over.
     """
 
     transfer_syntax: str = ""
     inverted_at: int | None = None
     deflated_from: int | None = None
     end: int | None = None
+    pixel_bytes: int | None = None
+    has_table: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -135,25 +140,31 @@ def _layout(content: mmap.mmap) -> FileLayout | None:
             data = _inflate(content[packed_from:])
         except zlib.error:
             return None
-    inverted_at = pixels_end = None
-    in_pixels = False
+    inverted_at = pixels_end = pixel_bytes = None
+    in_pixels = has_table = False
+    top = (0, 0)
     for element in _elements(data, start, order, explicit):
         if element.end > len(data):
             return None
         if in_pixels and element.tag == (_ITEM, _SEQUENCE_END):
             pixels_end = element.end
         elif element.depth == 0 and element.tag == _PIXEL_DATA:
-            in_pixels, pixels_end = element.length == 0, element.end if element.length else None
+            in_pixels, pixel_bytes = element.length == 0, element.length or None
+            pixels_end = element.end if element.length else None
         elif element.depth == 0 and element.tag == _PHOTOMETRIC:
             at = element.start
             inverted_at = at if data[at : at + len(_INVERTED)] == _INVERTED else None
+        top = element.tag if element.depth == 0 else top
+        # What is in a sequence comes as elements of their own, unless nothing says that it is one.
+        has_table |= top == _VALUE_TABLE and (element.depth > 0 or element.length > 0)
         if pixels_end is not None:
             break
     text = syntax.decode("ascii", "replace")
     if packed_from is not None:
-        return FileLayout(text, inverted_at, packed_from)
+        return FileLayout(text, inverted_at, packed_from, None, pixel_bytes, has_table)
     whole = pixels_end is None or _are_elements(content, pixels_end, order, explicit)
-    return FileLayout(text, inverted_at, end=None if whole else pixels_end)
+    end = None if whole else pixels_end
+    return FileLayout(text, inverted_at, None, end, pixel_bytes, has_table)
 
 
 def _inflate(content: bytes) -> bytes:

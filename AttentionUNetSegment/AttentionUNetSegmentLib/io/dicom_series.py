@@ -7,6 +7,7 @@ slices and several series in a folder are seen instead of being read as somethin
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ _SAME_PLACE_MM = 0.01
 _WATCHED = 3  # as many images at one place are no slice and its copy, they watch the place
 _SHARED = 0.25  # two slabs of a scan may have as much of the shorter one in common
 # Ways in which images of one series differ that are not of one volume.
+_PATIENT_TAGS = ("0010|0020", "0020|000d", "0020|0052")
 _PART_TAGS = ("0020|0012", "0020|0100", "0018|0050", "0008|0008", "0018|1210")
 # Those that GDCM decodes.
 _SYNTAXES = (
@@ -53,7 +55,9 @@ class _Image:
 
     path: str
     instance: str
+    number: str
     series: str
+    patient: tuple[str, ...]  # the study and the frame of reference too
     series_number: str
     parts: tuple[str, ...]  # values of _PART_TAGS
     sop_class: str
@@ -64,7 +68,8 @@ class _Image:
     spacing_mm: tuple[float, float] | None
     axes: np.ndarray | None  # 2x3: directions of a row (i) and of a column (j), LPS
     position: np.ndarray | None  # of the first voxel, LPS mm
-    rescale: tuple[str, str]
+    stored: tuple[object, ...]  # rescale slope and intercept, type once they are applied
+    high_bit: tuple[str, str]  # as it is, and the number of stored bits
     layout: FileLayout
     negative_spacing: bool = False
 
@@ -371,7 +376,11 @@ def _headers(paths: Iterable[str]) -> tuple[list[_Image], list[_Unreadable]]:
                 except RuntimeError:  # a report, a plan, a damaged file
                     unreadable.append(_Unreadable(path, _why_not_decodable(layout)))
                     continue
-            images.append(_image(path, layout, reader))
+            reason = _why_not_right(layout, reader)
+            if reason:
+                unreadable.append(_Unreadable(path, reason))
+            else:
+                images.append(_image(path, layout, reader))
     return images, unreadable
 
 
@@ -382,6 +391,21 @@ def _why_not_decodable(layout: FileLayout) -> str:
         f"is compressed in a way that is not read here (transfer syntax {layout.transfer_syntax}); "
         "decompress it, or export it again without compression"
     )
+
+
+def _why_not_right(layout: FileLayout, reader: sitk.ImageFileReader) -> str:
+    """Why GDCM would read something else than the file's values, without a word."""
+    if layout.has_table:
+        return (
+            "has a table for its values (Modality LUT), which is not read here; export it with a "
+            "rescale slope and intercept"
+        )
+    bits = _tag(reader, "0028|0100")
+    is_grey = reader.GetNumberOfComponents() == 1
+    if layout.pixel_bytes is not None and is_grey and bits.isdecimal():
+        missing = math.prod(reader.GetSize()) * int(bits) > 8 * layout.pixel_bytes
+        return "is cut short: pixels are missing at its end" if missing else ""
+    return ""
 
 
 def _decodable_copy(path: str, layout: FileLayout, plain: PlainPaths) -> str:
@@ -396,7 +420,7 @@ def _decodable_copy(path: str, layout: FileLayout, plain: PlainPaths) -> str:
 
 def _image(path: str, layout: FileLayout, reader: sitk.ImageFileReader) -> _Image:
     def tag(key: str) -> str:
-        return reader.GetMetaData(key).strip(" \0") if reader.HasMetaDataKey(key) else ""
+        return _tag(reader, key)
 
     axes = _numbers(tag("0020|0037"), 6)
     spacing = _numbers(tag("0028|0030"), 2)
@@ -410,7 +434,9 @@ def _image(path: str, layout: FileLayout, reader: sitk.ImageFileReader) -> _Imag
     return _Image(
         path=path,
         instance=tag("0008|0018"),
+        number=tag("0020|0013"),
         series=tag("0020|000e"),
+        patient=tuple(tag(key) for key in _PATIENT_TAGS),
         series_number=tag("0020|0011"),
         parts=tuple(tag(key) for key in _PART_TAGS),
         sop_class=tag("0008|0016"),
@@ -424,10 +450,15 @@ def _image(path: str, layout: FileLayout, reader: sitk.ImageFileReader) -> _Imag
         else None,
         axes=axes,
         position=_numbers(tag("0020|0032"), 3),
-        rescale=(tag("0028|1053"), tag("0028|1052")),
+        stored=(tag("0028|1053"), tag("0028|1052"), reader.GetPixelID()),
+        high_bit=(tag("0028|0102"), tag("0028|0101")),
         layout=layout,
         negative_spacing=spacing is not None and bool((spacing < 0).any()),
     )
+
+
+def _tag(reader: sitk.ImageFileReader, key: str) -> str:
+    return reader.GetMetaData(key).strip(" \0") if reader.HasMetaDataKey(key) else ""
 
 
 def _numbers(text: str, count: int) -> np.ndarray | None:
@@ -443,20 +474,54 @@ def _series_keys(images: Sequence[_Image]) -> dict[_Image, tuple[str, ...]]:
     """Which images are of one series.
 
     Some anonymisers give every image a series UID of its own: such images are of one series where
-    they lie in one folder and have the same series number, or at least lie in one folder.
+    they lie in one folder and have the same series number, or at least lie in one folder. Others
+    give the series of all patients the same UID: such images are of one series where they have
+    everything else in common, and no two folders number them each for itself.
     """
     count = Counter(image.series for image in images)
     alone = [image for image in images if count[image.series] == 1]
     numbered = Counter((os.path.dirname(image.path), image.series_number) for image in alone)
+    patients = Counter((image.series, image.patient) for image in images)
+    mixed = {series for (series, _), images_of in patients.items() if images_of == 1}
+    own: dict[tuple[str, ...], list[_Image]] = {}
+
+    def identity(image: _Image) -> tuple[str, ...]:
+        return (image.series, *(() if image.series in mixed else image.patient))
+
+    for image in images:
+        own.setdefault(identity(image), []).append(image)
+    by_folder = {one for one, alike in own.items() if _folders_number_anew(alike)}
 
     def key(image: _Image) -> tuple[str, ...]:
-        if count[image.series] > 1:
-            return (image.series,)
         folder = os.path.dirname(image.path)
+        if count[image.series] > 1:
+            one = identity(image)
+            return (*one, folder) if one in by_folder else one
         number = image.series_number
         return (folder, number, "") if numbered[folder, number] > 1 else (folder, "", "")
 
     return {image: key(image) for image in images}
+
+
+def _folders_number_anew(images: Sequence[_Image]) -> bool:
+    """Whether two folders have different images of one number, and none has a number twice."""
+    numbers: dict[str, dict[str, _Image]] = {}
+    for image in images:
+        folder = numbers.setdefault(os.path.dirname(image.path), {})
+        if not image.number or image.number in folder:
+            return False
+        folder[image.number] = image
+    first: dict[str, _Image] = {}
+    return len(numbers) > 1 and any(
+        (image.instance, _rounded_place(image)) != (known.instance, _rounded_place(known))
+        for folder in numbers.values()
+        for number, image in folder.items()
+        if (known := first.setdefault(number, image)) is not image
+    )
+
+
+def _rounded_place(image: _Image) -> tuple[float, ...]:
+    return () if image.position is None else tuple(np.round(image.position, 3).tolist())
 
 
 def _ct_series(
@@ -486,8 +551,7 @@ def _ct_series(
             continue
         # The same image in two files counts once; a UID alone proves nothing, for some anonymisers
         # give all images the same.
-        place = () if image.position is None else tuple(np.round(image.position, 3))
-        known = (image.instance, place, image.parts, image.frames)
+        known = (image.instance, _rounded_place(image), image.parts, image.frames)
         if image.instance and known in seen:
             continue
         seen.add(known)
@@ -742,6 +806,12 @@ def _place(series: _Series, name: str, on_warning: WarningCallback) -> np.ndarra
             f"'{name}' has a negative pixel spacing, whose sign means nothing in DICOM; it is read "
             "as if it were positive."
         )
+    bit, bits = first.high_bit
+    if bit.isdecimal() and bits.isdecimal() and int(bit) != int(bits) - 1:
+        on_warning(
+            f"The header of '{name}' says that the last of {bits} stored bits is bit {bit}, which "
+            "is not looked at here; check that air has about -1000."
+        )
     along = np.cross(first.axes[0], first.axes[1])
     tilt = np.degrees(np.arccos(np.clip(step @ along / np.linalg.norm(step), -1, 1)))
     if tilt > 1:
@@ -773,8 +843,8 @@ def _decode(series: _Series, name: str) -> sitk.Image:
                 reader = sitk.ImageSeriesReader()
                 reader.SetFileNames(paths)
             reader.SetImageIO("GDCMImageIO")
-            # The first file's rescaled type would cut off what the others need.
-            if len({image.rescale for image in series.images}) > 1:
+            # The first file's type would cut off what the others need.
+            if len({image.stored for image in series.images}) > 1:
                 reader.SetOutputPixelType(sitk.sitkFloat32)
             return reader.Execute()
     except RuntimeError as error:
