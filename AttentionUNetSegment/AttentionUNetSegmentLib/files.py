@@ -19,6 +19,8 @@ from .stopping import stops_postponed
 
 LOCK_FILE = ".lock"
 STAGING_PREFIX = ".attention-unet-segment-"
+UNFINISHED_FILE = ".attention-unet-segment.unfinished"
+"""In a folder while a result is moved into it; it stays there where the process is killed."""
 
 _NO_LOCKS = {
     getattr(errno, name, -1) for name in ("ENOSYS", "ENOLCK", "ENOTSUP", "EOPNOTSUPP")
@@ -140,13 +142,14 @@ class StagedFolder:
         with (
             stops_postponed(),
             explain_write_errors(self.directory),
-            self._restored_on_failure([*names, *outdated]),
+            self._restored_on_failure([*names, *outdated, UNFINISHED_FILE]),
         ):
             if len(names) > 1:  # a process that is killed here leaves nothing that vouches
+                (self.directory / UNFINISHED_FILE).touch()
                 (self.directory / names[-1]).unlink(missing_ok=True)
             for name in names:
                 os.replace(self.staging / name, self.directory / name)
-            for name in outdated:
+            for name in (*outdated, UNFINISHED_FILE):
                 (self.directory / name).unlink(missing_ok=True)
 
     @contextmanager

@@ -23,6 +23,7 @@ from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.io.reading import read_volume
 from batch_cases import batch, hounsfield, save_model, table, write_scan
+from command_line import run
 from odd_inputs import deny_private
 from scan_files import stack, write_slices
 from scene_helpers import hand_made
@@ -171,6 +172,31 @@ def test_empty_columns_and_rows_of_a_spreadsheet_are_nothing(tmp_path: Path) -> 
 
 
 # --- what is written ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["results.csv", "sources.csv", "summary.html"])
+def test_somebody_elses_files_in_the_folder_are_left_alone(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Such as the list of the scans, beside them."""
+    write_scan(tmp_path / "a.nrrd")
+    mine = tmp_path / name
+    mine.write_text("scan,name\na.nrrd,one\n")
+    source = mine if name.endswith(".csv") else tmp_path / "a.nrrd"
+    before = sorted(tmp_path.iterdir())
+    assert run("batch", source, "-o", tmp_path, "--model", model) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert name in said
+    assert "would be written over" in said
+    assert sorted(tmp_path.iterdir()) == before
+    assert mine.read_text() == "scan,name\na.nrrd,one\n"
+    mine.unlink()
+    for _ in range(2):  # its own are not in its way, nor as a spreadsheet saves them
+        assert run("batch", tmp_path / "a.nrrd", "-o", tmp_path, "--model", model) == 0
+        sources = (tmp_path / "sources.csv").read_text(encoding="utf-8")
+        (tmp_path / "sources.csv").write_text(
+            sources.replace(",", ";"), encoding="utf-8-sig", newline="\r\n"
+        )
 
 
 def test_the_name_of_a_file_is_in_the_list_of_sources_alone(

@@ -297,6 +297,45 @@ def test_a_folder_gets_what_was_chosen_and_loses_what_is_no_longer_true(
     assert changed == {*expected, "report.json"}
 
 
+def test_somebody_elses_files_in_the_folder_are_left_alone(
+    scan: Path, bright: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Many a data set has a ``segmentation.nii.gz`` beside each scan."""
+    for name in ("segmentation.nii.gz", "scene.mrml", "overlay.png"):
+        (tmp_path / name).write_text("mine")
+    into = ["segment", scan, "-o", tmp_path, "--model", bright, "--only", "mask"]
+    before = names(tmp_path)
+    for option in (["--also", "nifti"], ["--also", "scene"], ["--only", "picture"]):
+        assert_refused(capsys, run(*into, *option), "would be written over")
+        assert names(tmp_path) == before
+    assert run(*into) == 0
+    mine = [name for name in before if (tmp_path / name).read_text() == "mine"]
+    assert mine == before
+    assert names(tmp_path) == sorted([*before, "segmentation.seg.nrrd", "report.json"])
+
+
+def test_what_a_killed_process_left_of_a_result_is_replaced(
+    scan: Path, bright: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into = ["segment", scan, "-o", tmp_path, "--model", bright, "--only", "mask"]
+    assert run(*into, "--also", "nifti") == 0
+    code = (
+        "import os, sys\n"
+        "from AttentionUNetSegmentLib.app.main import main\n"
+        "replace = os.replace\n"
+        "os.replace = lambda source, target: "
+        "os._exit(9) if str(target).endswith('.seg.nrrd') else replace(source, target)\n"
+        "main(sys.argv[1:])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY)}
+    killed = subprocess.run([sys.executable, "-c", code, *map(str, into)], env=environment)
+    assert killed.returncode == 9
+    assert "report.json" not in names(tmp_path)
+    assert run(*into) == 0
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["report.json", "segmentation.seg.nrrd"]
+
+
 def test_a_tilted_scan_is_written_where_the_format_can_hold_it(
     bright: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

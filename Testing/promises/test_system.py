@@ -15,6 +15,7 @@ from AttentionUNetSegmentLib.app import main as command
 from AttentionUNetSegmentLib.datasets import loading
 from AttentionUNetSegmentLib.errors import OutputError, is_out_of_memory
 from AttentionUNetSegmentLib.files import locked_folder
+from command_line import assert_refused, hounsfield, run, write_image
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,20 @@ def test_an_empty_argument_is_not_this_folder(
 ) -> None:
     assert command.main(arguments) == 2
     assert "An argument is empty" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links and folders in use that can go")
+def test_links_and_folders_that_lead_nowhere_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = tmp_path / "loop.nii"
+    loop.symlink_to(loop)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    scan = write_image(hounsfield(), tmp_path / "scan.nrrd")
+    for arguments in (["segment", loop, "-o", tmp_path / "out"], ["segment", scan, "-o", loop]):
+        assert_refused(capsys, run(*arguments), "")
+    (tmp_path / "gone").rmdir()
+    assert_refused(capsys, run("segment", "scan.nrrd", "-o", "out"), "folder that the command runs")
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop.nii", "scan.nrrd"]

@@ -64,9 +64,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(
                 f"What was to be written or printed found no room ({error.strerror}); free some."
             )
+        if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+            return _complain(
+                "A link on the way to a file or folder that is given leads back to itself; give "
+                "another path to it."
+            )
+        if isinstance(error, FileNotFoundError) and not _has_current_folder():
+            return _complain("The folder that the command runs in is gone; change to another one.")
         if not is_out_of_memory(error):
             raise
         return _complain("This computer's memory does not suffice for it.")
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _drop_output() -> None:

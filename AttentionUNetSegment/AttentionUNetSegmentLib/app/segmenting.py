@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import InputError, OutputError
-from ..files import StagedFolder, explain_write_errors, staged_folder
+from ..files import UNFINISHED_FILE, StagedFolder, explain_write_errors, staged_folder
 from ..geometry.grid import has_right_angles
 from ..geometry.itk import image_of_array
 from ..geometry.volume import Volume
@@ -74,6 +74,7 @@ SINGLE_FILE_SUFFIXES = (".seg.nrrd", *LABELMAP_SUFFIXES, ".stl", ".dcm")
 """Of files that hold a segmentation by themselves; longer ones before those that end them."""
 
 _LARGE_BYTES = 4_000_000
+_MOST_LEVELS = 9
 _TWO_FILES = {".mhd": ".mha", ".nhdr": ".nrrd", ".hdr": ".nii.gz", ".img": ".nii.gz"}
 _ATTENTION_FILE = re.compile(r"attention-level-\d+\.nrrd")
 
@@ -314,6 +315,7 @@ def segment_into(
     parts: Collection[str] = PARTS,
     also: Also | None = None,
     more_for_report: Callable[[Path], Mapping[str, Any]] | None = None,
+    is_own: bool = False,
 ) -> SegmentationOutcome:
     """Segment a scan and write all files of the result, or none.
 
@@ -322,11 +324,12 @@ def segment_into(
 
     Args:
         directory: gets the files; those of an earlier result are replaced, or removed where this
-            one does not have them.
+            one does not have them. Somebody else's of such a name are left alone.
         job: the scan and how it is segmented.
         parts: which of :data:`PARTS` are written; the report always is.
         also: writes further files.
         more_for_report: gives further entries of ``report.json``, told where all files lie.
+        is_own: nobody else has files in the directory.
 
     Raises:
         AttentionUNetSegmentError: it cannot be done; the directory is as it was.
@@ -349,6 +352,9 @@ def segment_into(
         )
     fixed = [*resultFileNames(0), OVERLAY_FILE, *(also.names if also else ()), REPORT_FILE]
     _keep_source(job.source, directory, fixed)
+    is_own = is_own or _has_result(directory)
+    if not is_own:
+        _keep_others(directory, _names_before(parts, also))
     with (
         staged_folder(directory, fixed) as output,
         _segmented(job, clock) as segmented,
@@ -386,7 +392,7 @@ def segment_into(
             (output.staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         output.publish(
             [*names, REPORT_FILE],
-            _outdated(directory, names, segmented.model.card.target_labels),
+            _outdated(directory, names, segmented.model.card.target_labels) if is_own else (),
         )
     job.progress(1.0, "Done")
     return SegmentationOutcome(directory, report)
@@ -856,6 +862,29 @@ def _keep_source(source: Path | None, directory: Path, names: Sequence[str]) -> 
             f"The result would be written over the scan '{source.name}'; choose another output "
             "folder."
         )
+
+
+def _has_result(directory: Path) -> bool:
+    """Whether an earlier result is in a folder, or what is left of one that was being written."""
+    return any((directory / name).is_file() for name in (REPORT_FILE, UNFINISHED_FILE))
+
+
+def _names_before(parts: Collection[str], also: Also | None) -> list[str]:
+    """Of the files that a result may have, as far as they are known before there is one."""
+    picture = [OVERLAY_FILE] if "picture" in parts else []
+    further = also.names if also else ()
+    return [*_wanted_files(parts, _MOST_LEVELS), *picture, *further]
+
+
+def _keep_others(directory: Path, names: Sequence[str]) -> None:
+    """Raise OutputError where a file would be written over that is of no earlier result: many a
+    data set has a segmentation beside each scan."""
+    for name in names:
+        if (directory / name).is_file():
+            raise OutputError(
+                f"'{printable(str(directory / name))}' would be written over, and no earlier "
+                "result is in that folder that it could be of; choose another output folder."
+            )
 
 
 def _outdated(directory: Path, names: Sequence[str], targets: Sequence[Label]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Generator, Sequence
@@ -10,19 +11,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ...errors import InputError, ModelError
+from ...errors import InputError, ModelError, OutputError
 from ...files import STAGING_PREFIX, explain_write_errors, locked_folder
 from ...inference.progress import ProgressCallback
 from ...inference.quality import usual_ranges
 from ...models import find_model, read_card
 from ...networks.precision import AUTO
+from ...paths import printable
 from ..requirements import require
 from ..segmenting import ALSO_FILES
-from .rows import Answer, ResultsFile, StudyRow, write_table
+from .rows import RESULTS_FILE, Answer, ResultsFile, StudyRow, write_table
 from .running import connected, run_here, run_on_ray
 from .sources import SOURCES_FILE, Plan, Study
-from .summary import write_summary
+from .summary import SUMMARY_FILE, write_summary
 from .worker import STUDIES_FOLDER, BatchWorker
+
+_SOURCES_COLUMNS = ("study", "source", "left_out_because")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def run_batch(plan: Plan, options: BatchOptions, progress: ProgressCallback) -> 
             with a single study is in its row.
     """
     directory = options.directory.resolve()
+    _keep_others(directory)
     studies_folder = directory / STUDIES_FOLDER
     with explain_write_errors(directory):
         studies_folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +192,25 @@ def _write_sources(plan: Plan, directory: Path) -> None:
     """Which scan is which study. Paths may name patients, so they are in no other file."""
     rows = [(study.name, study.path, "") for study in plan.studies]
     rows += [("", one.path, one.reason) for one in plan.left_out]
-    write_table(directory / SOURCES_FILE, ("study", "source", "left_out_because"), rows)
+    write_table(directory / SOURCES_FILE, _SOURCES_COLUMNS, rows)
+
+
+def _keep_others(directory: Path) -> None:
+    """Raise OutputError where a file would be written over that is of no earlier batch, such as
+    the list of the scans: the list of sources, which is written first, vouches for the others."""
+    try:
+        first = (directory / SOURCES_FILE).read_bytes().partition(b"\n")[0]
+    except OSError:
+        first = b""
+    # As a spreadsheet saves it, too.
+    if tuple(re.split("[,;\t]", first.decode("utf-8-sig", "replace").strip())) == _SOURCES_COLUMNS:
+        return
+    for name in (SOURCES_FILE, RESULTS_FILE, SUMMARY_FILE):
+        if (directory / name).is_file():
+            raise OutputError(
+                f"'{printable(str(directory / name))}' would be written over, and it is of no "
+                "earlier batch; choose another output folder."
+            )
 
 
 def _sweep(studies_folder: Path) -> None:

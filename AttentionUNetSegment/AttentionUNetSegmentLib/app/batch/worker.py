@@ -107,6 +107,7 @@ class BatchWorker:
                 ),
                 also=also,
                 more_for_report=made_of,
+                is_own=True,
             )
         report = outcome.report
         return Answer(done_row(study.name, report), further_rows(study.name, report))
