@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.batch import worker
+from AttentionUNetSegmentLib.app.batch.finished import checksum
 from AttentionUNetSegmentLib.app.batch.rows import ResultsFile, StudyRow, write_table
 from AttentionUNetSegmentLib.app.batch.sources import SOURCES_FILE, Study, find_studies
 from AttentionUNetSegmentLib.app.nifti_label_map import write_label_map
@@ -169,6 +170,60 @@ def test_empty_columns_and_rows_of_a_spreadsheet_are_nothing(tmp_path: Path) -> 
     (tmp_path / "list.csv").write_bytes("scan\nMüller.nrrd\n".encode("latin-1"))
     with pytest.raises(InputError, match="CSV UTF-8"):
         find_studies([tmp_path / "list.csv"])
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_of_a_spreadsheet_in_another_country_is_read(tmp_path: Path, mark: str) -> None:
+    write_scan(tmp_path / "a.nrrd")
+    manifest = tmp_path / "list.csv"
+    rows = [["scan", "clicks", "name"], ["a.nrrd", '"1,2,3,+; 4,5,6,-"', "one"], ["", "", ""]]
+    text = "".join(mark.join(row) + "\r\n" for row in rows)
+    manifest.write_bytes(text.encode("utf-8-sig"))
+    (study,) = find_studies([manifest]).studies
+    assert (study.name, len(study.clicks)) == ("one", 2)
+
+
+def test_a_table_that_would_be_guessed_at_is_refused(tmp_path: Path) -> None:
+    manifest = tmp_path / "list.csv"
+    for text, said in (("scan,scan\na,b\n", "column twice"), ("scan\na\0.nii\n", "NUL|zero byte")):
+        manifest.write_text(text)
+        with pytest.raises(InputError, match=said):
+            find_studies([manifest])
+    manifest.write_text("scan,name\n\n")
+    assert left_out(find_studies([manifest])) == {"list.csv": "It lists no scan."}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.nrrd")
+    os.mkfifo(tmp_path / "b.nrrd")
+    plan = find_studies([tmp_path])
+    assert [study.name for study in plan.studies] == ["a"]
+    assert left_out(plan) == {"b.nrrd": "It is neither a file nor a folder."}
+
+
+def test_scans_in_archives_and_pairs_of_files_are_said_to_be_left_out(tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.nrrd")
+    for name in ("b.zip", "c.tar.gz", "d.hdr", "d.img", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x" * 200)
+    plan = find_studies([tmp_path])
+    assert [study.name for study in plan.studies] == ["a"]
+    archive = "It is an archive; unpack it."
+    pair = "It is one of a pair of files (Analyze); save the scan as .nii.gz."
+    assert left_out(plan) == {"b.zip": archive, "c.tar.gz": archive, "d.hdr": pair}
+    assert left_out(find_studies([tmp_path / "b.zip"])) == {"b.zip": archive}
+
+
+def test_voxels_in_numbered_files_are_part_of_a_scan(tmp_path: Path) -> None:
+    """Whose header stays the same where they are replaced."""
+    for number in range(3):
+        (tmp_path / f"slice{number}.raw").write_bytes(bytes(84))
+    header = tmp_path / "a.mhd"
+    header.write_text("NDims = 3\nDimSize = 7 6 3\nElementDataFile = slice%d.raw 0 2 1\n")
+    before = checksum(Study("a", str(header)))
+    assert checksum(Study("a", str(header))) == before
+    (tmp_path / "slice1.raw").write_bytes(bytes(83) + b"1")
+    assert checksum(Study("a", str(header))) != before
 
 
 # --- what is written ----------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...inference.clicks import Click
+from ...io.formats import ITK_FORMATS, suffix_of
+from ...io.voxel_files import voxel_files
 from ...models import ModelCard
 from ...networks.precision import AUTO
 from ..segmenting import REPORT_FILE
@@ -26,6 +28,7 @@ def checksum(study: Study) -> str:
 
     Raises:
         OSError: one cannot be read.
+        InputError: an image's voxels are missing, or lie elsewhere.
     """
     together = hashlib.sha256()
     for path in study.files or _with_voxels(study.path):
@@ -84,16 +87,16 @@ def finished_report(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _with_voxels(path: str) -> Iterator[str]:
-    """An image file, and those that its header names."""
+    """An image file, and those that its header names.
+
+    Raises:
+        InputError: they are missing, or lie elsewhere.
+    """
     yield path
-    if not path.lower().endswith((".mhd", ".nhdr")):
-        return
-    with open(path, encoding="utf-8", errors="replace") as header:
-        for line in header:
-            for part in (line, line.partition("=")[2], line.partition(":")[2]):
-                beside = os.path.join(os.path.dirname(path), part.strip())
-                if part.strip() and os.path.isfile(beside):
-                    yield beside
+    kind, _ = ITK_FORMATS.get(suffix_of(Path(path)), ("", ""))
+    for file in voxel_files(Path(path), kind, os.path.basename(path)) if kind else ():
+        if file != Path(path):
+            yield str(file)
 
 
 def _of_file(path: str) -> bytes:

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 SOURCES_FILE = "sources.csv"
 """Of a batch: which scan is which study."""
 
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz")
 _COLUMNS = ("scan", "clicks", "model", "name")
 _LONGEST_NAME = 80
 
@@ -98,12 +99,16 @@ def _from_source(source: Path, blank: Study, skip: Path = Path()) -> Plan:
         others = [path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)]
         plan = _from_series(find_dicom_series(others), blank)
         results = [path for path in images if _is_result(path)]
+        # A pipe would be waited for.
+        special = [path for path in images if os.path.exists(path) and not os.path.isfile(path)]
+        left_out += [LeftOut(path, "It is neither a file nor a folder.") for path in special]
+        left_out += [LeftOut(path, why) for path in others if (why := _why_not_read(path))]
         left_out += [
             LeftOut(folder, "Its results of an earlier run are not segmented.")
             for folder in sorted({os.path.dirname(path) for path in results})
         ]
         plan.studies = [
-            replace(blank, path=path) for path in images if path not in results
+            replace(blank, path=path) for path in images if path not in {*results, *special}
         ] + plan.studies
         plan.left_out = left_out + plan.left_out
         if not plan.studies and not plan.left_out:
@@ -121,8 +126,19 @@ def _from_source(source: Path, blank: Study, skip: Path = Path()) -> Plan:
     plan.studies = [study for study in plan.studies if str(source) in study.files]
     plan.left_out = []
     if not plan.studies:
-        plan.left_out.append(LeftOut(str(source), "It is no image, or no slice of an axial CT."))
+        reason = _why_not_read(str(source)) or "It is no image, or no slice of an axial CT."
+        plan.left_out.append(LeftOut(str(source), reason))
     return plan
+
+
+def _why_not_read(path: str) -> str:
+    """For a file that may well hold a scan."""
+    name = path.lower()
+    if name.endswith(_ARCHIVES):
+        return "It is an archive; unpack it."
+    if name.endswith(".hdr"):
+        return "It is one of a pair of files (Analyze); save the scan as .nii.gz."
+    return ""
 
 
 def _from_series(found: Sequence[DicomSeries], blank: Study) -> Plan:
@@ -149,7 +165,8 @@ def _from_manifest(manifest: Path, model: str) -> Plan:
     plan = Plan()
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, delimiter=_delimiter(file.readline()))
+            file.seek(0)
             # Spreadsheets write empty columns and rows too.
             columns = [column.strip() for column in reader.fieldnames or ()]
             reader.fieldnames = columns
@@ -159,6 +176,8 @@ def _from_manifest(manifest: Path, model: str) -> Plan:
                     f"The manifest '{manifest.name}' needs the column 'scan', and may have "
                     f"{', '.join(_COLUMNS[1:])}; it has: {', '.join(named) or 'none'}."
                 )
+            if len(set(named)) < len(named):
+                raise InputError(f"The manifest '{manifest.name}' has a column twice; remove one.")
             for row in reader:
                 if not any(cell.strip() for cell in row.values() if isinstance(cell, str)):
                     continue
@@ -171,7 +190,15 @@ def _from_manifest(manifest: Path, model: str) -> Plan:
         ) from error
     except (OSError, csv.Error) as error:
         raise InputError(f"The manifest '{manifest.name}' cannot be read: {error}.") from error
+    if not plan.studies and not plan.left_out:
+        plan.left_out.append(LeftOut(str(manifest), "It lists no scan."))
     return plan
+
+
+def _delimiter(first_line: str) -> str:
+    """What a spreadsheet puts between cells: a semicolon where numbers have a comma."""
+    columns = first_line.replace('"', "")
+    return next((mark for mark in ";\t" if mark in columns and "," not in columns), ",")
 
 
 def _from_row(row: dict[str, str | None], manifest: Path, line: int, model: str) -> Plan:
@@ -185,6 +212,8 @@ def _from_row(row: dict[str, str | None], manifest: Path, line: int, model: str)
         )
     if not cells["scan"]:
         raise InputError(f"{where} names no scan.")
+    if "\0" in cells["scan"]:
+        raise InputError(f"{where} is damaged: it has a zero byte in the name of the scan.")
     try:
         clicks = tuple(
             Click.parse(text) for text in re.split(r"[;\s]+", cells.get("clicks", "")) if text
