@@ -100,6 +100,25 @@ def test_without_a_stderr_no_other_file_becomes_one(tmp_path: Path, closed: str)
     assert (tmp_path / "x.txt").read_bytes() == b""
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's pipe")
+def test_work_goes_on_where_nobody_reads_how_it_goes(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from AttentionUNetSegmentLib.app import main as command\n"
+        "def work(arguments):\n"
+        "    time.sleep(0.5)\n"
+        "    for _ in range(9): print('going on', file=sys.stderr, flush=True)\n"
+        "    pathlib.Path('done.txt').touch()\n"
+        "    return 0\n"
+        "command._run = work\n"
+        "pathlib.Path('status.txt').write_text(str(command.main([])))\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    subprocess.run(f"'{sys.executable}' script.py 2>&1 | true", shell=True, cwd=tmp_path)
+    assert (tmp_path / "done.txt").exists()
+    assert (tmp_path / "status.txt").read_text() == "0"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["segment", "scan.nii", "-o", ""], ["segment", "", "-o", "out"], ["batch", "a", "--output="],

@@ -91,7 +91,8 @@ def _drop_output() -> None:
 
 def _open_streams() -> None:
     """Give the process its output streams where whoever started it closed them, for a file that is
-    opened would become one; and let any name of a file be shown."""
+    opened would become one; let any name of a file be shown; and let no work end because nobody
+    reads any longer how it goes."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     while nowhere <= 2:
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -102,6 +103,25 @@ def _open_streams() -> None:
             setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115  for good
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # A terminal's stream is left as it is: Windows has one of a kind of its own.
+    stream = sys.stderr
+    if stream is sys.__stderr__ and stream is not None and not stream.isatty():
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Forgiving(2, "w", closefd=False)),
+            encoding=stream.encoding,
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+
+class _Forgiving(io.FileIO):
+    """What cannot be written, to a pipe without a reader or a full disk, is lost."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
 
 
 def _run(arguments: list[str]) -> int:
