@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,34 @@ def test_a_manifest_names_labels_and_lists_cases(tmp_path: Path) -> None:
         ("first", "first"),
         ("second", "P"),
     ]
+
+
+def test_a_manifest_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As editors on Windows write it."""
+    write_pairs(tmp_path)
+    text = json.dumps({"format": 1, "labels": {"1": "pancreas", "2": "cyst"}})
+    (tmp_path / "manifest.json").write_text(text, encoding="utf-8-sig")
+    assert find_data_set(tmp_path).labels == ("background", "pancreas", "cyst")
+
+
+@pytest.mark.parametrize(
+    ("again", "said"),
+    [
+        ("images/a_ct.nii.gz", "each the image of case 'a'"),
+        ("images/a.nrrd", "each the image of case 'a'"),
+        ("labels/a-seg.nii.gz", "each the label file of case 'a'"),
+    ],
+)
+def test_two_files_for_one_case_are_told(tmp_path: Path, again: str, said: str) -> None:
+    """None of them is chosen: the other one may be what was meant."""
+    write_pairs(tmp_path)
+    shutil.copy(tmp_path / again[:6] / "b.nii.gz", tmp_path / again)
+    data = find_data_set(tmp_path)
+    (problem,) = data.problems
+    assert said in problem
+    assert again in problem
+    with pytest.raises(TrainingError, match=said):
+        find_cases(data)
 
 
 def test_values_with_gaps_become_consecutive(tmp_path: Path) -> None:

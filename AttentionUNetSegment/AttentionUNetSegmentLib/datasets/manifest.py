@@ -29,7 +29,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise TrainingError(f"'{file}' cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

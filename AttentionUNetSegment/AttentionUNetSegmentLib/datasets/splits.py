@@ -103,7 +103,7 @@ def load_splits(file: Path) -> list[Split]:
         TrainingError: the file is not there or holds no splits.
     """
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise TrainingError(
             f"The splits '{file}' cannot be read: {error.strerror or error}."

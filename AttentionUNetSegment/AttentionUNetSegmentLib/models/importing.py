@@ -94,7 +94,7 @@ def _parse_targets(text: str) -> tuple[Target, ...]:
 
 def _read_config(file: Path) -> NetworkConfig:
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise ModelError(f"The config '{file}' cannot be read: {error.strerror}.") from error
     except ValueError as error:

@@ -30,7 +30,7 @@ def find_decathlon(folder: Path) -> DataSet | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise TrainingError(f"'{file}' cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -138,31 +138,27 @@ def _in_two_folders(folder: Path) -> tuple[list[Pair], list[str]]:
         return [], []
     images, labels = (_files(one) for one in where if one is not None)
     return _matched(
-        {_without_mark(name, IMAGE_MARKS): file for name, file in images.items()},
-        {_without_mark(name, LABEL_MARKS): file for name, file in labels.items()},
+        [(_without_mark(name, IMAGE_MARKS), file) for name, file in images],
+        [(_without_mark(name, LABEL_MARKS), file) for name, file in labels],
         folder,
     )
 
 
 def _in_one_folder(folder: Path) -> tuple[list[Pair], list[str]]:
-    images, labels = {}, {}
-    for name, file in _files(folder).items():
+    images, labels = [], []
+    for name, file in _files(folder):
         bare = _without_mark(name, LABEL_MARKS)
         if bare != name:
-            labels[bare] = file
+            labels.append((bare, file))
         else:
-            images[_without_mark(name, IMAGE_MARKS)] = file
+            images.append((_without_mark(name, IMAGE_MARKS), file))
     # Without a single label the folder is of something else, not of pairs with labels missing.
     return _matched(images, labels, folder) if labels else ([], [])
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    files = {}
-    for file in sorted(folder.iterdir()):
-        name = stem(file)
-        if name and not name.startswith("."):
-            files[name] = file
-    return files
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    named = [(stem(file), file) for file in sorted(folder.iterdir())]
+    return [(name, file) for name, file in named if name and not name.startswith(".")]
 
 
 def _without_mark(name: str, marks: Sequence[str]) -> str:
@@ -174,16 +170,30 @@ def _without_mark(name: str, marks: Sequence[str]) -> str:
 
 
 def _matched(
-    images: Mapping[str, Path], labels: Mapping[str, Path], folder: Path
+    images: Sequence[tuple[str, Path]], labels: Sequence[tuple[str, Path]], folder: Path
 ) -> tuple[list[Pair], list[str]]:
-    pairs = [Pair(name, images[name], labels[name]) for name in sorted(images.keys() & labels)]
-    problems = [
-        f"'{images[name].relative_to(folder)}' has no label file."
-        for name in sorted(images.keys() - labels.keys())
+    """Args:
+    images, labels: with the names of their cases.
+    """
+    image_of, label_of, problems = dict(images), dict(labels), []
+    for files, found, kind in ((images, image_of, "image"), (labels, label_of, "label file")):
+        for name, file in files:
+            if found[name] != file:
+                one, other = (path.relative_to(folder) for path in (file, found[name]))
+                problems.append(
+                    f"'{one}' and '{other}' are each the {kind} of case '{name}'; remove one, or "
+                    f"list the cases in a {MANIFEST_FILE}."
+                )
+    pairs = [
+        Pair(name, image_of[name], label_of[name]) for name in sorted(image_of.keys() & label_of)
     ]
     problems += [
-        f"'{labels[name].relative_to(folder)}' has no image."
-        for name in sorted(labels.keys() - images.keys())
+        f"'{image_of[name].relative_to(folder)}' has no label file."
+        for name in sorted(image_of.keys() - label_of.keys())
+    ]
+    problems += [
+        f"'{label_of[name].relative_to(folder)}' has no image."
+        for name in sorted(label_of.keys() - image_of.keys())
     ]
     return pairs, problems
 
