@@ -27,7 +27,7 @@ from AttentionUNetSegmentLib import models
 from AttentionUNetSegmentLib.app import segmenting
 from AttentionUNetSegmentLib.app.main import main
 from AttentionUNetSegmentLib.evaluation.metrics import dice
-from AttentionUNetSegmentLib.geometry.volume import Volume
+from AttentionUNetSegmentLib.geometry.volume import Volume, reorder_axes
 from AttentionUNetSegmentLib.inference.device import choose_device
 from AttentionUNetSegmentLib.inference.predictor import Predictor
 from AttentionUNetSegmentLib.inference.region_of_interest import parse_box
@@ -150,6 +150,34 @@ def test_a_surface_file_lies_where_the_organ_does(scan: Path, bright: Path, tmp_
     ]
     assert bounds[:, 0] == pytest.approx(np.min(points, axis=0), abs=6)
     assert bounds[:, 1] == pytest.approx(np.max(points, axis=0), abs=6)
+
+
+@pytest.mark.parametrize("flips", [(), (2,), (1, 2), (0, 1, 2)])
+def test_a_surface_faces_outwards_however_the_axes_run(
+    flips: tuple[int, ...], scan: Path, bright: Path, tmp_path: Path
+) -> None:
+    import vtk
+
+    volume = Volume.from_sitk(sitk.ReadImage(str(scan)))
+    turned = reorder_axes(volume, (0, 1, 2), tuple(axis in flips for axis in range(3)))
+    sitk.WriteImage(turned.to_sitk(), str(tmp_path / "turned.nrrd"))
+    organ = tmp_path / "organ.stl"
+    assert run("segment", tmp_path / "turned.nrrd", "-o", organ, "--model", bright) == 0
+    reader = vtk.vtkSTLReader()
+    reader.SetFileName(str(organ))
+    reader.Update()
+    surface = reader.GetOutput()
+    corners = np.array(
+        [
+            [surface.GetPoint(surface.GetCell(cell).GetPointId(corner)) for corner in range(3)]
+            for cell in range(surface.GetNumberOfCells())
+        ]
+    )
+    # By the divergence theorem: below 0 where it is turned inside out.
+    volume_mm3 = np.einsum("ij,ij", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+    measured = vtk.vtkMassProperties()
+    measured.SetInputData(surface)
+    assert volume_mm3 == pytest.approx(measured.GetVolume(), rel=0.02)
 
 
 def test_a_dicom_segmentation_refers_to_its_series(

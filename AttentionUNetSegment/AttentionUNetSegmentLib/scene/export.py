@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..errors import OutputError
 from ..files import replaced_file
@@ -18,6 +19,9 @@ from .volumes import ijkToRas, imageFromArray
 
 if TYPE_CHECKING:
     import slicer
+
+_STL_HEADER_BYTES = 84  # with the number of triangles
+_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
 
 def exportSegmentation(segmentationNode: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
@@ -87,7 +91,27 @@ def writeSurface(
             raise OutputError(
                 "There is no surface to export: the segment is empty, or has too few voxels."
             )
-        shutil.copyfile(files[0], path)
+        path.write_bytes(_facingOutwards(files[0].read_bytes()))
+
+
+def _facingOutwards(stl: bytes) -> bytes:
+    """A binary STL whose triangles go round the way that makes them face outwards: those of Slicer
+    face inwards where the scan's axes are left-handed, as in many a NIfTI.
+
+    Raises:
+        EOFError: it is cut short.
+    """
+    if len(stl) < _STL_HEADER_BYTES or len(stl) != _STL_HEADER_BYTES + _TRIANGLE.itemsize * int(
+        np.frombuffer(stl, "<u4", 1, _STL_HEADER_BYTES - 4)[0]
+    ):
+        raise EOFError
+    triangles = np.frombuffer(stl, _TRIANGLE, offset=_STL_HEADER_BYTES).copy()
+    corners = triangles["corners"].astype(np.float64)
+    corners -= corners.mean(axis=(0, 1))
+    if np.einsum("ij,ij", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) < 0:
+        triangles["corners"] = triangles["corners"][:, ::-1]
+        triangles["normal"] *= -1
+    return stl[:_STL_HEADER_BYTES] + triangles.tobytes()
 
 
 def _export(node: slicer.vtkMRMLStorableNode, path: Path) -> None:
