@@ -337,7 +337,7 @@ def test_a_label_map_is_what_nibabel_would_write(tmp_path: Path, suffix: str) ->
     assert plain == (tmp_path / "theirs.nii").read_bytes()
 
 
-@pytest.mark.parametrize("missing", ["nothing", "patient", "character set"])
+@pytest.mark.parametrize("missing", ["nothing", "patient", "character set", "day of birth"])
 def test_a_dicom_segmentation_of_odd_patients(tmp_path: Path, missing: str) -> None:
     from AttentionUNetSegmentLib.app.batch.dicom_seg import write_dicom_seg
     from AttentionUNetSegmentLib.scene import PANCREAS
@@ -352,6 +352,14 @@ def test_a_dicom_segmentation_of_odd_patients(tmp_path: Path, missing: str) -> N
         elif missing == "character set":
             data.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
             data.PatientName = "Yamada^Tarou=山田^太郎"
+        elif missing == "day of birth":  # an anonymiser leaves the year
+            for name, vr, text in (
+                ("PatientBirthDate", "DA", "1970"), ("StudyDate", "DA", "2020-13-01"),
+                ("StudyTime", "TM", "noon"),
+            ):  # fmt: skip
+                data[name] = pydicom.DataElement(
+                    name, vr, text, validation_mode=pydicom.config.IGNORE
+                )
         data.save_as(path)
     prediction = hand_made(read_volume(tmp_path / "series", lambda _: None))
     files = [str(path) for path in paths]
@@ -360,6 +368,29 @@ def test_a_dicom_segmentation_of_odd_patients(tmp_path: Path, missing: str) -> N
     assert written.NumberOfFrames > 0
     if missing == "character set":
         assert written.PatientName == "Yamada^Tarou=山田^太郎"
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "FrameOfReferenceUID"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_dicom_segmentation_refers_to_nothing_without_a_uid(
+    tmp_path: Path, name: str, is_there: bool
+) -> None:
+    from AttentionUNetSegmentLib.app.batch.dicom_seg import write_dicom_seg
+    from AttentionUNetSegmentLib.scene import PANCREAS
+
+    series = np.zeros((9, 11, 13), np.int16)
+    paths = write_slices(tmp_path / "series", series, stack(9), t0020_0052="1.2.3")
+    for path in paths:
+        data = pydicom.dcmread(path)
+        if is_there:
+            data[name].value = ""
+        else:
+            del data[name]
+        data.save_as(path)
+    prediction = hand_made(read_volume(tmp_path / "series", lambda _: None))
+    with pytest.raises(InputError, match=f"has no {name}; choose another format"):
+        write_dicom_seg(prediction, PANCREAS, [str(path) for path in paths], tmp_path / "a.dcm")
+    assert not (tmp_path / "a.dcm").exists()
 
 
 def test_a_table_that_is_open_elsewhere_is_written_with_the_next_study(

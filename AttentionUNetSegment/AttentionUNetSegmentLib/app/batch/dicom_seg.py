@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MAKER = "AttentionUNetSegment"
 _LONGEST_DESCRIPTION = 1024  # as the standard has it
+_MUST_BE_THERE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+                  "SOPClassUID", "SOPInstanceUID")  # fmt: skip
 _MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber",
                  "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName")  # fmt: skip
 
@@ -52,6 +54,12 @@ def write_dicom_seg(
         from pydicom.sr.coding import Code
 
     sources = [_source(pydicom.dcmread(file, stop_before_pixels=True)) for file in dicom_files]
+    for name in _MUST_BE_THERE:
+        if not all(source.get(name) for source in sources):
+            raise InputError(
+                f"No DICOM Segmentation can refer to this series, of which a file has no {name}; "
+                "choose another format."
+            )
     labels = [label, *(one.label for one in prediction.others if one.label is not None)]
     masks = [np.ascontiguousarray(one.mask != 0, dtype=np.uint8) for one in prediction.targets]
     if "NumberOfFrames" in sources[0]:
@@ -144,10 +152,18 @@ def algorithm_notes(prediction: Prediction) -> dict[str, str]:
 
 def _source(dataset: pydicom.Dataset) -> pydicom.Dataset:
     """As the writer needs it: its texts in one character set, which all of them have a place in,
-    and the patient's elements there, if empty, which they may be."""
+    and the patient's elements there, if empty, which they may be. A date that is none, such as the
+    year alone that an anonymiser leaves, is empty too."""
+    from pydicom.valuerep import DA, TM
+
     dataset.decode()
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for name in _MAY_BE_EMPTY:
+        kind = DA if name.endswith("Date") else TM if name.endswith("Time") else str
+        try:
+            kind(str(dataset.get(name) or ""))
+        except ValueError:
+            dataset[name].value = ""
         if name not in dataset:
             setattr(dataset, name, "")
     return dataset
