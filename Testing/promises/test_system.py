@@ -15,7 +15,7 @@ from AttentionUNetSegmentLib.app import main as command
 from AttentionUNetSegmentLib.datasets import loading
 from AttentionUNetSegmentLib.errors import OutputError, is_out_of_memory
 from AttentionUNetSegmentLib.files import locked_folder
-from command_line import assert_refused, hounsfield, run, write_image
+from command_line import LIBRARY, assert_refused, hounsfield, run, write_image
 
 
 @pytest.mark.parametrize(
@@ -146,3 +146,14 @@ def test_links_and_folders_that_lead_nowhere_are_one_line(
     assert_refused(capsys, run("segment", "scan.nrrd", "-o", "out"), "folder that the command runs")
     monkeypatch.undo()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loop.nii", "scan.nrrd"]
+
+
+def test_the_windows_that_pictures_are_shown_in_elsewhere_are_nobodys_concern() -> None:
+    code = (
+        "from AttentionUNetSegmentLib.app.main import main\n"
+        "assert main(['--version']) == 0\n"
+        "import matplotlib\n"
+        "assert matplotlib.get_backend().lower() == 'agg'\n"
+    )
+    environment = os.environ | {"MPLBACKEND": "nonsense", "PYTHONPATH": str(LIBRARY)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -131,6 +131,8 @@ def _run(arguments: list[str]) -> int:
         from .commands.segmenting import click_hint
     if any(not argument.strip() or _NO_VALUE.fullmatch(argument) for argument in arguments):
         return _complain(f"An argument is empty. Try '{COMMAND} --help'.")
+    # Pictures go into files; a name that Matplotlib does not know would end every command with one.
+    os.environ["MPLBACKEND"] = "agg"
     # Matplotlib reports on its font cache, which is nobody's concern here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # Not exported by typer, and from its own copy of click or from click, as its version has it.
