@@ -561,8 +561,8 @@ def metaimage(folder: Path, voxels: str = "LOCAL", **entries: str | None) -> Pat
         ("space: scanner-xyz\n" + STEPS, "how the patient lies"),
         ("space: 3D-right-handed\n" + STEPS, "how the patient lies"),
         ("spacings: 0.7 0.8 2.5\n", "how the patient lies"),
-        (LPS, "how large its voxels are; they are taken for 1 mm"),
-        ("", "neither how large its voxels are nor how the patient lies"),
+        (LPS, "not give its voxel spacing; the voxels are taken for 1 mm"),
+        ("", "neither its voxel spacing nor how the patient lies"),
         ("spacings: 0.7 -0.8 2.5\n", "negative voxel spacing"),
     ],
 )
@@ -584,9 +584,9 @@ def test_what_the_header_of_an_nrrd_lacks_is_told(tmp_path: Path, fields: str, s
         ({"AnatomicalOrientation": "RAS", "TransformMatrix": "1 0 0 0 1 0 0 0 -1"}, ""),
         ({"AnatomicalOrientation": "LAI", "TransformMatrix": None}, "in two ways how the patient"),
         ({"TransformMatrix": None}, "how the patient lies"),
-        ({"ElementSpacing": None}, "how large its voxels are"),
+        ({"ElementSpacing": None}, "not give its voxel spacing"),
         ({"ElementSpacing": None, "ElementSize": "0.7 0.8 2.5"}, ""),
-        ({"ElementSpacing": None, "TransformMatrix": None}, "neither how large its voxels are"),
+        ({"ElementSpacing": None, "TransformMatrix": None}, "neither its voxel spacing"),
         ({"ElementSpacing": "-0.7 0.8 2.5"}, "negative voxel spacing"),
     ],
 )

@@ -144,13 +144,13 @@ def _doubts(name: str, steps: list[float] | None, is_placed: bool) -> Iterator[s
     """What to say of a header that gives no spacing, none that is above zero, or no directions."""
     if steps is None and not is_placed:
         yield (
-            f"'{name}' says neither how large its voxels are nor how the patient lies; they are "
+            f"'{name}' gives neither its voxel spacing nor how the patient lies; the voxels are "
             "taken for 1 mm, and to run from the patient's right to the left, from front to back "
             "and from the feet to the head. Load the original scan."
         )
     elif steps is None:
         yield (
-            f"'{name}' does not say how large its voxels are; they are taken for 1 mm. Load the "
+            f"'{name}' does not give its voxel spacing; the voxels are taken for 1 mm. Load the "
             "original scan."
         )
     elif not is_placed:
