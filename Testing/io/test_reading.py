@@ -624,6 +624,7 @@ def test_lengths_in_other_units_come_in_millimetres(
     [
         (LPS + "space directions: (0.7,0,0) (0,0.8,0) none\n", "raw", "no voxel spacing for each"),
         ("spacings: 0.7 0.8 nan\n", "raw", "no voxel spacing for each"),
+        (LPS + STEPS.replace("0.8", "1e300"), "raw", "no voxel spacing for each"),
         (LPS + STEPS + 'space units: "mm" "mm" "cm"\n', "raw", "several units"),
         (LPS + STEPS, "bzip2", "packed in a way that is not read here (bzip2)"),
         (LPS + STEPS, "\x1b[31m", "packed in a way that is not read here;"),
@@ -634,6 +635,38 @@ def test_an_nrrd_that_would_be_guessed_at_is_refused(
     tmp_path: Path, fields: str, encoding: str, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(nrrd(tmp_path, fields, encoding), capfd)
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [
+        ("right-anterior-superior", (1, 1)),
+        ("RAS", (1, 1)),
+        ("left-anterior-superior", (-1, 1)),
+        ("LAS", (-1, 1)),
+        ("left-posterior-superior", (-1, -1)),
+        ("LPS", (-1, -1)),
+    ],
+)
+def test_the_space_of_an_nrrd_is_obeyed_with_an_axis_of_time_too(
+    tmp_path: Path, space: str, signs: tuple[int, int]
+) -> None:
+    expected = np.diag([0.7 * signs[0], 0.8 * signs[1], 2.5, 1.0])
+    expected[:3, 3] = (signs[0], 2 * signs[1], 3)
+    volume, warnings = read(nrrd(tmp_path, f"space: {space}\n{STEPS}space origin: (1,2,3)\n"))
+    assert volume.ijk_to_ras == pytest.approx(expected)
+    assert warnings == []
+    time = "T" if space.isupper() else "-time"
+    fields = (
+        f"space: {space}{time}\nspace origin: (1,2,3,0)\n"
+        "space directions: (0.7,0,0,0) (0,0.8,0,0) (0,0,2.5,0) (0,0,0,1)\n"
+    )
+    path = nrrd(tmp_path, fields)
+    content = path.read_bytes().replace(b"dimension: 3", b"dimension: 4")
+    path.write_bytes(content.replace(b"sizes: 7 6 5", b"sizes: 7 6 5 1"))
+    volume, warnings = read(path)
+    assert volume.ijk_to_ras == pytest.approx(expected)
+    assert warnings == []
 
 
 def test_a_metaimage_whose_values_are_to_be_rescaled_is_refused(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def read_itk_file(path: Path, name: str, on_warning: WarningCallback) -> Volume:
     volume = Volume.from_sitk(image, name)
     for warning in notes.warnings:
         on_warning(warning)
-    return Volume(volume.array, notes.to_mm @ volume.ijk_to_ras)
+    return Volume(volume.array, notes.to_place @ volume.ijk_to_ras)
 
 
 def read_itk_header(path: Path, name: str) -> Grid:
@@ -59,7 +59,7 @@ def read_itk_header(path: Path, name: str) -> Grid:
     """
     with capture_stderr(), _open_header(path, [], name) as (reader, notes):
         i, j, k = reader.GetSize()[:3]
-        return Grid((k, j, i), notes.to_mm @ ijk_to_ras_of_image(reader))
+        return Grid((k, j, i), notes.to_place @ ijk_to_ras_of_image(reader))
 
 
 @contextmanager

@@ -24,6 +24,9 @@ _QUOTED = re.compile(r'"([^"]*)"')
 _PACKINGS = ("", "raw", "txt", "text", "ascii", "hex", "gz", "gzip")
 _PATIENT_SPACES = ("right-anterior-superior", "left-anterior-superior", "left-posterior-superior",
                    "ras", "las", "lps")  # fmt: skip
+# Taken by ITK for left-posterior-superior-time, unlike the same without time.
+_NOT_TURNED = {"right-anterior-superior-time": (-1.0, -1.0), "rast": (-1.0, -1.0),
+               "left-anterior-superior-time": (1.0, -1.0), "last": (1.0, -1.0)}  # fmt: skip
 _OTHER_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed")
 _LENGTHS_MM = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0,
                "centimetre": 10.0, "m": 1000.0, "meter": 1000.0, "metre": 1000.0, "um": 0.001,
@@ -34,18 +37,19 @@ _STEPS_OF_META = ("elementspacing", "elementsize")
 _FROM = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "I": (2, 1), "S": (2, -1)}
 """Of L, P, S, the axis and the sign of a direction that comes from there."""
 _LONGEST_SHOWN = 40
+_FARTHEST_MM = 1e9  # what is more, ITK takes for 1 mm
 _ALONG = 0.3  # least cosine of a direction that goes along an axis at all
 
 
 @dataclass(frozen=True, eq=False)
 class HeaderNotes:
     """Args:
-    to_mm: 4x4, from the header's unit of length to millimetres.
+    to_place: 4x4, from where ITK puts the voxels to their place in RAS mm.
     warnings: about where the scan lies, each a plain sentence.
     is_packed: the voxels may take less room in the file than in memory, or more.
     """
 
-    to_mm: np.ndarray
+    to_place: np.ndarray
     warnings: tuple[str, ...]
     is_packed: bool
 
@@ -104,12 +108,13 @@ def _nrrd_notes(fields: dict[str, str], name: str) -> HeaderNotes:
         steps = [math.hypot(*vector) for vector in vectors]
     elif "spacings" in fields:
         steps = _numbers(fields["spacings"])
-    if steps is not None and sum(math.isfinite(step) for step in steps) < 3:
+    if steps is not None and sum(abs(step) < _FARTHEST_MM for step in steps) < 3:  # not so NaN
         raise InputError(f"'{name}' has no voxel spacing for each of its axes in its header.")
-    is_placed = _without_time(fields.get("space", "")) in _PATIENT_SPACES
+    space = fields.get("space", "").lower()
+    is_placed = _without_time(space) in _PATIENT_SPACES
     units = _QUOTED.findall(fields.get("spaceunits", fields.get("units", "")))
     return HeaderNotes(
-        _to_mm(units, name),
+        _to_mm(units, name) @ np.diag([*_NOT_TURNED.get(space, (1.0, 1.0)), 1.0, 1.0]),
         tuple(_doubts(name, steps, is_placed)),
         fields.get("encoding", "").lower() != "raw",
     )
