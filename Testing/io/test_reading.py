@@ -503,6 +503,17 @@ def test_nifti_2_and_foreign_byte_orders_are_read(tmp_path: Path) -> None:
         assert warnings == []
 
 
+@pytest.mark.parametrize("code", [1, 5, 6, 99])
+def test_any_code_above_zero_says_that_there_is_a_place(tmp_path: Path, code: int) -> None:
+    moved = [[0.7, 0, 0, 20], [0, 0.8, 0, -15], [0, 0, 2.5, 30]]
+    for codes in ((0, code), (code, 0)):
+        volume, said = nifti(tmp_path, moved, codes=codes)
+        assert volume.ijk_to_ras == whole(moved)
+        assert said == ""
+    volume, said = nifti(tmp_path, moved, codes=(-1, -1))
+    assert "does not say how the patient lies" in said
+
+
 @pytest.mark.parametrize("offset", [0, -16, 10, 352])
 def test_voxels_never_begin_within_the_header(tmp_path: Path, offset: int) -> None:
     """0 is what headers say whose voxels lie in a file of their own."""

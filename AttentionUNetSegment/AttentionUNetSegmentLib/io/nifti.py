@@ -35,6 +35,7 @@ _MOST_DEFLATED = 1040  # deflate shrinks nothing by more than 1032
 _CHUNK = 1 << 20
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 _UNITS_MM = {1: 1000.0, 3: 0.001}  # metres and micrometres; all else is taken for millimetres
+_LAST_SPACE = 4  # of the codes that each nibabel knows; any above 0 says that there is a place
 _DISAGREE_VOXELS = 0.1
 _ROUNDING = 2.0**-22  # of the squares of a quaternion in 32 bits, which sum up to 1
 _DAMAGE: tuple[type[Exception], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
@@ -150,8 +151,11 @@ def _interpret_header(start: bytes, name: str) -> NiftiHeader:
         raise _input_error(
             name, "has an intercept without a slope in its header, so its values are uncertain"
         )
+    for code in ("sform_code", "qform_code"):
+        if int(parsed[code]) > _LAST_SPACE:  # which nibabel takes for none, unlike ITK
+            parsed[code] = _LAST_SPACE
     try:
-        # Takes the size of a minus, an unknown code for none and the least offset for a lesser one.
+        # Takes the size of a minus, a code below 0 for none and the least offset for a lesser one.
         parsed.check_fix(logger=_quiet, error_level=41)
         dtype = parsed.get_data_dtype()
     except (HeaderDataError, KeyError) as error:  # the latter for an unknown type
