@@ -1036,7 +1036,7 @@ def test_without_a_callback_warnings_go_to_the_log(
     assert "tilted" in caplog.text
 
 
-def test_the_names_of_version_0_2_0_are_the_same_objects() -> None:
+def test_names_that_modules_had_before_are_the_same_objects() -> None:
     """Scripts were written for them."""
     from AttentionUNetSegmentLib.geometry import volume
     from AttentionUNetSegmentLib.inference import reading as old_reading

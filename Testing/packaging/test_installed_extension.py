@@ -29,8 +29,8 @@ STARTED = {
     f"{LIBRARY}/wheel_with_models.py",  # by the build of a wheel
 }
 
-OLD_NAMES = {f"AttentionUNetSegmentLib/inference/{name}.py" for name in ("reading", "volume")}
-"""What scripts of 0.2.0 import."""
+OLD_NAMES = {f"{LIBRARY}/inference/{name}.py" for name in ("reading", "volume")}
+"""What scripts import that were written before a module moved."""
 
 
 @pytest.fixture(scope="module")
