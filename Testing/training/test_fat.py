@@ -146,6 +146,7 @@ def test_the_command_trains_with_it_and_goes_on(
     data = write_data(tmp_path / "data")
     assert train(data, tmp_path / "plain") == 0
     start = str(tmp_path / "plain" / "model")
+    assert train(data, tmp_path / "without", "--from", start, "--no-fat") == 0
     assert train(data, tmp_path / "fat", "--from", start, "--fat") == 0
     model = load_model(tmp_path / "fat" / "model")
     assert model.networks["refiner"].config.out_channels == len(model.card.labels) == FAT

@@ -32,7 +32,8 @@ class Choices:
             :class:`.stage_options.StageOptions`.
         learning_rate, final_learning_rate, warmup, warmup_start: see :class:`LearningRate`.
         flips, quarter_turns: probabilities; flips along R and A.
-        fat: of the refiner: see :mod:`.fat`. A run that starts from a model does as that one.
+        fat: whether the refiner tells it from the rest, see :mod:`.fat`; a run that starts from a
+            model does as that one did.
         regions: share of the refiner's samples that come from cropped regions, where there are
             some; the other kinds keep their proportions.
         cut_out: probability for the locator; the refiner's regions are cut already.
@@ -68,7 +69,7 @@ class Choices:
     focal: float | None = option("Weight of the focal loss; 0.3.", LOSS, 0)
     all_organs: float | None = option("Weight of all labels beside the target.", LOSS, 0)
     fat: bool | None = option(
-        "The refiner tells body fat from the rest of the background; not.", LOSS
+        "The refiner tells body fat from the rest of the background; off.", LOSS
     )
     deep_supervision: bool | None = option("A loss at coarser levels too.", LOSS)
     gate_supervision: float | None = option(
@@ -172,8 +173,7 @@ class Choices:
         patch = options.patch
         if options.stage == "refiner":
             network.update(_without_none(channels=self.channels and list(self.channels)))
-            if self.fat is not None:
-                network["background_classes"] = 2 if self.fat else 1
+            network.update(_without_none(background_classes=2 if self.fat else None))
             patch = dataclasses.replace(
                 patch, **_without_none(size=self.patch, spacing_mm=self.spacing_mm)
             )
