@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 EARLIER = 0.1
-"""A step as long as that is what an earlier run did, as of a training that goes on: what comes after
-it tells the time that is left."""
+"""A step as long as that is what an earlier run did, as of a training that goes on: what comes
+after it tells the time that is left."""
 
 
 class ShownProgress(Protocol):
