@@ -149,6 +149,39 @@ def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):
     assert driver.ui.resultLabel.text.startswith(f"Pancreas: {kept:.1f} mL, in ")
 
 
+def test_the_line_below_the_button_is_about_segments_that_are_there(driver, ct):
+    driver.segment()
+    found, editor = driver.panel.resultNodes, driver.panel.correction.editor
+    editor.saveStateForUndo()
+    found.segmentationNode.GetSegmentation().RemoveSegment(found.segmentId)
+    assert driver.pump(lambda: driver.ui.resultLabel.text == "", timeout_s=5)
+    editor.undo()
+    assert driver.pump(lambda: driver.ui.resultLabel.text.startswith("Pancreas: "), timeout_s=5)
+
+
+def test_the_line_below_the_button_follows_the_chosen_segmentation_and_volume(driver, ct):
+    import slicer.util
+
+    driver.segment()
+    first, whole = driver.parameters.segmentation, driver.ui.resultLabel.text.split(",")[0]
+    driver.ui.segmentationSelector.setCurrentNode(None)
+    driver.segment()
+    found = driver.panel.resultNodes
+    assert found.segmentationNode is not first
+    mask = segment_mask(driver, ct)
+    mask[: len(mask) // 2] = False
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), found.segmentationNode, found.segmentId, ct
+    )
+    assert driver.pump(lambda: "by hand" in driver.ui.resultLabel.text)
+    driver.ui.segmentationSelector.setCurrentNode(first)
+    assert driver.pump(lambda: driver.ui.resultLabel.text == whole, timeout_s=5)
+    add_ct(driver, "other")
+    assert driver.ui.resultLabel.text == ""
+    driver.choose(ct)
+    assert driver.pump(lambda: driver.ui.resultLabel.text == whole, timeout_s=5)
+
+
 # Views and surfaces stay the user's
 
 
