@@ -174,6 +174,21 @@ def test_the_volume_is_deleted_while_it_is_segmented(driver, ct, monkeypatch):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
+def test_an_answer_about_other_voxels_is_not_written(driver, ct, monkeypatch):
+    """A sequence goes on to its next image in the same node and the same memory."""
+    import slicer.util
+
+    gate = Gate(monkeypatch, "Looking")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set)
+    slicer.util.arrayFromVolume(ct)[:] = 30
+    slicer.util.arrayFromVolumeModified(ct)
+    gate.opened.set()
+    assert driver.pump(lambda: not driver.panel.busy)
+    assert "was changed while it was being segmented" in driver.message
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
 def test_the_scene_is_closed_while_it_works(driver, ct, monkeypatch):
     import slicer
     from SlicerStandIn import driving

@@ -159,6 +159,7 @@ class SegmentationTask:
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
+        self._voxels = _voxelsOf(volumeNode)
         clicks = list(self.clicks)
         if len(self.labels) > 1:
             clicks = [dataclasses.replace(click, target=self.label.name) for click in clicks]
@@ -244,6 +245,11 @@ class SegmentationTask:
         if scene is None:
             raise InputError(
                 "The volume was removed while it was being segmented; nothing was changed."
+            )
+        if _voxelsOf(self.volumeNode) != self._voxels:
+            raise InputError(
+                f"The image of '{self.volumeNode.GetName()}' was changed while it was being "
+                "segmented; nothing was changed. Segment again."
             )
         if self.segmentationNode is not None and self.segmentationNode.GetScene() is not scene:
             raise InputError(
@@ -350,6 +356,14 @@ def _identity(
     # Modification times are counted through all of VTK: no two images ever share one.
     modified = volumeNode.GetImageData().GetMTime()
     return volumeNode.GetID(), modified, scan.ijk_to_ras.tobytes(), box
+
+
+def _voxelsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, int] | None:
+    """What changes when the node gets other voxels, as when a sequence goes on to its next image,
+    wherever they lie."""
+    image = volumeNode.GetImageData()
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    return None if scalars is None else (scalars.__this__, scalars.GetMTime())
 
 
 def _digest(mask: np.ndarray) -> bytes:
