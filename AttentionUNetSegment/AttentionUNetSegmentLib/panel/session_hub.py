@@ -147,8 +147,10 @@ class SessionHub:
         self._sessions: dict[str, VolumeSession] = {}
         self._clicked: list[VolumeSession] = []
         self._changed: list[VolumeSession] = []
+        self._moved: list[VolumeSession] = []
         self._clickTimer = _soon(self._answerClicks)
         self._segmentTimer = _soon(self._takeUpSegments)
+        self._volumeTimer = _soon(self._followVolumes)
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
         scene.AddObserver(events.StartCloseEvent, self._onSceneCloses)
         scene.AddObserver(events.NodeRemovedEvent, self._onNodeRemoved)
@@ -172,7 +174,9 @@ class SessionHub:
         """The clicks on a volume and what they are about."""
         session = self._sessions.get(volumeNode.GetID())
         if session is None or session.volumeNode is not volumeNode:
-            session = VolumeSession(volumeNode, self._onClicked, self._onSegmentChanged)
+            session = VolumeSession(
+                volumeNode, self._onClicked, self._onSegmentChanged, self._onVolumeChanged
+            )
             self._sessions[volumeNode.GetID()] = session
         return session
 
@@ -357,6 +361,7 @@ class SessionHub:
 
     def _begin(self, request: Request) -> None:
         installation.requirePackages()
+        self._followVolumes()  # or it would be answered where the scan was
         clicks = self.session(request.volumeNode).clicks
         node, segmentId = request.segmentationNode, request.segmentId
         automatic = request.whole
@@ -522,12 +527,24 @@ class SessionHub:
                 self._tellClicksChanged(session.volumeNode)
             self._tellSegmentChanged(session.volumeNode)
 
+    def _onVolumeChanged(self, session: VolumeSession) -> None:
+        if session not in self._moved:
+            self._moved.append(session)
+        self._volumeTimer.start()
+
+    def _followVolumes(self) -> None:
+        moved, self._moved = self._moved, []
+        for session in moved:
+            if session.volumeNode.GetScene() is slicer.mrmlScene and session.followVolume():
+                self._tellClicksChanged(session.volumeNode)
+
     def _onSceneCloses(self, _scene: vtk.vtkObject, _event: str) -> None:
         self.cancel()
         for session in self._sessions.values():
             session.stop()
         self._sessions.clear()
         self._changed.clear()
+        self._moved.clear()
         if self.worker.thread is not None:
             # In its turn: the scans are locked as long as one of them is computed on.
             self.polling.run(lambda _progress, _cancel: self.cache.forget_scans())

@@ -30,6 +30,7 @@ from . import segments
 from .all_labels import writeAllLabels
 from .corrections import readClicks
 from .results import SceneResult, writePrediction
+from .scan_clicks import ScanClicks
 from .start import beginsFromMask, startOnScan
 from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
 
@@ -173,6 +174,7 @@ class SegmentationTask:
         alone = self.structure or self._start is not None
         others = () if alone else self._otherClicks()
         self._worldClicks = (*clicks, *others)
+        self._scanClicks = ScanClicks.on(volumeNode, self._worldClicks)
         self._placedClicks = clicksInPlace(volumeNode, self._worldClicks)
         self._region = None
         looksFor = self._start is None and (automatic or not self.structure)
@@ -222,7 +224,7 @@ class SegmentationTask:
 
                 progress(_COMPUTED, "Looking at all labels")
                 prediction = with_all_labels(session.predictor, prediction, cancel)
-            prediction = self._withWorldClicks(prediction)
+            prediction = self._withWorldClicks(prediction, self._worldClicks)
             prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
             if not self._withVolumes:
                 return prediction
@@ -255,6 +257,9 @@ class SegmentationTask:
             raise InputError(
                 "The output segmentation was removed meanwhile; nothing was changed. Segment again."
             )
+        clicks = self._scanClicks.movedWith(self.volumeNode).world
+        if clicks != self._worldClicks:
+            prediction = self._withWorldClicks(prediction, clicks)
         label = self.labels[0] if self._start is None else self.label
         if not self.options.standardTerminology:
             label = dataclasses.replace(label, terminology=None)
@@ -297,14 +302,15 @@ class SegmentationTask:
                 continue
             segmentId = segments.findSegment(node, self.volumeNode, label)
             if segmentId is not None:
-                its = readClicks(node, segmentId)
+                its = readClicks(node, segmentId, self.volumeNode)
                 clicks += [dataclasses.replace(click, target=label.name) for click in its]
         return clicks
 
-    def _withWorldClicks(self, prediction: Prediction) -> Prediction:
-        """The clicks as they are in the scene, which may lie under a transform."""
-        its = {self.label.name: self.clicks}
-        for click in self._worldClicks:
+    def _withWorldClicks(self, prediction: Prediction, clicks: Sequence[Prompt]) -> Prediction:
+        """All clicks as they are in the scene, which may lie under a transform."""
+        ours = len(self.clicks)
+        its = {self.label.name: tuple(dataclasses.replace(one, target="") for one in clicks[:ours])}
+        for click in clicks[ours:]:
             if click.target != self.label.name:
                 its[click.target] = (*its.get(click.target, ()), click)
 
