@@ -78,6 +78,33 @@ def test_a_click_segments_again_where_that_is_wanted(driver, placing):
     assert driver.pump(lambda: driver.panel.hasSegment and not driver.panel.busy)
 
 
+def test_a_click_beside_the_scan_is_taken_away_and_the_next_one_is_answered(driver, ct):
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    before, mask = driver.panel.clicks.clicks, segment_mask(driver, ct)
+    click(driver, ct, (200, 23, 11))
+    assert "lies outside the scan" in driver.message
+    assert driver.panel.clicks.clicks == before
+    assert (segment_mask(driver, ct) == mask).all()
+    click(driver, ct, (10, 23, 11))
+    assert "lies outside the scan" not in driver.message
+    assert segment_mask(driver, ct)[11, 23, 10]
+
+
+def test_a_click_that_is_dragged_out_of_the_scan_is_where_it_was(driver, ct):
+    import slicer
+
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    before = driver.panel.clicks.clicks
+    node = driver.parameters.clicks
+    node.SetNthControlPointPositionWorld(0, 500.0, 0.0, 0.0)
+    node.InvokeCustomModifiedEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
+    driver.wait_for_answer()
+    assert "lies outside the scan" in driver.message
+    assert driver.panel.clicks.clicks == before
+
+
 def test_clicks_belong_to_their_volume(driver, ct, placing):
     from panel_driver import add_ct
 

@@ -148,7 +148,7 @@ class SessionHub:
         self._clicked: list[VolumeSession] = []
         self._changed: list[VolumeSession] = []
         self._moved: list[VolumeSession] = []
-        self._clickTimer = _soon(self._answerClicks)
+        self._clickTimer = _soon(self._takeUpClicks)
         self._segmentTimer = _soon(self._takeUpSegments)
         self._volumeTimer = _soon(self._followVolumes)
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
@@ -487,6 +487,17 @@ class SessionHub:
         self._tellClicksChanged(session.volumeNode)
         # Later: several points may be removed at once.
         self._clickTimer.start()
+
+    def _takeUpClicks(self) -> None:
+        for session in list(self._clicked):
+            before = session.accepted
+            refused = session.refuseOutside()
+            if refused is not None:
+                if session.accepted == before:
+                    self._clicked.remove(session)
+                self._tellClicksChanged(session.volumeNode)
+                self._tellFailed(refused)
+        self._answerClicks()
 
     def _answerClicks(self) -> None:
         """As far as nothing runs; called again when it has come to its end."""

@@ -11,10 +11,12 @@ import vtk
 
 from ..errors import InputError
 from ..inference.strokes import Prompt
+from ..inference.validation import check_clicks
 from ..scene.corrections import CorrectionTracker, readClicks
 from ..scene.scan_clicks import NO_CLICKS, ScanClicks, sameClick
 from ..scene.segments import isOfAnother, isStructure
 from ..scene.start import beginsFromMask
+from ..scene.volumes import clicksInPlace, volumeFromNode
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
 # As text: the class is that of another module, and need not be there yet.
@@ -37,6 +39,7 @@ class VolumeSession:
     Attributes:
         beginsFromMask: the clicks mend a mask that the user had them begin from.
         ofStructure: they are about a segment of any structure, perhaps one that is gone.
+        accepted: the clicks as they were when they were last known to be in the scan.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class VolumeSession:
         self._stated: tuple[Prompt, ...] = ()
         self._unanswered: dict[tuple[str, str], tuple[ScanClicks, ScanClicks]] = {}
         self._placed = NO_CLICKS
+        self.accepted: tuple[Prompt, ...] = ()
         self._volumeObservers = [
             volumeNode.AddObserver(event, lambda *_: onVolumeChanged(self))
             for event in (
@@ -141,6 +145,30 @@ class VolumeSession:
         self._show(clicks)
         return True
 
+    def refuseOutside(self) -> InputError | None:
+        """Take away new points outside of the scan, and take back one that was dragged out of it:
+        no answer could be given any more.
+
+        Returns:
+            What is to be said of them; None where there is none.
+        """
+        try:
+            scan = volumeFromNode(self.volumeNode)
+        except InputError:
+            return None  # said when the user wants to segment it
+        clicks, refused = self.clicks, None
+        for click, placed in zip(clicks, clicksInPlace(self.volumeNode, clicks), strict=True):
+            try:
+                check_clicks(scan, [placed])
+            except InputError as error:
+                refused = refused or error
+                clicks = tuple(one for one in clicks if one is not click)
+        if refused is not None:
+            dragged = len(self.clicks) == len(self.accepted)
+            self._show(self.accepted if dragged else clicks)
+        self.accepted = self.clicks
+        return refused
+
     def followVolume(self) -> bool:
         """The points go with the scan when it is moved, as the voxels do that they were placed on;
         those that were moved otherwise meanwhile stay.
@@ -192,6 +220,7 @@ class VolumeSession:
         if points is not None:
             points.show(clicks)
             self._place()
+            self.accepted = self.clicks
 
     def _place(self) -> None:
         """Take note of where in the scan the points are."""
@@ -232,6 +261,7 @@ class VolumeSession:
             self._observed.append((node, node.AddObserver(event, self._onPointsChanged)))
         self._points.mark()
         self._place()
+        self.accepted = self.clicks
 
     def _onPointsChanged(self, _node: vtk.vtkObject, _event: str) -> None:
         if self._points is not None and self._points.mark():
