@@ -206,6 +206,22 @@ def test_the_scene_is_closed_while_it_works(driver, ct, monkeypatch):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
+def test_another_scene_is_added_while_it_works(driver, ct, monkeypatch):
+    import slicer
+
+    gate = Gate(monkeypatch, "Looking")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set)
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.ImportState)
+    slicer.mrmlScene.EndState(slicer.vtkMRMLScene.ImportState)
+    gate.opened.set()
+    driver.pump()
+    assert not driver.panel.busy
+    assert driver.message == "Cancelled; nothing was changed."
+    driver.segment()
+    assert driver.panel.hasSegment
+
+
 def test_the_segmentation_is_deleted_by_the_user(driver, ct):
     import slicer
 

@@ -216,6 +216,23 @@ def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):
     assert [one.GetForegroundVolumeID() for one in others] == [None, None]
 
 
+def test_a_map_that_is_removed_gives_back_what_lay_over_the_ct(driver, ct):
+    import slicer
+
+    driver.segment()
+    other = plain_volume("MR")
+    for composite in composites():
+        composite.SetForegroundVolumeID(other.GetID())
+        composite.SetForegroundOpacity(0.25)
+    driver.panel.attention.eyes[2].click()
+    driver.pump()
+    slicer.mrmlScene.RemoveNode(driver.panel.resultNodes.attentionNodes[2])
+    driver.pump()
+    for composite in composites():
+        assert composite.GetForegroundVolumeID() == other.GetID()
+        assert composite.GetForegroundOpacity() == 0.25
+
+
 def test_the_attention_is_shown_where_the_ct_is(driver, ct):
     other = plain_volume("MR")
     red, green, yellow = composites()
