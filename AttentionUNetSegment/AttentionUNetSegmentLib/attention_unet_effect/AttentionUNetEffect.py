@@ -238,6 +238,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def _onSliceEvent(self, interactor: Any, eventId: int, sliceWidget: Any) -> bool:
         x, y = interactor.GetEventPosition()
+        if self._drawing is not None and eventId == vtk.vtkCommand.LeftButtonPressEvent:
+            self._drawing.cancel()  # its release never came, as when another window took the mouse
+            self._drawing = None
         if self._drawing is not None:
             # What is held down now says nothing: what is drawn was decided by the press.
             if eventId == vtk.vtkCommand.MouseMoveEvent:
