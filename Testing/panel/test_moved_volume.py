@@ -158,6 +158,17 @@ def test_clicks_without_an_answer_go_with_their_scan(driver, ct):
     assert segment_mask(driver, ct)[PLACES[0][::-1]]
 
 
+def test_a_transform_that_makes_the_scan_flat_for_a_while(driver, clicked, transform):
+    from AttentionUNetSegmentLib.scene.volumes import toVtkMatrix
+
+    before = driver.panel.clicks.clicks
+    put_under(driver, clicked, transform)
+    for matrix in (np.diag([0.0, 1.0, 1.0, 1.0]), np.diag([np.nan, 1.0, 1.0, 1.0]), np.eye(4)):
+        transform.SetMatrixTransformToParent(toVtkMatrix(matrix))
+        driver.pump()
+    assert driver.panel.clicks.clicks == before
+
+
 def test_of_a_scan_that_is_not_chosen_just_now(driver, clicked, transform):
     add_ct(driver, "other")
     put_under(driver, clicked, transform)

@@ -25,6 +25,7 @@ SAME_MM = 0.01
 STEPS_OF_A_MM = 1024
 """Points are moved to whole ones, so that their differences are exact."""
 SAMPLED_VOXELS = 4096
+LEAST_VOXEL_MM3 = 1e-9
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ScanClicks:
         scan = _knownBy(volumeNode) if clicks else ""
         if not scan:
             return cls(tuple(clicks))
-        fromPlace = np.linalg.inv(nodeToPlace(volumeNode) @ ijkToRas(volumeNode))
+        fromPlace = np.linalg.inv(_toPlace(volumeNode))
         voxels = (
             mapped(one, lambda points: transform_points(fromPlace, points))
             for one in clicksInPlace(volumeNode, clicks)
@@ -60,6 +61,8 @@ class ScanClicks:
     ) -> ScanClicks:
         """Other clicks where they are now; those that are among these stay on their very voxels."""
         others = ScanClicks.on(volumeNode, clicks)
+        if not others.scan and others.world == self.world:
+            return self  # until it has an image, and extent, again
         if not self.voxels or others.scan != self.scan:
             return others
         known = dict(zip(self.world, self.voxels, strict=True))
@@ -70,7 +73,7 @@ class ScanClicks:
         """At the place to which the scan was moved, if it was; the very same ones if not."""
         if not self.voxels or self.scan != _knownBy(volumeNode):
             return self
-        toPlace = nodeToPlace(volumeNode) @ ijkToRas(volumeNode)
+        toPlace = _toPlace(volumeNode)
 
         def toWorld(points: np.ndarray) -> np.ndarray:
             moved = pointsFromPlace(volumeNode, transform_points(toPlace, points))
@@ -93,14 +96,18 @@ def sameClick(one: Prompt, other: Prompt) -> bool:
     return points.shape == others.shape and bool(np.abs(points - others).max() < SAME_MM)
 
 
+def _toPlace(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    return nodeToPlace(volumeNode) @ ijkToRas(volumeNode)
+
+
 def _knownBy(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """By its size and some of its voxels, for it may have got another ID since; nothing of a node
-    without an image."""
+    without an image, or that a transform makes flat."""
     from vtk.util.numpy_support import vtk_to_numpy
 
     image = volumeNode.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
-    if scalars is None:
+    if scalars is None or not abs(np.linalg.det(_toPlace(volumeNode))) > LEAST_VOXEL_MM3:
         return ""
     values = vtk_to_numpy(scalars)
     sample = values[:: max(1, len(values) // SAMPLED_VOXELS)]
