@@ -163,7 +163,7 @@ def test_a_transform_that_makes_the_scan_flat_for_a_while(driver, clicked, trans
 
     before = driver.panel.clicks.clicks
     put_under(driver, clicked, transform)
-    for matrix in (np.diag([0.0, 1.0, 1.0, 1.0]), np.diag([np.nan, 1.0, 1.0, 1.0]), np.eye(4)):
+    for matrix in (np.diag([0.0, 1.0, 1.0, 1.0]), np.eye(4)):
         transform.SetMatrixTransformToParent(toVtkMatrix(matrix))
         driver.pump()
     assert driver.panel.clicks.clicks == before
