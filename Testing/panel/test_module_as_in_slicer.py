@@ -11,6 +11,7 @@ import panel_driver
 import pytest
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from panel_driver import add_ct, segment_mask
+from scene_helpers import TURN, add_transform
 
 
 def composites():
@@ -123,6 +124,12 @@ def test_corrections_are_shown_over_the_segment(driver, ct):
     display = found.segmentationNode.GetDisplayNode()
     assert display.GetVisibility()
     assert display.GetSegmentVisibility(found.segmentId)
+    # They go where the segment goes.
+    transform = add_transform(slicer.mrmlScene, TURN)
+    found.segmentationNode.SetAndObserveTransformNodeID(transform.GetID())
+    assert driver.pump(lambda: helper.GetTransformNodeID() == transform.GetID(), timeout_s=5)
+    found.segmentationNode.HardenTransform()
+    assert driver.pump(lambda: helper.GetTransformNodeID() is None, timeout_s=5)
     driver.ui.showCorrectionsCheckBox.checked = False
     driver.pump()
     assert helper.GetScene() is None
@@ -214,6 +221,16 @@ def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):
     assert red.GetForegroundVolumeID() == overlay.GetID()
     assert red.GetForegroundOpacity() == pytest.approx(0.35)
     assert [one.GetForegroundVolumeID() for one in others] == [None, None]
+
+
+def test_a_map_whose_display_was_removed_is_no_error(driver, ct):
+    import slicer
+
+    driver.segment()
+    slicer.mrmlScene.RemoveNode(driver.panel.resultNodes.attentionNodes[1].GetDisplayNode())
+    driver.panel.attention.eyes[1].click()
+    driver.pump()
+    assert driver.message == ""
 
 
 def test_a_map_that_is_removed_gives_back_what_lay_over_the_ct(driver, ct):

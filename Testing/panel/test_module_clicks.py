@@ -91,6 +91,17 @@ def test_a_click_beside_the_scan_is_taken_away_and_the_next_one_is_answered(driv
     assert segment_mask(driver, ct)[11, 23, 10]
 
 
+def test_a_point_without_a_place_any_more_is_no_click(driver, ct):
+    """As "Clear position" in the Markups module leaves it."""
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    assert segment_mask(driver, ct)[11, 23, 44]
+    driver.parameters.clicks.UnsetNthControlPointPosition(0)
+    driver.wait_for_answer()
+    assert driver.panel.clicks.clicks == ()
+    assert not segment_mask(driver, ct)[11, 23, 44]
+
+
 def test_a_click_that_is_dragged_out_of_the_scan_is_where_it_was(driver, ct):
     import slicer
 

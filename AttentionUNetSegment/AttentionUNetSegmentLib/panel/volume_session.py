@@ -254,6 +254,8 @@ class VolumeSession:
         events = (
             slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
             slicer.vtkMRMLMarkupsNode.PointRemovedEvent,
+            slicer.vtkMRMLMarkupsNode.PointPositionUndefinedEvent,
+            slicer.vtkMRMLMarkupsNode.PointPositionMissingEvent,
             # Not while a point is being dragged: when it is let go.
             slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
         )
