@@ -158,6 +158,17 @@ def test_clicks_without_an_answer_go_with_their_scan(driver, ct):
     assert segment_mask(driver, ct)[PLACES[0][::-1]]
 
 
+def test_what_can_be_redone_goes_with_its_scan(driver, clicked, transform):
+    driver.ui.undoClickButton.click()
+    driver.wait_for_answer()
+    put_under(driver, clicked, transform)
+    assert positions(driver) == []
+    driver.ui.redoClickButton.click()
+    driver.wait_for_answer()
+    assert_on_its_voxel(driver, clicked)
+    assert segment_mask(driver, clicked)[PLACES[0][::-1]]
+
+
 def test_a_transform_that_makes_the_scan_flat_for_a_while(driver, clicked, transform):
     from AttentionUNetSegmentLib.scene.volumes import toVtkMatrix
 

@@ -116,6 +116,15 @@ class ClickPoints:
         return bool(self._undone)
 
     @property
+    def undone(self) -> tuple[Prompt, ...]:
+        """What :meth:`redo` brings back, the next one last."""
+        return tuple(self._undone)
+
+    @undone.setter
+    def undone(self, prompts: Sequence[Prompt]) -> None:
+        self._undone = list(prompts)
+
+    @property
     def hovered(self) -> int | None:
         """Place in the order of the click that is under the mouse, from 0."""
         display = self.node.GetDisplayNode()

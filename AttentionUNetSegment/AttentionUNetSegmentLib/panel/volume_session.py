@@ -58,7 +58,7 @@ class VolumeSession:
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
         self._stated: tuple[Prompt, ...] = ()
         self._unanswered: dict[tuple[str, str], tuple[ScanClicks, ScanClicks]] = {}
-        self._placed = NO_CLICKS
+        self._placed = self._undone = NO_CLICKS
         self.accepted: tuple[Prompt, ...] = ()
         self._volumeObservers = [
             volumeNode.AddObserver(event, lambda *_: onVolumeChanged(self))
@@ -176,13 +176,18 @@ class VolumeSession:
         Returns:
             Whether they are elsewhere now.
         """
-        before = self._placed
+        points, before, undone = self.points, self._placed, self._undone
+        if points is None:
+            return False
         self._placed = before.movedWith(self.volumeNode)
-        if self._placed is before:
+        self._undone = undone.movedWith(self.volumeNode)
+        if self._placed is before and self._undone is undone:
             self._place()  # perhaps on other voxels
             return False
         now = dict(zip(before.world, self._placed.world, strict=True))
+        undone = self._undone
         self._show(tuple(now.get(click, click) for click in self.clicks))
+        points.undone, self._undone = undone.world, undone
         if self.target is not None and _exists(self.target):
             self._stated = readClicks(*self.target, self.volumeNode)
         return True
@@ -223,8 +228,10 @@ class VolumeSession:
             self.accepted = self.clicks
 
     def _place(self) -> None:
-        """Take note of where in the scan the points are."""
+        """Take note of where in the scan the points are, and those that can be brought back."""
+        undone = self._points.undone if self._points is not None else ()
         self._placed = self._placed.updated(self.volumeNode, self.clicks)
+        self._undone = self._undone.updated(self.volumeNode, undone)
 
     def _follow(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         self.target = (segmentationNode, segmentId)
@@ -247,7 +254,7 @@ class VolumeSession:
         self._observed = []
         if self._points is not None:
             self._points.stop()
-        self._points, self._placed = None, NO_CLICKS
+        self._points, self._placed, self._undone = None, NO_CLICKS, NO_CLICKS
         if node is None:
             return
         self._points = ClickPoints(node)
