@@ -126,6 +126,44 @@ def test_clicks_belong_to_their_volume(driver, ct, placing):
     assert len(shown(driver)) == 1
 
 
+def test_points_of_another_volume_are_not_seen(driver, ct):
+    """They would seem to lie on the volume that is chosen now."""
+    from AttentionUNetSegmentLib.inference.strokes import Scribble
+
+    click(driver, ct, (28, 24, 12))
+    line = Scribble(((-20.0, 8.0, 26.0), (-30.0, 8.0, 26.0)), True)
+    driver.panel.session.newPoints().addPrompt(line)
+    driver.wait_for_answer()
+    shown = [driver.parameters.clicks, *lines()]
+    assert [node.GetDisplayVisibility() for node in shown] == [1, 1]
+    other = panel_driver.add_ct(driver, "other")
+    assert [node.GetDisplayVisibility() for node in shown] == [0, 0]
+    click(driver, other, (28, 24, 12))
+    assert driver.parameters.clicks.GetDisplayVisibility()
+    driver.choose(ct)
+    assert [node.GetDisplayVisibility() for node in shown] == [1, 1]
+
+
+def test_what_is_seen_of_points_outlasts_the_scene(driver, ct, tmp_path):
+    from SlicerStandIn import driving
+
+    click(driver, ct, (28, 24, 12))
+    panel_driver.add_ct(driver, "other")
+    driving.saveScene(tmp_path / "two.mrb")
+    driving.loadScene(tmp_path / "two.mrb")
+    driver.pump()
+    assert driver.panel.volumeNode.GetName() == "other"
+    (ct,) = [node for node in volumes() if node.GetName() == "CT"]
+    driver.choose(ct)
+    assert driver.parameters.clicks.GetDisplayVisibility()
+
+
+def lines():
+    import slicer.util
+
+    return slicer.util.getNodesByClass("vtkMRMLMarkupsCurveNode")
+
+
 def test_leaving_the_module_ends_placing(driver, placing):
     driver.representation.exit()
     assert not driver.ui.placeWidget.placeModeEnabled

@@ -185,6 +185,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self._observed = (editorNode, tag)
         self._hub.addListener(self)
         self._keys.install()
+        self._hub.showPoints()
         self._updateTarget()
         self._update()
 
@@ -462,6 +463,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         return picker.GetPickPosition()
 
     def _onEditorModified(self, *_arguments: Any) -> None:
+        self._hub.showPoints()
         self._updateTarget()
         self._update()
 

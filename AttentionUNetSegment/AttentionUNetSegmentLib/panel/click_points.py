@@ -79,6 +79,7 @@ class ClickPoints:
         display = node.GetDisplayNode()
         self._observed = (display, display.AddObserver("ModifiedEvent", self._onDisplay))
         self._lines = StrokeLines(node, INSIDE_COLOR, OUTSIDE_COLOR)
+        self._lines.setVisible(bool(display.GetVisibility()))
         self._adding: Prompt | None = None
         self._undone: list[Prompt] = []
         self._known: tuple[Prompt, ...] = ()
@@ -93,6 +94,11 @@ class ClickPoints:
     def nextInside(self, inside: bool) -> None:
         self._nextInside = inside
         self._onDisplay()
+
+    def setVisible(self, visible: bool) -> None:
+        """In the views: points and lines."""
+        self.node.SetDisplayVisibility(visible)
+        self._lines.setVisible(visible)
 
     def stop(self) -> None:
         """Observe no more, and show no lines."""

@@ -607,6 +607,7 @@ class Panel(HubListener):
             if volumeNode is not None and self.label is not None:
                 parameters.segmentation = findResult(volumeNode, self.label).segmentationNode
             self.clicks.volumeChanged()
+        self.hub.showPoints()
         self._volumes_ml = {}
 
     def _onOrganChanged(self) -> None:

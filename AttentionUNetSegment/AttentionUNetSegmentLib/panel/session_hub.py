@@ -144,6 +144,7 @@ class SessionHub:
         self._preparation: Job[None] | None = None
         self._listeners: list[HubListener] = []
         self._editors: list[Any] = []
+        self._worked: set[str] | None = None
         self._sessions: dict[str, VolumeSession] = {}
         self._clicked: list[VolumeSession] = []
         self._changed: list[VolumeSession] = []
@@ -194,6 +195,18 @@ class SessionHub:
         """Who answers for the clicks on a volume."""
         listeners = self._listeners
         return next((one for one in listeners if one.clickedVolume() is volumeNode), None)
+
+    def showPoints(self) -> None:
+        """In the views, those on the volumes that somebody works on: others would seem to belong to
+        these, and nobody answers when they are dragged. Called when a listener goes to a volume."""
+        volumes = [listener.clickedVolume() for listener in self._listeners]
+        volumeIds = {node.GetID() for node in volumes if node is not None}
+        if volumeIds == self._worked:
+            return
+        self._worked = volumeIds
+        for volumeId, session in self._sessions.items():
+            if session.points is not None:
+                session.points.setVisible(volumeId in volumeIds)
 
     def addEditor(self, editor: Any) -> None:
         """Each network's answer will be an undo step of this editor, while it shows the
@@ -554,6 +567,7 @@ class SessionHub:
         for session in self._sessions.values():
             session.stop()
         self._sessions.clear()
+        self._worked = None
         self._changed.clear()
         self._moved.clear()
         if self.worker.thread is not None:
