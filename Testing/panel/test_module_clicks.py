@@ -128,6 +128,7 @@ def test_clicks_belong_to_their_volume(driver, ct, placing):
 
 def test_points_of_another_volume_are_not_seen(driver, ct):
     """They would seem to lie on the volume that is chosen now."""
+    import slicer
     from AttentionUNetSegmentLib.inference.strokes import Scribble
 
     click(driver, ct, (28, 24, 12))
@@ -142,6 +143,9 @@ def test_points_of_another_volume_are_not_seen(driver, ct):
     assert driver.parameters.clicks.GetDisplayVisibility()
     driver.choose(ct)
     assert [node.GetDisplayVisibility() for node in shown] == [1, 1]
+    slicer.mrmlScene.RemoveNode(ct)
+    driver.pump()
+    assert not shown[0].GetDisplayVisibility()
 
 
 def test_what_is_seen_of_points_outlasts_the_scene(driver, ct, tmp_path):

@@ -79,7 +79,8 @@ def findResult(
         segmentId = segments.findSegment(segmentationNode, volumeNode, label)
     table, probability, uncertainty = None, None, None
     attention: dict[int, slicer.vtkMRMLScalarVolumeNode] = {}
-    for node in predictionNodes(volumeNode):
+    # Of several the first one, which a later prediction updates: the user may have cloned it.
+    for node in reversed(predictionNodes(volumeNode)):
         organ, _, result = node.GetAttribute(RESULT_ATTRIBUTE).rpartition("/")
         if organ != label.name:
             continue
