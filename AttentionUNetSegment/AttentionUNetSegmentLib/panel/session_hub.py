@@ -576,9 +576,10 @@ class SessionHub:
 
     def _onNodeRemoved(self, _scene: vtk.vtkObject, _event: str) -> None:
         for volumeId, session in list(self._sessions.items()):
-            if session.volumeNode.GetScene() is not slicer.mrmlScene:
+            gone = session.volumeNode.GetScene() is not slicer.mrmlScene
+            # Taken out first: its lines leave the scene too, and this is called again.
+            if gone and self._sessions.pop(volumeId, None) is not None:
                 session.stop()
-                del self._sessions[volumeId]
         self.stopIfVolumeGone()
 
 
