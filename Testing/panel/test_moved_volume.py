@@ -169,6 +169,23 @@ def test_what_can_be_redone_goes_with_its_scan(driver, clicked, transform):
     assert segment_mask(driver, clicked)[PLACES[0][::-1]]
 
 
+def test_a_point_that_is_being_placed_stays_what_it_is(driver, clicked, transform):
+    """It follows the mouse, known to Slicer by its index among the points."""
+    import slicer
+
+    node = driver.parameters.clicks
+    preview = slicer.vtkMRMLMarkupsNode.PositionPreview
+    mouse = slicer.vtkMRMLInteractionEventData()
+    mouse.SetWorldPosition((1.0, 2.0, 3.0))
+    matrix = np.eye(3).ravel().tolist()
+    display = node.GetDisplayNode()
+    index = display.UpdateActiveControlPointWorld(-1, mouse, matrix, None, None, preview)
+    assert node.GetNthControlPointPositionStatus(index) == preview
+    put_under(driver, clicked, transform)
+    assert node.GetNthControlPointPositionStatus(index) == preview
+    assert_on_its_voxel(driver, clicked)
+
+
 def test_a_transform_that_makes_the_scan_flat_for_a_while(driver, clicked, transform):
     from AttentionUNetSegmentLib.scene.volumes import toVtkMatrix
 

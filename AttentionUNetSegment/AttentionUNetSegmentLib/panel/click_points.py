@@ -176,14 +176,15 @@ class ClickPoints:
         """Make these the clicks, without :meth:`mark` taking it for the user's doing."""
         self._showing = True
         try:
-            same = 0
-            for before, click in zip(self.clicks, clicks, strict=False):
-                if before != click:
-                    break
-                same += 1
-            for index in reversed(self._defined()[same:]):
+            defined, before = self._defined(), self.clicks
+            for index in reversed(defined[len(clicks) :]):
                 self.node.RemoveNthControlPoint(index)
-            for click in clicks[same:]:
+            # In place: while a point is being placed, Slicer's own knows itself by its index.
+            for index, there, click in zip(defined, before, clicks, strict=False):
+                if there != click:
+                    self.node.SetNthControlPointPositionWorld(index, *click.position_ras)
+                    self._describe(index, click)
+            for click in clicks[len(defined) :]:
                 index = self.node.AddControlPointWorld(vtk.vtkVector3d(*click.position_ras))
                 self._describe(index, click)
         finally:
