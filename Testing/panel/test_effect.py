@@ -506,6 +506,26 @@ def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):
     assert points.GetDisplayVisibility()
 
 
+def test_points_that_were_saved_unseen_are_seen_when_their_volume_is_worked_on(
+    driver, ct, tmp_path
+):
+    import slicer.util
+    from SlicerStandIn import driving
+
+    panel_driver.click(driver, ct, CENTRE)
+    panel_driver.add_ct(driver, "other")
+    driving.saveScene(tmp_path / "two.mrb")
+    driving.loadScene(tmp_path / "two.mrb")
+    driver.pump()
+    points = slicer.util.getNode("CT clicks")
+    assert not points.GetDisplayVisibility()
+    driver.representation.exit()
+    editor = Editor(slicer.util.getNode("CT"))
+    editor.activate()
+    assert points.GetDisplayVisibility()
+    editor.close()
+
+
 def test_a_click_in_3d_is_on_the_surface_and_turning_the_view_is_none(
     driver,
     editor,

@@ -200,7 +200,8 @@ class SessionHub:
         """In the views, those on the volumes that somebody works on: others would seem to belong to
         these, and nobody answers when they are dragged. Called when a listener goes to a volume."""
         volumes = [listener.clickedVolume() for listener in self._listeners]
-        volumeIds = {node.GetID() for node in volumes if node is not None}
+        sessions = [self.session(node) for node in volumes if node is not None]
+        volumeIds = {session.volumeNode.GetID() for session in sessions}
         if volumeIds == self._worked:
             return
         self._worked = volumeIds
