@@ -185,7 +185,7 @@ def test_an_answer_about_other_voxels_is_not_written(driver, ct, monkeypatch):
     slicer.util.arrayFromVolumeModified(ct)
     gate.opened.set()
     assert driver.pump(lambda: not driver.panel.busy)
-    assert "was changed while it was being segmented" in driver.message
+    assert "became another one while it was being segmented" in driver.message
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 

@@ -250,7 +250,7 @@ class SegmentationTask:
             )
         if _voxelsOf(self.volumeNode) != self._voxels:
             raise InputError(
-                f"The image of '{self.volumeNode.GetName()}' was changed while it was being "
+                f"The image of '{self.volumeNode.GetName()}' became another one while it was being "
                 "segmented; nothing was changed. Segment again."
             )
         if self.segmentationNode is not None and self.segmentationNode.GetScene() is not scene:
