@@ -108,6 +108,8 @@ class AttentionUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMix
     def onSceneChangeStarts(self, caller: Any = None, event: Any = None) -> None:
         """The scene is being closed or loaded: touch nothing meanwhile."""
         self._disconnectControls()
+        if not slicer.mrmlScene.IsClosing():
+            self.panel.cancel()  # not without a word: the volume is still there
         self.panel.setParameters(None)
         self.logic.releaseParameterNode()
 

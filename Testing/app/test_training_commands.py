@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import typer
 from AttentionUNetSegmentLib import models
+from AttentionUNetSegmentLib.app import progress_bar
 from AttentionUNetSegmentLib.app.commands import application
 from AttentionUNetSegmentLib.app.commands.help_text import add_commands, respelled
 from AttentionUNetSegmentLib.app.commands.record_options import with_record_options
@@ -37,6 +38,8 @@ from AttentionUNetSegmentLib.training.option_fields import option
 from AttentionUNetSegmentLib.wording import counted, duration
 from data_set_makers import write_pairs
 from picture_texts import texts_of
+from rich.console import Console
+from rich.progress import Progress
 from small_cards import card_of
 from threshold_model import NETWORK
 from typer.testing import CliRunner
@@ -371,6 +374,22 @@ def test_a_line_stays_and_a_fraction_comes_now_and_then(capsys) -> None:
         progress(0.5, "Working")
         progress.line("Something happened")
     assert capsys.readouterr().err == "Something happened\n"
+
+
+def test_the_time_left_is_not_told_by_what_an_earlier_run_did(monkeypatch, capsys) -> None:
+    """A training that goes on at its half: ten seconds for each further hundredth."""
+    clock = [0.0]
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: clock[0])
+    console = Console(file=io.StringIO(), force_terminal=True)
+    shown = Progress(console=console, get_time=lambda: clock[0], speed_estimate_period=300.0)
+    lines, bar = progress_bar._Lines(20.0), progress_bar._Bar(shown)
+    for second, fraction in ((5, 0.02), (25, 0.5), (35, 0.51), (45, 0.52), (55, 0.53)):
+        clock[0] = float(second)
+        for one in (lines, bar):
+            one(fraction, "Training")
+    assert capsys.readouterr().err == "Training: 50 %\nTraining: 52 %, about 8 min left\n"
+    (task,) = shown.tasks
+    assert task.time_remaining == pytest.approx(470, rel=0.01)
 
 
 # What a run says of its network

@@ -1328,3 +1328,14 @@ def test_without_a_callback_warnings_go_to_the_log(
     write_slices(tmp_path, hounsfield((9, 6, 7)), stack(9, (0, 0.5, 2.5)))
     read_volume(tmp_path)
     assert "tilted" in caplog.text
+
+
+def test_names_that_modules_had_before_are_the_same_objects() -> None:
+    """Scripts were written for them."""
+    from AttentionUNetSegmentLib.geometry import volume
+    from AttentionUNetSegmentLib.inference import reading as old_reading
+    from AttentionUNetSegmentLib.inference import volume as old_volume
+    from AttentionUNetSegmentLib.io import reading
+
+    assert old_reading.read_volume is reading.read_volume
+    assert old_volume.Volume is volume.Volume

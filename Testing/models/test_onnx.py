@@ -68,7 +68,13 @@ def test_the_command_exports_both_stages_with_attention_and_open_sizes(
 ) -> None:
     random = model_of(
         locator={**CONFIG, "in_channels": 1, "gate": "stable", "channels": [4, 4]},
-        refiner={**CONFIG, "gate": "multi-head", "heads": 2, "channels": [4, 4, 4]},
+        refiner={
+            **CONFIG,
+            "gate": "multi-head",
+            "heads": 2,
+            "channels": [4, 4, 4],
+            "background_classes": 2,
+        },
     )
     models.save_model(tmp_path / "model", random.card, random.networks)
     out = tmp_path / "onnx"

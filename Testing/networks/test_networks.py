@@ -244,6 +244,25 @@ def test_gradients_reach_every_parameter(name: str, dimensions: int, norm: str) 
     assert norm == "batch" or not cancelled
 
 
+@pytest.mark.parametrize("name", NETWORK_NAMES)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_background_is_the_sum_of_its_kinds(name: str, dimensions: int) -> None:
+    network = _build(name, dimensions, deep_supervision=True, background_classes=3).eval()
+    image = _image(*(32,) * dimensions)
+    with torch.no_grad():
+        joined = network(image, return_deep=True)
+        network.set_background_apart(True)
+        apart = network(image, return_deep=True)
+    for ours, theirs in zip(
+        (joined.logits, *joined.deep), (apart.logits, *apart.deep), strict=True
+    ):
+        each = theirs.softmax(dim=1)
+        assert each.shape[1] == 6
+        background = each[:, [0, 4, 5]].sum(dim=1, keepdim=True)
+        expected = torch.cat((background, each[:, 1:4]), dim=1)
+        torch.testing.assert_close(ours.softmax(dim=1), expected)
+
+
 @pytest.mark.parametrize("gate", GATES)
 def test_training_works_in_bfloat16(gate: str) -> None:
     network = _build(dimensions=3, gate=gate, deep_supervision=True)
@@ -348,7 +367,7 @@ def test_config_goes_to_a_plain_mapping_and_back() -> None:
     assert mapping["channels"] == [4, 4, 8, 8, 12]
     assert set(mapping) == {
         *("name", "dimensions", "in_channels", "out_channels", "channels", "norm", "upsampling"),
-        *("gate", "gated_levels", "deep_supervision", "heads"),
+        *("gate", "gated_levels", "deep_supervision", "heads", "background_classes"),
     }
     assert NetworkConfig.from_mapping(mapping) == config
 
@@ -379,6 +398,7 @@ def test_config_goes_to_a_plain_mapping_and_back() -> None:
         ({"gated_levels": "1"}, "gated_levels must be one of"),
         ({"deep_supervision": "yes"}, "deep_supervision must be true or false, not 'yes'"),
         ({"heads": 0}, "heads must be a whole number from 1"),
+        ({"background_classes": 0}, "background_classes must be a whole number from 1 to 16"),
         ({"gate": "multi-head", "heads": 8}, "must divide the channels .* level 1 has 4"),
         ({"attention": True}, "unknown key 'attention'; it may hold name, dimensions"),
         ({"x" * 500: 1}, r"unknown key 'x+\.\.\.; it may hold"),

@@ -485,6 +485,7 @@ def test_the_panel_goes_on_with_the_segment_that_the_user_chose(driver, editor):
 
 
 def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):
+    import slicer.util
     from AttentionUNetSegmentLib import scene
 
     editor.activate()
@@ -495,9 +496,34 @@ def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):
     editor.widget.setSourceVolumeNode(other)
     driver.pump()
     assert editor.effect._session.clicks == ()
+    points = slicer.util.getNode("CT clicks")
+    assert points.GetDisplayVisibility(), "the panel has that volume"
+    driver.choose(other)
+    assert not points.GetDisplayVisibility()
     editor.widget.setSourceVolumeNode(editor.volume_node)
     driver.pump()
     assert editor.effect._session.clicks == clicks
+    assert points.GetDisplayVisibility()
+
+
+def test_points_that_were_saved_unseen_are_seen_when_their_volume_is_worked_on(
+    driver, ct, tmp_path
+):
+    import slicer.util
+    from SlicerStandIn import driving
+
+    panel_driver.click(driver, ct, CENTRE)
+    panel_driver.add_ct(driver, "other")
+    driving.saveScene(tmp_path / "two.mrb")
+    driving.loadScene(tmp_path / "two.mrb")
+    driver.pump()
+    points = slicer.util.getNode("CT clicks")
+    assert not points.GetDisplayVisibility()
+    driver.representation.exit()
+    editor = Editor(slicer.util.getNode("CT"))
+    editor.activate()
+    assert points.GetDisplayVisibility()
+    editor.close()
 
 
 def test_a_click_in_3d_is_on_the_surface_and_turning_the_view_is_none(

@@ -174,6 +174,21 @@ def test_the_volume_is_deleted_while_it_is_segmented(driver, ct, monkeypatch):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
+def test_an_answer_about_other_voxels_is_not_written(driver, ct, monkeypatch):
+    """A sequence goes on to its next image in the same node and the same memory."""
+    import slicer.util
+
+    gate = Gate(monkeypatch, "Looking")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set)
+    slicer.util.arrayFromVolume(ct)[:] = 30
+    slicer.util.arrayFromVolumeModified(ct)
+    gate.opened.set()
+    assert driver.pump(lambda: not driver.panel.busy)
+    assert "became another one while it was being segmented" in driver.message
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
 def test_the_scene_is_closed_while_it_works(driver, ct, monkeypatch):
     import slicer
     from SlicerStandIn import driving
@@ -189,6 +204,22 @@ def test_the_scene_is_closed_while_it_works(driver, ct, monkeypatch):
     assert not driver.panel.busy
     assert driver.ui.resultLabel.text == ""
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_another_scene_is_added_while_it_works(driver, ct, monkeypatch):
+    import slicer
+
+    gate = Gate(monkeypatch, "Looking")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set)
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.ImportState)
+    slicer.mrmlScene.EndState(slicer.vtkMRMLScene.ImportState)
+    gate.opened.set()
+    driver.pump()
+    assert not driver.panel.busy
+    assert driver.message == "Cancelled; nothing was changed."
+    driver.segment()
+    assert driver.panel.hasSegment
 
 
 def test_the_segmentation_is_deleted_by_the_user(driver, ct):

@@ -11,6 +11,7 @@ import panel_driver
 import pytest
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from panel_driver import add_ct, segment_mask
+from scene_helpers import TURN, add_transform
 
 
 def composites():
@@ -123,6 +124,12 @@ def test_corrections_are_shown_over_the_segment(driver, ct):
     display = found.segmentationNode.GetDisplayNode()
     assert display.GetVisibility()
     assert display.GetSegmentVisibility(found.segmentId)
+    # They go where the segment goes.
+    transform = add_transform(slicer.mrmlScene, TURN)
+    found.segmentationNode.SetAndObserveTransformNodeID(transform.GetID())
+    assert driver.pump(lambda: helper.GetTransformNodeID() == transform.GetID(), timeout_s=5)
+    found.segmentationNode.HardenTransform()
+    assert driver.pump(lambda: helper.GetTransformNodeID() is None, timeout_s=5)
     driver.ui.showCorrectionsCheckBox.checked = False
     driver.pump()
     assert helper.GetScene() is None
@@ -147,6 +154,39 @@ def test_the_line_below_the_button_tells_of_the_corrected_segment(driver, ct):
     driver.segment()
     kept = segment_mask(driver, ct).sum() * 4.0 * 4.0 * 6.0 / 1000
     assert driver.ui.resultLabel.text.startswith(f"Pancreas: {kept:.1f} mL, in ")
+
+
+def test_the_line_below_the_button_is_about_segments_that_are_there(driver, ct):
+    driver.segment()
+    found, editor = driver.panel.resultNodes, driver.panel.correction.editor
+    editor.saveStateForUndo()
+    found.segmentationNode.GetSegmentation().RemoveSegment(found.segmentId)
+    assert driver.pump(lambda: driver.ui.resultLabel.text == "", timeout_s=5)
+    editor.undo()
+    assert driver.pump(lambda: driver.ui.resultLabel.text.startswith("Pancreas: "), timeout_s=5)
+
+
+def test_the_line_below_the_button_follows_the_chosen_segmentation_and_volume(driver, ct):
+    import slicer.util
+
+    driver.segment()
+    first, whole = driver.parameters.segmentation, driver.ui.resultLabel.text.split(",")[0]
+    driver.ui.segmentationSelector.setCurrentNode(None)
+    driver.segment()
+    found = driver.panel.resultNodes
+    assert found.segmentationNode is not first
+    mask = segment_mask(driver, ct)
+    mask[: len(mask) // 2] = False
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), found.segmentationNode, found.segmentId, ct
+    )
+    assert driver.pump(lambda: "by hand" in driver.ui.resultLabel.text)
+    driver.ui.segmentationSelector.setCurrentNode(first)
+    assert driver.pump(lambda: driver.ui.resultLabel.text == whole, timeout_s=5)
+    add_ct(driver, "other")
+    assert driver.ui.resultLabel.text == ""
+    driver.choose(ct)
+    assert driver.pump(lambda: driver.ui.resultLabel.text == whole, timeout_s=5)
 
 
 # Views and surfaces stay the user's
@@ -181,6 +221,33 @@ def test_the_attention_gives_back_what_lay_over_the_ct(driver, ct):
     assert red.GetForegroundVolumeID() == overlay.GetID()
     assert red.GetForegroundOpacity() == pytest.approx(0.35)
     assert [one.GetForegroundVolumeID() for one in others] == [None, None]
+
+
+def test_a_map_whose_display_was_removed_is_no_error(driver, ct):
+    import slicer
+
+    driver.segment()
+    slicer.mrmlScene.RemoveNode(driver.panel.resultNodes.attentionNodes[1].GetDisplayNode())
+    driver.panel.attention.eyes[1].click()
+    driver.pump()
+    assert driver.message == ""
+
+
+def test_a_map_that_is_removed_gives_back_what_lay_over_the_ct(driver, ct):
+    import slicer
+
+    driver.segment()
+    other = plain_volume("MR")
+    for composite in composites():
+        composite.SetForegroundVolumeID(other.GetID())
+        composite.SetForegroundOpacity(0.25)
+    driver.panel.attention.eyes[2].click()
+    driver.pump()
+    slicer.mrmlScene.RemoveNode(driver.panel.resultNodes.attentionNodes[2])
+    driver.pump()
+    for composite in composites():
+        assert composite.GetForegroundVolumeID() == other.GetID()
+        assert composite.GetForegroundOpacity() == 0.25
 
 
 def test_the_attention_is_shown_where_the_ct_is(driver, ct):

@@ -78,6 +78,44 @@ def test_a_click_segments_again_where_that_is_wanted(driver, placing):
     assert driver.pump(lambda: driver.panel.hasSegment and not driver.panel.busy)
 
 
+def test_a_click_beside_the_scan_is_taken_away_and_the_next_one_is_answered(driver, ct):
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    before, mask = driver.panel.clicks.clicks, segment_mask(driver, ct)
+    click(driver, ct, (200, 23, 11))
+    assert "lies outside the scan" in driver.message
+    assert driver.panel.clicks.clicks == before
+    assert (segment_mask(driver, ct) == mask).all()
+    click(driver, ct, (10, 23, 11))
+    assert "lies outside the scan" not in driver.message
+    assert segment_mask(driver, ct)[11, 23, 10]
+
+
+def test_a_point_without_a_place_any_more_is_no_click(driver, ct):
+    """As "Clear position" in the Markups module leaves it."""
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    assert segment_mask(driver, ct)[11, 23, 44]
+    driver.parameters.clicks.UnsetNthControlPointPosition(0)
+    driver.wait_for_answer()
+    assert driver.panel.clicks.clicks == ()
+    assert not segment_mask(driver, ct)[11, 23, 44]
+
+
+def test_a_click_that_is_dragged_out_of_the_scan_is_where_it_was(driver, ct):
+    import slicer
+
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    before = driver.panel.clicks.clicks
+    node = driver.parameters.clicks
+    node.SetNthControlPointPositionWorld(0, 500.0, 0.0, 0.0)
+    node.InvokeCustomModifiedEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
+    driver.wait_for_answer()
+    assert "lies outside the scan" in driver.message
+    assert driver.panel.clicks.clicks == before
+
+
 def test_clicks_belong_to_their_volume(driver, ct, placing):
     from panel_driver import add_ct
 
@@ -86,6 +124,48 @@ def test_clicks_belong_to_their_volume(driver, ct, placing):
     assert shown(driver) == []
     driver.choose(ct)
     assert len(shown(driver)) == 1
+
+
+def test_points_of_another_volume_are_not_seen(driver, ct):
+    """They would seem to lie on the volume that is chosen now."""
+    import slicer
+    from AttentionUNetSegmentLib.inference.strokes import Scribble
+
+    click(driver, ct, (28, 24, 12))
+    line = Scribble(((-20.0, 8.0, 26.0), (-30.0, 8.0, 26.0)), True)
+    driver.panel.session.newPoints().addPrompt(line)
+    driver.wait_for_answer()
+    shown = [driver.parameters.clicks, *lines()]
+    assert [node.GetDisplayVisibility() for node in shown] == [1, 1]
+    other = panel_driver.add_ct(driver, "other")
+    assert [node.GetDisplayVisibility() for node in shown] == [0, 0]
+    click(driver, other, (28, 24, 12))
+    assert driver.parameters.clicks.GetDisplayVisibility()
+    driver.choose(ct)
+    assert [node.GetDisplayVisibility() for node in shown] == [1, 1]
+    slicer.mrmlScene.RemoveNode(ct)
+    driver.pump()
+    assert not shown[0].GetDisplayVisibility()
+
+
+def test_what_is_seen_of_points_outlasts_the_scene(driver, ct, tmp_path):
+    from SlicerStandIn import driving
+
+    click(driver, ct, (28, 24, 12))
+    panel_driver.add_ct(driver, "other")
+    driving.saveScene(tmp_path / "two.mrb")
+    driving.loadScene(tmp_path / "two.mrb")
+    driver.pump()
+    assert driver.panel.volumeNode.GetName() == "other"
+    (ct,) = [node for node in volumes() if node.GetName() == "CT"]
+    driver.choose(ct)
+    assert driver.parameters.clicks.GetDisplayVisibility()
+
+
+def lines():
+    import slicer.util
+
+    return slicer.util.getNodesByClass("vtkMRMLMarkupsCurveNode")
 
 
 def test_leaving_the_module_ends_placing(driver, placing):

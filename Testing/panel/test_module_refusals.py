@@ -115,6 +115,35 @@ def test_no_volume_at_all(driver, refused):
     refused("no volume to segment")
 
 
+def test_a_volume_whose_voxels_are_gone(driver, ct, tmp_path, monkeypatch):
+    """As after a sequence's node lost its image; the segment is there still."""
+    import qt
+
+    monkeypatch.setattr(
+        qt.QFileDialog, "getSaveFileName", staticmethod(lambda *_: str(tmp_path / "mask.nii.gz"))
+    )
+    driver.segment()
+    found = driver.panel.resultNodes
+    ct.SetAndObserveImageData(None)
+    driver.pump()
+
+    def said_after(action):
+        driver.panel.segmentation.showMessage("")
+        action()
+        assert driver.pump(lambda: driver.message != "", timeout_s=5)
+        return driver.message
+
+    sentence = "'CT' contains no image; load the CT again."
+    assert said_after(driver.press_segment) == sentence
+    assert said_after(driver.ui.exportNiftiButton.click) == sentence
+    assert (
+        said_after(lambda: driver.panel.beginFrom(found.segmentationNode, found.segmentId))
+        == sentence
+    )
+    assert said_after(lambda: driver.unfold("result")) == sentence
+    driver.ui.resultCollapsibleButton.collapsed = True
+
+
 def test_a_volume_without_voxels(driver, refused):
     import slicer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from panel_driver import slice_centre
 
@@ -103,3 +104,18 @@ def test_a_place_follows_the_transform_of_its_scan(driver, ct):
     r, a, s = driver.panel.resultNodes.doubtfulPlaces[0].position_ras
     driver.ui.doubtfulPlaceButton.click()
     assert slice_centre() == pytest.approx((r + 25, a, s), abs=0.1)
+    # Found under the transform it is on the outline of the ball, too.
+    driver.segment()
+    assert_on_the_outline(driver)
+    # Hardened, the coordinates that it is noted in are no more.
+    ct.HardenTransform()
+    driver.panel.update()
+    assert not driver.ui.doubtfulPlaceButton.enabled
+    driver.segment()
+    assert_on_the_outline(driver)
+
+
+def assert_on_the_outline(driver, middle=(-20 + 25, 6, 29), radius_mm=24):
+    driver.ui.doubtfulPlaceButton.click()
+    distance_mm = np.linalg.norm(np.subtract(slice_centre(), middle))
+    assert distance_mm == pytest.approx(radius_mm, abs=6)

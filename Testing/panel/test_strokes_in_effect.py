@@ -99,6 +99,20 @@ def test_a_drag_with_ctrl_is_a_line_outside_in_any_view(driver, editor, view):
     assert "1 inside, 1 outside" in editor.text
 
 
+def test_a_press_after_a_release_that_never_came_begins_anew(driver, editor):
+    from SlicerStandIn import driving
+
+    first_click(driver, editor)
+    view, (x, y) = editor.pixel("Red", (5, 5, 11))
+    driving.moveMouse(view, x, y)
+    view.interactor().InvokeEvent("LeftButtonPressEvent")
+    driving.moveMouse(view, x + 30, y)
+    draw(editor, "Green", [(27, 23, 18), (31, 23, 18)])
+    wait(driver, editor)
+    _, line = editor.session.clicks
+    assert line.points_ras[0] == pytest.approx(editor.world((27, 23, 18)), abs=2)
+
+
 def test_a_drag_is_a_line_inside(driver, editor):
     first_click(driver, editor)
     before = editor.mask()

@@ -61,6 +61,21 @@ def test_a_box_and_a_lasso(driver, ct, views):
     assert not segment_mask(driver, ct)[:, :, :21].any()
 
 
+def test_a_press_after_a_release_that_never_came_begins_anew(driver, ct, views):
+    """Another window took the mouse: what was drawn before it is nothing that the user wanted."""
+    from SlicerStandIn import driving
+
+    press(driver, "scribbleInsideButton")
+    view, (x, y) = views.pixel("Red", (5, 5, 11))
+    driving.moveMouse(view, x, y)
+    view.interactor().InvokeEvent("LeftButtonPressEvent")
+    driving.moveMouse(view, x + 30, y)
+    draw(views, "Red", [(27, 34, 11), (31, 34, 11)])
+    driver.wait_for_answer()
+    (line,) = driver.panel.clicks.clicks
+    assert line.points_ras[0] == pytest.approx(views.world((27, 34, 11)), abs=2)
+
+
 def test_one_tool_at_a_time(driver, ct, views):
     for name in (*BUTTONS, "insideButton", "boxButton", "outsideButton"):
         press(driver, name)

@@ -247,6 +247,19 @@ class TestFound:
         assert other.segmentationNode is None
         assert other.attentionNodes == {}
 
+    def test_a_clone_is_not_taken_for_the_result(self, mrml):
+        """Of the Data module's clones: with attributes and references. The next prediction goes
+        where the last one went."""
+        volume = helpers.add_ct("ct")
+        result = scene.writePrediction(helpers.prediction_on(volume), volume)
+        for node in (result.tableNode, result.probabilityNode, *result.attentionNodes):
+            clone = mrml.AddNewNodeByClass(node.GetClassName())
+            clone.CopyWithScene(node)
+        found = findResult(volume, scene.PANCREAS)
+        assert found.tableNode is result.tableNode
+        assert found.probabilityNode is result.probabilityNode
+        assert tuple(found.attentionNodes.values()) == result.attentionNodes
+
     def test_volumes_of_a_result_are_known_as_such(self, mrml):
         volume = helpers.add_ct("ct")
         result = scene.writePrediction(helpers.prediction_on(volume), volume)

@@ -37,6 +37,7 @@ from AttentionUNetSegmentLib.networks import NetworkOutput, SegmentationNetwork
 from AttentionUNetSegmentLib.networks.precision import AUTO, uses_bfloat16
 from AttentionUNetSegmentLib.training import patches, sampling, trainer
 from AttentionUNetSegmentLib.training.choices import Choices
+from AttentionUNetSegmentLib.training.fat import FatTrainer, smooth_hu
 from AttentionUNetSegmentLib.training.patches import (
     AugmentationOptions,
     IntensityAugmentation,
@@ -141,46 +142,6 @@ class OneOfTwo(StageTrainer):
             return output
         other = super().predict_patch(self.first, inputs).logits.float().softmax(dim=1)
         return output._replace(logits=output.logits.float().softmax(dim=1) + other)
-
-
-# Fat as a further label
-
-FAT_HU = (-120.0, -30.0)
-SMOOTHING_MM = 2.0
-FROM_AIR_MM = 5.0
-
-
-def smooth_hu(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """HU (k, j, i) as all scans come, clipped, and without most of their noise; float32."""
-    clipped = np.clip(hu, -125, 275).astype(np.float32)
-    return ndimage.gaussian_filter(clipped, [SMOOTHING_MM / mm for mm in reversed(spacing_mm)])
-
-
-@functools.cache
-def with_fat(case: LabelledCase) -> LabelledCase:
-    """A case whose fat is a label of its own, the next value after the organs'.
-
-    It is decided on the scan before any augmentation, away from air, whose border with anything
-    else passes through the same HU. Where only the target is labelled nothing changes: nothing
-    is said of other tissue there.
-    """
-    if not case.organs_known:
-        return case
-    smooth = smooth_hu(case.ct.array, case.ct.spacing_mm)
-    reach = [2 * round(FROM_AIR_MM / mm) + 1 for mm in reversed(case.ct.spacing_mm)]
-    near_air = ndimage.maximum_filter(smooth < FAT_HU[0], reach)
-    fat = (smooth < FAT_HU[1]) & ~near_air & (case.labels.array == 0)
-    labels = case.labels.array.copy()
-    labels[fat] = FAT
-    return replace(case, labels=case.labels.with_array(labels))
-
-
-FAT = 9
-"""After the eight organs of BTCV."""
-
-
-def with_fat_label(options: StageOptions) -> StageOptions:
-    return replace(options, network={**options.network, "out_channels": FAT + 1})
 
 
 # A wider view as a second input
@@ -386,6 +347,10 @@ def with_spoilt_scans(options: StageOptions) -> StageOptions:
     return replace(options, augmentation=spoilt)
 
 
+def told_from_fat(options: StageOptions) -> StageOptions:
+    return Choices(fat=True).applied_to(options)
+
+
 def with_half_the_width(options: StageOptions) -> StageOptions:
     return replace(options, network={**options.network, "channels": HALF})
 
@@ -413,7 +378,7 @@ class Trial:
 TRIALS = {
     "recipe": Trial("the recipe", trainer=Averaging),
     "spoilt": Trial("noise, poor contrast, thick slices, cut views", with_spoilt_scans),
-    "fat": Trial("fat as a further label", with_fat_label, with_fat),
+    "fat": Trial("`--fat`: fat is told from the rest", told_from_fat, trainer=FatTrainer),
     "wider": Trial(
         "the scan at twice the voxel length as a further input",
         with_second_view,

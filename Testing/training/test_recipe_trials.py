@@ -12,7 +12,6 @@ import pytest
 import torch
 import try_recipes
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS, find_data_set
-from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.training.patches import AugmentationOptions, PatchOptions, PatchSource
 from AttentionUNetSegmentLib.training.trainer import StageTrainer
 from small_cases import small_case, tiny_options, write_case
@@ -53,22 +52,6 @@ def test_a_decay_is_that_of_the_option(tmp_path: Path, decay: float) -> None:
         trained.state_dict().values(), trainer.averages[title].state_dict().values(), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
-
-
-def test_fat_is_between_air_and_organs_and_none_of_either() -> None:
-    hu = np.full((20, 40, 40), -1000, np.int16)
-    hu[:, 5:35, 5:35] = -90
-    hu[5:15, 15:25, 15:25] = 100
-    labels = np.zeros(hu.shape, np.uint8)
-    labels[5:15, 15:25, 15:20] = PANCREAS
-    matrix = np.diag([2.0, 2.0, 2.0, 1.0])
-    case = replace(small_case(), ct=Volume(hu, matrix), labels=Volume(labels, matrix))
-    made = try_recipes.with_fat(case).labels.array
-    assert (made[labels == PANCREAS] == PANCREAS).all()
-    assert not (made[hu != -90] == try_recipes.FAT).any()
-    assert (made[10, 10, 10:30] == try_recipes.FAT).all()
-    region = replace(case, kind="region", organs_known=False)
-    assert try_recipes.with_fat(region) is region
 
 
 def test_the_wider_view_is_around_the_same_place() -> None:
@@ -163,7 +146,7 @@ def test_every_trial_runs_and_none_runs_twice(
     log = tmp_path / "runs" / "steps-2" / "fat" / "seed-0" / "log.jsonl"
     dice = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["validation_dice"]
     assert list(dice) == ["case0010"]
-    assert f"{dice['case0010']:.3f}" in rows["fat as a further label"]
+    assert f"{dice['case0010']:.3f}" in rows["`--fat`: fat is told from the rest"]
 
     monkeypatch.setattr(try_recipes, "run", None)
     try_recipes.main(command)

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from ..inference.progress import ProgressCallback
 
 
+EARLIER = 0.1
+"""A step as long as that is what an earlier run did, as of a training that goes on: what comes
+after it tells the time that is left."""
+
+
 class ShownProgress(Protocol):
     """Takes what is done, as any progress callback; and lines that stay."""
 
@@ -74,8 +79,13 @@ class _Bar:
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
         self.task = bar.add_task("", total=1.0)
+        self.done = 0.0
 
     def __call__(self, fraction: float, text: str) -> None:
+        if fraction - self.done > EARLIER:
+            # Typed as whole numbers, which "update" does not ask for either.
+            self.bar.reset(self.task, completed=fraction)  # type: ignore[arg-type]
+        self.done = fraction
         self.bar.update(self.task, completed=fraction, description=text)
 
     def line(self, text: str) -> None:
@@ -86,15 +96,20 @@ class _Lines:
     def __init__(self, every_s: float) -> None:
         self.every_s = every_s
         self.began = self.last = time.monotonic()
+        self.done = self.earlier = 0.0
 
     def __call__(self, fraction: float, text: str) -> None:
         now = time.monotonic()
+        if fraction - self.done > EARLIER:
+            self.began, self.earlier = now, fraction
+        self.done = fraction
         if now - self.last < self.every_s or fraction >= 1:
             return
         self.last = now
         line = f"{text}: {100 * fraction:.0f} %"
-        if fraction > 0.02:
-            line += f", about {duration((now - self.began) * (1 - fraction) / fraction)} left"
+        done = fraction - self.earlier
+        if done > 0.02 * (1 - self.earlier):
+            line += f", about {duration((now - self.began) * (1 - fraction) / done)} left"
         self.line(line)
 
     def line(self, text: str) -> None:

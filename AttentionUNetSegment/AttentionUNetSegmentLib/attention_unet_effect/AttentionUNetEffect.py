@@ -185,6 +185,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         self._observed = (editorNode, tag)
         self._hub.addListener(self)
         self._keys.install()
+        self._hub.showPoints()
         self._updateTarget()
         self._update()
 
@@ -238,6 +239,9 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
 
     def _onSliceEvent(self, interactor: Any, eventId: int, sliceWidget: Any) -> bool:
         x, y = interactor.GetEventPosition()
+        if self._drawing is not None and eventId == vtk.vtkCommand.LeftButtonPressEvent:
+            self._drawing.cancel()  # its release never came, as when another window took the mouse
+            self._drawing = None
         if self._drawing is not None:
             # What is held down now says nothing: what is drawn was decided by the press.
             if eventId == vtk.vtkCommand.MouseMoveEvent:
@@ -459,6 +463,7 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
         return picker.GetPickPosition()
 
     def _onEditorModified(self, *_arguments: Any) -> None:
+        self._hub.showPoints()
         self._updateTarget()
         self._update()
 

@@ -38,7 +38,11 @@ class ExperimentOptions:
         "Feature channels of all networks, shallow to deep.", default=(16, 32, 64, 128, 256)
     )
     batch_size: int | None = option(
-        "Slices (8) or patches (2) a step.", None, 1, old_spellings={"--batch": "--batch-size"}
+        "Slices (8) or patches (2) a step.",
+        None,
+        1,
+        1024,
+        old_spellings={"--batch": "--batch-size"},
     )
     learning_rate: float = option("Peak of the learning rate, after the warm-up.", default=1e-3)
     gates_open: float = option(

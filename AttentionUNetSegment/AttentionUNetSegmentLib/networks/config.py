@@ -23,6 +23,7 @@ CHANNELS = (64, 128, 256, 512, 1024)
 # damaged or hostile card from asking for the machine's memory.
 MAX_INPUT_CHANNELS = 64
 MAX_CLASSES = 256
+MAX_BACKGROUND_CLASSES = 16
 MIN_DEPTH, MAX_DEPTH = 2, 7
 MAX_CHANNELS = 2048
 MAX_HEADS = 64
@@ -45,6 +46,9 @@ class NetworkConfig:
                     by a 3x3 convolution
     deep_supervision
                     a segmentation head for every decoder level, not only the finest
+    background_classes
+                    kinds of background that the network tells apart, as fat and the rest; it
+                    answers with their sum. Outputs of the further ones follow the classes'.
     gate            one of `GATES`; this and what follows is read by AttentionUNet alone
     gated_levels    one of `GATED_LEVELS`
     heads           attention maps of one multi-head gate; divides the channels of each gated level
@@ -63,6 +67,7 @@ class NetworkConfig:
     gated_levels: str = "all"
     deep_supervision: bool = False
     heads: int = 4
+    background_classes: int = 1
 
     def __post_init__(self) -> None:
         _check_choice("name", self.name, NETWORK_NAMES)
@@ -96,6 +101,7 @@ class NetworkConfig:
                 f"not {_show(self.deep_supervision)}."
             )
         _check_whole("heads", self.heads, 1, MAX_HEADS)
+        _check_whole("background_classes", self.background_classes, 1, MAX_BACKGROUND_CLASSES)
         if self.name == "AttentionUNet" and self.gate == "multi-head":
             for level in self.gate_levels:
                 if self.channels[level - 1] % self.heads:
@@ -126,6 +132,11 @@ class NetworkConfig:
     def to_mapping(self) -> dict[str, Any]:
         """The plain mapping that a card stores, every key written out."""
         return {**asdict(self), "channels": list(self.channels)}
+
+    @property
+    def outputs(self) -> int:
+        """Of the network's heads: the classes, and the further kinds of background."""
+        return self.out_channels + self.background_classes - 1
 
     @property
     def gate_levels(self) -> tuple[int, ...]:

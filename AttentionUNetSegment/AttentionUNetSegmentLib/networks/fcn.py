@@ -24,7 +24,7 @@ class FCN(SegmentationNetwork):
     architecture = "FCN"
 
     def build_layers(self, config: NetworkConfig) -> None:
-        dimensions, classes = config.dimensions, config.out_channels
+        dimensions, classes = config.dimensions, config.outputs
         levels = len(config.channels)
         self.stride = 2**levels
         inputs = (config.in_channels, *config.channels[:-1])
@@ -55,7 +55,8 @@ class FCN(SegmentationNetwork):
         )
         middle = middle + self.doublings[1](coarse)
         fine = fine + self.doublings[0](middle)
-        return resize(fine, size), [], [middle, coarse] if deep else []
+        deep_logits = [self.join_background(one) for one in (middle, coarse)] if deep else []
+        return self.join_background(resize(fine, size)), [], deep_logits
 
 
 class _ScoreDoubling(nn.Module):

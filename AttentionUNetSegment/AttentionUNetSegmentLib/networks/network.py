@@ -103,6 +103,7 @@ class SegmentationNetwork(nn.Module, ABC):
             )
         nn.Module.__init__(self)
         self.config = config
+        self.background_apart = False
         self.deep_strides = ()
         self.gated_levels = ()
         self.gates = nn.ModuleList()
@@ -153,6 +154,21 @@ class SegmentationNetwork(nn.Module, ABC):
             [crop_to(a, _coarse(size, s)) for a, s in zip(attention, strides, strict=False)],
             [crop_to(d, _coarse(size, s)) for d, s in zip(deep, self.deep_strides, strict=False)],
         )
+
+    def join_background(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of the classes from a head's outputs `(B, outputs, *spatial)`: the probability of
+        the background is the sum of its kinds'. The outputs themselves while they are apart."""
+        classes = self.config.out_channels
+        if self.background_apart or self.config.outputs == classes:
+            return logits
+        kinds = torch.cat((logits[:, :1], logits[:, classes:]), dim=1)
+        background = torch.logsumexp(kinds.float(), dim=1, keepdim=True).to(logits.dtype)
+        return torch.cat((background, logits[:, 1:classes]), dim=1)
+
+    def set_background_apart(self, is_apart: bool) -> None:
+        """True: the network answers with each kind of background, the further ones after the
+        classes, as its training needs it. No effect on a network with one kind."""
+        self.background_apart = is_apart
 
     def set_gates_open(self, is_open: bool) -> None:
         """True: every gate passes its skip unchanged, so that the network is a plain U-Net.

@@ -48,13 +48,13 @@ class UNet(SegmentationNetwork):
         self.decoder = nn.ModuleList(
             make_block(dimensions, 2 * fine, fine, norm) for fine, _ in fine_and_coarse
         )
-        self.head = conv(dimensions, channels[0], config.out_channels, kernel_size=1)
+        self.head = conv(dimensions, channels[0], config.outputs, kernel_size=1)
         self.deep_heads = nn.ModuleList()
         if config.deep_supervision:
             supervised = channels[1:-1]
             self.deep_strides = tuple(2**level for level in range(1, len(supervised) + 1))
             self.deep_heads.extend(
-                conv(dimensions, width, config.out_channels, kernel_size=1) for width in supervised
+                conv(dimensions, width, config.outputs, kernel_size=1) for width in supervised
             )
 
     def forward_padded(
@@ -79,8 +79,8 @@ class UNet(SegmentationNetwork):
             del skip, x
             x = self._decode(self.decoder[index], parts)
             if deep and index and self.deep_heads:
-                deep_logits.insert(0, self.deep_heads[index - 1](x))
-        return self.head(x), attention, deep_logits
+                deep_logits.insert(0, self.join_background(self.deep_heads[index - 1](x)))
+        return self.join_background(self.head(x)), attention, deep_logits
 
     def _decode(self, block: nn.Module, parts: list[torch.Tensor]) -> torch.Tensor:
         """What a block makes of a skip and the feature from below, joined.

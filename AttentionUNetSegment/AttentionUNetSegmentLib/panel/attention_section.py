@@ -158,6 +158,8 @@ def _showLegend(node: slicer.vtkMRMLScalarVolumeNode, level: int, shown: bool) -
     logic = slicer.vtkSlicerColorLogic
     legend = logic.GetColorLegendDisplayNode(node)
     if legend is None and shown:
+        if node.GetDisplayNode() is None:  # removed; there are no colours to explain
+            return
         legend = logic.AddDefaultColorLegendDisplayNode(node)
         legend.SetTitleText(
             _("Uncertainty")

@@ -79,6 +79,7 @@ class ClickPoints:
         display = node.GetDisplayNode()
         self._observed = (display, display.AddObserver("ModifiedEvent", self._onDisplay))
         self._lines = StrokeLines(node, INSIDE_COLOR, OUTSIDE_COLOR)
+        self._lines.setVisible(bool(display.GetVisibility()))
         self._adding: Prompt | None = None
         self._undone: list[Prompt] = []
         self._known: tuple[Prompt, ...] = ()
@@ -93,6 +94,11 @@ class ClickPoints:
     def nextInside(self, inside: bool) -> None:
         self._nextInside = inside
         self._onDisplay()
+
+    def setVisible(self, visible: bool) -> None:
+        """In the views: points and lines."""
+        self.node.SetDisplayVisibility(visible)
+        self._lines.setVisible(visible)
 
     def stop(self) -> None:
         """Observe no more, and show no lines."""
@@ -114,6 +120,15 @@ class ClickPoints:
     @property
     def canRedo(self) -> bool:
         return bool(self._undone)
+
+    @property
+    def undone(self) -> tuple[Prompt, ...]:
+        """What :meth:`redo` brings back, the next one last."""
+        return tuple(self._undone)
+
+    @undone.setter
+    def undone(self, prompts: Sequence[Prompt]) -> None:
+        self._undone = list(prompts)
 
     @property
     def hovered(self) -> int | None:
@@ -161,14 +176,15 @@ class ClickPoints:
         """Make these the clicks, without :meth:`mark` taking it for the user's doing."""
         self._showing = True
         try:
-            same = 0
-            for before, click in zip(self.clicks, clicks, strict=False):
-                if before != click:
-                    break
-                same += 1
-            for index in reversed(self._defined()[same:]):
+            defined, before = self._defined(), self.clicks
+            for index in reversed(defined[len(clicks) :]):
                 self.node.RemoveNthControlPoint(index)
-            for click in clicks[same:]:
+            # In place: while a point is being placed, Slicer's own knows itself by its index.
+            for index, there, click in zip(defined, before, clicks, strict=False):
+                if there != click:
+                    self.node.SetNthControlPointPositionWorld(index, *click.position_ras)
+                    self._describe(index, click)
+            for click in clicks[len(defined) :]:
                 index = self.node.AddControlPointWorld(vtk.vtkVector3d(*click.position_ras))
                 self._describe(index, click)
         finally:

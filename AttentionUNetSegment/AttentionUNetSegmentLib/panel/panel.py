@@ -117,6 +117,9 @@ class Panel(HubListener):
         self._updateTimer.timeout.connect(self._onIdle)
         self._loaded: list[str] = []
         self._volumes_ml: dict[tuple[str, str], float] = {}
+        self._told: list[tuple[Any, str]] | None = None
+        """The segments that the line below the button tells of; None before the first look at a
+        scene, whose line was saved with it."""
         self._volumeTimer: Any = qt.QTimer()
         self._volumeTimer.setSingleShot(True)
         self._volumeTimer.setInterval(MEASURE_MS)
@@ -216,7 +219,7 @@ class Panel(HubListener):
         self._updateTimer.stop()
         self._volumeTimer.stop()
         self._loaded.clear()
-        self._volumes_ml = {}
+        self._volumes_ml, self._told = {}, None
         self.parameters = parameters
         self.resultNodes = None
         for section in self.sections:
@@ -276,10 +279,20 @@ class Panel(HubListener):
             if volumeNode is not None and label is not None and self.parameters is not None:
                 self.resultNodes = self._findResult(volumeNode, label)
                 self._updateTarget(volumeNode, self.resultNodes)
+            self._updateTold()
             for section in self.sections:
                 section.update()
         finally:
             self._updating = False
+
+    def _updateTold(self) -> None:
+        """The line below the button is about segments that are there no more, or about others than
+        the panel's now: measure them."""
+        node = self.resultNodes.segmentationNode if self.resultNodes is not None else None
+        told = [(node, segmentId) for _label, segmentId in self.allSegments]
+        if self._told is not None and told != self._told:
+            self._volumeTimer.start()
+        self._told = told
 
     def updateSoon(self) -> None:
         """When the application is idle: several things may change at once."""
@@ -594,6 +607,7 @@ class Panel(HubListener):
             if volumeNode is not None and self.label is not None:
                 parameters.segmentation = findResult(volumeNode, self.label).segmentationNode
             self.clicks.volumeChanged()
+        self.hub.showPoints()
         self._volumes_ml = {}
 
     def _onOrganChanged(self) -> None:
@@ -644,19 +658,22 @@ class Panel(HubListener):
             self.hub.prepare(self.parameters.options())
 
     def _measureVolume(self) -> None:
-        """After the segment was changed by hand: the line below the button tells of it as it is."""
+        """After the segment was changed by hand, removed, or another one was chosen: the line below
+        the button tells of it as it is."""
         parameters, nodes = self.parameters, self.resultNodes
         if self.busy:
             self._volumeTimer.start()
             return
         if parameters is None or nodes is None:
             return
-        node, segmentId = nodes.segmentationNode, nodes.segmentId
-        if node is None or segmentId is None or node.GetScene() is None:
+        node = nodes.segmentationNode
+        if node is not None and node.GetScene() is None:
             return
         try:
             volumes_ml = self._measureVolumes()
-            byHand = any(corrections(node, its).any for _label, its in self.allSegments)
+            byHand = node is not None and any(
+                corrections(node, its).any for _label, its in self.allSegments
+            )
         except AttentionUNetSegmentError as error:
             self.showError(error)
             return

@@ -76,17 +76,26 @@ class ResultSection(Section):
         return timer
 
     def _observe(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        """Hear of every change of the voxels and of the surface of this segmentation."""
-        for segmentation, tag in self._observed:
-            segmentation.RemoveObserver(tag)
+        """Hear of every change of the voxels, the place and the surface of this segmentation."""
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
         self._observed = []
         if node is not None:
+            moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+            self._observed.append((node, node.AddObserver(moved, self._onMoved)))
             segmentation, events = node.GetSegmentation(), slicer.vtkSegmentation
             for event, method in (
                 (events.SourceRepresentationModified, self._onSegmentModified),
                 (events.ContainedRepresentationNamesModified, self._onSurfaceMade),
             ):
                 self._observed.append((segmentation, segmentation.AddObserver(event, method)))
+
+    def _onMoved(self, _node: vtk.vtkObject, _event: str) -> None:
+        """A transform of the segmentation: its volume in the world, and where corrections are."""
+        self._measureSoon()
+        volumeNode = self.panel.volumeNode
+        if volumeNode is not None:
+            self.panel.segmentChanged(volumeNode)
 
     def _onSegmentModified(self, _segmentation: vtk.vtkObject, _event: str) -> None:
         self._measureSoon()

@@ -144,11 +144,14 @@ class SessionHub:
         self._preparation: Job[None] | None = None
         self._listeners: list[HubListener] = []
         self._editors: list[Any] = []
+        self._worked: set[str] | None = None
         self._sessions: dict[str, VolumeSession] = {}
         self._clicked: list[VolumeSession] = []
         self._changed: list[VolumeSession] = []
-        self._clickTimer = _soon(self._answerClicks)
+        self._moved: list[VolumeSession] = []
+        self._clickTimer = _soon(self._takeUpClicks)
         self._segmentTimer = _soon(self._takeUpSegments)
+        self._volumeTimer = _soon(self._followVolumes)
         scene, events = slicer.mrmlScene, slicer.vtkMRMLScene
         scene.AddObserver(events.StartCloseEvent, self._onSceneCloses)
         scene.AddObserver(events.NodeRemovedEvent, self._onNodeRemoved)
@@ -172,7 +175,9 @@ class SessionHub:
         """The clicks on a volume and what they are about."""
         session = self._sessions.get(volumeNode.GetID())
         if session is None or session.volumeNode is not volumeNode:
-            session = VolumeSession(volumeNode, self._onClicked, self._onSegmentChanged)
+            session = VolumeSession(
+                volumeNode, self._onClicked, self._onSegmentChanged, self._onVolumeChanged
+            )
             self._sessions[volumeNode.GetID()] = session
         return session
 
@@ -190,6 +195,19 @@ class SessionHub:
         """Who answers for the clicks on a volume."""
         listeners = self._listeners
         return next((one for one in listeners if one.clickedVolume() is volumeNode), None)
+
+    def showPoints(self) -> None:
+        """In the views, those on the volumes that somebody works on: others would seem to belong to
+        these, and nobody answers when they are dragged. Called when a listener goes to a volume."""
+        volumes = [listener.clickedVolume() for listener in self._listeners]
+        sessions = [self.session(node) for node in volumes if node is not None]
+        volumeIds = {session.volumeNode.GetID() for session in sessions}
+        if volumeIds == self._worked:
+            return
+        self._worked = volumeIds
+        for volumeId, session in self._sessions.items():
+            if session.points is not None:
+                session.points.setVisible(volumeId in volumeIds)
 
     def addEditor(self, editor: Any) -> None:
         """Each network's answer will be an undo step of this editor, while it shows the
@@ -357,6 +375,7 @@ class SessionHub:
 
     def _begin(self, request: Request) -> None:
         installation.requirePackages()
+        self._followVolumes()  # or it would be answered where the scan was
         clicks = self.session(request.volumeNode).clicks
         node, segmentId = request.segmentationNode, request.segmentId
         automatic = request.whole
@@ -483,6 +502,17 @@ class SessionHub:
         # Later: several points may be removed at once.
         self._clickTimer.start()
 
+    def _takeUpClicks(self) -> None:
+        for session in list(self._clicked):
+            before = session.accepted
+            refused = session.refuseOutside()
+            if refused is not None:
+                if session.accepted == before:
+                    self._clicked.remove(session)
+                self._tellClicksChanged(session.volumeNode)
+                self._tellFailed(refused)
+        self._answerClicks()
+
     def _answerClicks(self) -> None:
         """As far as nothing runs; called again when it has come to its end."""
         if self._clicked and self._running is not None and self._isVoid(self._running):
@@ -522,21 +552,35 @@ class SessionHub:
                 self._tellClicksChanged(session.volumeNode)
             self._tellSegmentChanged(session.volumeNode)
 
+    def _onVolumeChanged(self, session: VolumeSession) -> None:
+        if session not in self._moved:
+            self._moved.append(session)
+        self._volumeTimer.start()
+
+    def _followVolumes(self) -> None:
+        moved, self._moved = self._moved, []
+        for session in moved:
+            if session.volumeNode.GetScene() is slicer.mrmlScene and session.followVolume():
+                self._tellClicksChanged(session.volumeNode)
+
     def _onSceneCloses(self, _scene: vtk.vtkObject, _event: str) -> None:
         self.cancel()
         for session in self._sessions.values():
             session.stop()
         self._sessions.clear()
+        self._worked = None
         self._changed.clear()
+        self._moved.clear()
         if self.worker.thread is not None:
             # In its turn: the scans are locked as long as one of them is computed on.
             self.polling.run(lambda _progress, _cancel: self.cache.forget_scans())
 
     def _onNodeRemoved(self, _scene: vtk.vtkObject, _event: str) -> None:
         for volumeId, session in list(self._sessions.items()):
-            if session.volumeNode.GetScene() is not slicer.mrmlScene:
+            gone = session.volumeNode.GetScene() is not slicer.mrmlScene
+            # Taken out first: its lines leave the scene too, and this is called again.
+            if gone and self._sessions.pop(volumeId, None) is not None:
                 session.stop()
-                del self._sessions[volumeId]
         self.stopIfVolumeGone()
 
 

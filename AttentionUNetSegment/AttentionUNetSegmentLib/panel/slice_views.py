@@ -19,6 +19,7 @@ class SliceViews:
     def __init__(self) -> None:
         self._before: dict[str, tuple[str | None, float]] = {}
         """By composite node: the foreground that ours took the place of, and its opacity."""
+        self._overlayId = ""
 
     def showVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Show a volume in the background of all views, as after it was loaded."""
@@ -43,7 +44,7 @@ class SliceViews:
     ) -> None:
         """Show one volume over another, in the views that show the other; in all if none does."""
         composites = self._composites()
-        background = volumeNode.GetID()
+        background, self._overlayId = volumeNode.GetID(), overlayNode.GetID()
         showing = [one for one in composites if one.GetBackgroundVolumeID() == background]
         for composite in showing or composites:
             composite.SetBackgroundVolumeID(background)
@@ -54,9 +55,12 @@ class SliceViews:
             composite.SetForegroundOpacity(opacity)
 
     def hideResults(self) -> None:
-        """Take our volumes, and no others, out of the foreground."""
+        """Take our volumes, and no others, out of the foreground; where one was removed, too, what
+        lay there before comes back."""
+        removed = slicer.mrmlScene.GetNodeByID(self._overlayId) is None
         for composite in self._composites():
-            if self._showsResult(composite):
+            emptied = removed and not composite.GetForegroundVolumeID()
+            if self._showsResult(composite) or (emptied and composite.GetID() in self._before):
                 foreground, opacity = self._before.pop(composite.GetID(), (None, 0.0))
                 if slicer.mrmlScene.GetNodeByID(foreground or "") is None:
                     foreground = None

@@ -34,6 +34,13 @@ class StrokeLines:
         self._node = node
         self._colors = {True: inside, False: outside}
         self._lines: list[tuple[Prompt, slicer.vtkMRMLMarkupsCurveNode]] = []
+        self._visible = True
+
+    def setVisible(self, visible: bool) -> None:
+        """Those that are drawn, and will be."""
+        self._visible = visible
+        for _stroke, line in self._lines:
+            line.SetDisplayVisibility(visible)
 
     def show(self, prompts: Sequence[Prompt]) -> None:
         """The lines of these, and no others."""
@@ -69,6 +76,7 @@ class StrokeLines:
         display.SetSaveWithScene(False)
         for set_color in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
             set_color(*self._colors[stroke.inside])
+        display.SetVisibility(self._visible)
         display.SetPropertiesLabelVisibility(False)
         display.SetPointLabelsVisibility(False)
         # Of the line alone: its corners are no points that one could take.

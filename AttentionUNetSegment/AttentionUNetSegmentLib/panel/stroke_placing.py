@@ -72,6 +72,9 @@ class StrokePlacing:
     def _takes(self, interactor: Any, eventId: int, sliceWidget: Any) -> bool:
         """Whether the view is to do nothing more with the event."""
         xy = interactor.GetEventPosition()
+        if self._drawing is not None and eventId == vtk.vtkCommand.LeftButtonPressEvent:
+            self._drawing.cancel()  # its release never came, as when another window took the mouse
+            self._drawing = None
         if self._drawing is not None:
             if eventId == vtk.vtkCommand.MouseMoveEvent:
                 self._drawing.extend(xy)

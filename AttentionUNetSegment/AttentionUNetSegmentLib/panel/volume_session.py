@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -11,9 +11,12 @@ import vtk
 
 from ..errors import InputError
 from ..inference.strokes import Prompt
+from ..inference.validation import check_clicks
 from ..scene.corrections import CorrectionTracker, readClicks
+from ..scene.scan_clicks import NO_CLICKS, ScanClicks, sameClick
 from ..scene.segments import isOfAnother, isStructure
 from ..scene.start import beginsFromMask
+from ..scene.volumes import clicksInPlace, volumeFromNode
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
 # As text: the class is that of another module, and need not be there yet.
@@ -30,10 +33,13 @@ class VolumeSession:
         onSegmentChanged: the segment's voxels, or after an undo its state, are others; called amid
             the change, so that it must not do more than ask for :meth:`takeUpSegment` to be called
             soon.
+        onVolumeChanged: the scan may lie elsewhere, or have other voxels; likewise, for
+            :meth:`followVolume`.
 
     Attributes:
         beginsFromMask: the clicks mend a mask that the user had them begin from.
         ofStructure: they are about a segment of any structure, perhaps one that is gone.
+        accepted: the clicks as they were when they were last known to be in the scan.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class VolumeSession:
         volumeNode: slicer.vtkMRMLScalarVolumeNode,
         onClicked: Callable[[VolumeSession], None],
         onSegmentChanged: Callable[[VolumeSession], None],
+        onVolumeChanged: Callable[[VolumeSession], None],
     ) -> None:
         self.volumeNode = volumeNode
         self.target: Target | None = None
@@ -50,7 +57,17 @@ class VolumeSession:
         self._observed: list[tuple[Any, int]] = []
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
         self._stated: tuple[Prompt, ...] = ()
-        self._unanswered: dict[tuple[str, str], tuple[tuple[Prompt, ...], tuple[Prompt, ...]]] = {}
+        self._unanswered: dict[tuple[str, str], tuple[ScanClicks, ScanClicks]] = {}
+        self._placed = self._undone = NO_CLICKS
+        self.accepted: tuple[Prompt, ...] = ()
+        self._volumeObservers = [
+            volumeNode.AddObserver(event, lambda *_: onVolumeChanged(self))
+            for event in (
+                slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+                slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+                vtk.vtkCommand.ModifiedEvent,  # a transform is hardened
+            )
+        ]
         self.beginsFromMask = self.ofStructure = False
 
     @property
@@ -121,16 +138,66 @@ class VolumeSession:
         # The section that shows the corrections says why they cannot be read.
         with suppress(InputError):
             self._trackers[_key(target)].recordCorrections()
-        clicks, begins = readClicks(*target), beginsFromMask(*target)
+        clicks, begins = readClicks(*target, self.volumeNode), beginsFromMask(*target)
         if (clicks, begins) == (self._stated, self.beginsFromMask):
             return False
         self._stated, self.beginsFromMask = clicks, begins
         self._show(clicks)
         return True
 
+    def refuseOutside(self) -> InputError | None:
+        """Take away new points outside of the scan, and take back one that was dragged out of it:
+        no answer could be given any more.
+
+        Returns:
+            What is to be said of them; None where there is none.
+        """
+        try:
+            scan = volumeFromNode(self.volumeNode)
+        except InputError:
+            return None  # said when the user wants to segment it
+        clicks, refused = self.clicks, None
+        for click, placed in zip(clicks, clicksInPlace(self.volumeNode, clicks), strict=True):
+            try:
+                check_clicks(scan, [placed])
+            except InputError as error:
+                refused = refused or error
+                clicks = tuple(one for one in clicks if one is not click)
+        if refused is not None:
+            dragged = len(self.clicks) == len(self.accepted)
+            self._show(self.accepted if dragged else clicks)
+        self.accepted = self.clicks
+        return refused
+
+    def followVolume(self) -> bool:
+        """The points go with the scan when it is moved, as the voxels do that they were placed on;
+        those that were moved otherwise meanwhile stay.
+
+        Returns:
+            Whether they are elsewhere now.
+        """
+        points, before, undone = self.points, self._placed, self._undone
+        if points is None:
+            return False
+        self._placed = before.movedWith(self.volumeNode)
+        self._undone = undone.movedWith(self.volumeNode)
+        if self._placed is before and self._undone is undone:
+            self._place()  # perhaps on other voxels
+            return False
+        now = dict(zip(before.world, self._placed.world, strict=True))
+        undone = self._undone
+        self._show(tuple(now.get(click, click) for click in self.clicks))
+        points.undone, self._undone = undone.world, undone
+        if self.target is not None and _exists(self.target):
+            self._stated = readClicks(*self.target, self.volumeNode)
+        return True
+
     def stop(self) -> None:
         """Observe no more."""
         self._observe(None)
+        for observer in self._volumeObservers:
+            self.volumeNode.RemoveObserver(observer)
+        self._volumeObservers = []
         for tracker in self._trackers.values():
             tracker.stop()
         self._trackers.clear()
@@ -140,25 +207,35 @@ class VolumeSession:
         """Remember the clicks that nobody answered yet, for when they are about their segment
         again: what its state says, and all."""
         if self.target is not None and self.clicks != self._stated:
-            self._unanswered[_key(self.target)] = (self._stated, self.clicks)
+            stated = ScanClicks.on(self.volumeNode, self._stated)
+            self._unanswered[_key(self.target)] = stated, self._placed
 
     def _withUnanswered(self) -> tuple[Prompt, ...]:
         """The clicks of the segment that they are about now; those alone that its state says where
         that went another way meanwhile, as by an undo."""
         assert self.target is not None
-        stated, clicks = self._unanswered.pop(_key(self.target), (self._stated, self._stated))
-        now = self._stated
-        went_on = now[: len(stated)] == stated and clicks[: len(now)] == now
-        return clicks if went_on else now
+        kept, now = self._unanswered.pop(_key(self.target), None), self._stated
+        if kept is None:
+            return now
+        stated, clicks = (one.movedWith(self.volumeNode).world for one in kept)
+        return clicks if _beginsWith(now, stated) and _beginsWith(clicks, now) else now
 
     def _show(self, clicks: tuple[Prompt, ...]) -> None:
         points = self.newPoints() if clicks else self.points
         if points is not None:
             points.show(clicks)
+            self._place()
+            self.accepted = self.clicks
+
+    def _place(self) -> None:
+        """Take note of where in the scan the points are, and those that can be brought back."""
+        undone = self._points.undone if self._points is not None else ()
+        self._placed = self._placed.updated(self.volumeNode, self.clicks)
+        self._undone = self._undone.updated(self.volumeNode, undone)
 
     def _follow(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         self.target = (segmentationNode, segmentId)
-        self._stated = readClicks(segmentationNode, segmentId)
+        self._stated = readClicks(segmentationNode, segmentId, self.volumeNode)
         self.beginsFromMask = beginsFromMask(segmentationNode, segmentId)
         self.ofStructure = isStructure(segmentationNode, segmentId)
         for key, tracker in list(self._trackers.items()):
@@ -177,28 +254,37 @@ class VolumeSession:
         self._observed = []
         if self._points is not None:
             self._points.stop()
-        self._points = None
+        self._points, self._placed, self._undone = None, NO_CLICKS, NO_CLICKS
         if node is None:
             return
         self._points = ClickPoints(node)
         events = (
             slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
             slicer.vtkMRMLMarkupsNode.PointRemovedEvent,
+            slicer.vtkMRMLMarkupsNode.PointPositionUndefinedEvent,
+            slicer.vtkMRMLMarkupsNode.PointPositionMissingEvent,
             # Not while a point is being dragged: when it is let go.
             slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
         )
         for event in events:
             self._observed.append((node, node.AddObserver(event, self._onPointsChanged)))
         self._points.mark()
+        self._place()
+        self.accepted = self.clicks
 
     def _onPointsChanged(self, _node: vtk.vtkObject, _event: str) -> None:
         if self._points is not None and self._points.mark():
+            self._place()
             self._onClicked(self)
 
 
 def _exists(target: Target) -> bool:
     node, segmentId = target
     return node.GetScene() is not None and node.GetSegmentation().GetSegment(segmentId) is not None
+
+
+def _beginsWith(clicks: Sequence[Prompt], beginning: Sequence[Prompt]) -> bool:
+    return len(clicks) >= len(beginning) and all(map(sameClick, clicks, beginning))
 
 
 def _key(target: Target) -> tuple[str, str]:

@@ -188,7 +188,7 @@ def maskOnVolume(
 
     Raises:
         InputError: there is no such segment, it has no binary label map, or lies under another
-            transform than the volume, one of them not linear.
+            transform than the volume, one of them not linear; or the volume has no image.
     """
     import slicer
     from vtk.util.numpy_support import vtk_to_numpy
@@ -197,7 +197,7 @@ def maskOnVolume(
         raise InputError("The segment was deleted; segment the volume again.")
     labelmap = slicer.vtkOrientedImageData()
     segments.requireLabelmaps(segmentationNode)
-    shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
+    shape = volumeFromNode(volumeNode).array.shape
     if not segmentationNode.GetBinaryLabelmapRepresentation(segmentId, labelmap) or (
         labelmap.IsEmpty()
     ):

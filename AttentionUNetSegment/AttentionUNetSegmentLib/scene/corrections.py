@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from ..inference.strokes import Prompt, prompt_from_json, prompt_to_json
 from . import segments
 from .labelmaps import VoxelBox, Voxels, segmentVoxels, shifted
 from .removal import removeNode
+from .scan_clicks import NO_CLICKS, ScanClicks
 from .volumes import nodeToPlace
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class State:
         seen: bool (k, j, i): what was last seen in the segment.
         user: bool, the same box: the voxels that are the user's, in the segment or out of it.
         ijkToLocal: 4x4, from the arrays' indices to the segmentation's coordinates.
-        clicks: those that the network's part was made from, and scribbles and lassos, in the world.
+        clicks: those that the network's part was made from, and scribbles and lassos, in the world
+            and in the scan.
         start: bool, the same box: the mask that the clicks mend; None where the network drew the
             organ itself.
     """
@@ -99,7 +101,7 @@ class State:
     seen: np.ndarray
     user: np.ndarray
     ijkToLocal: np.ndarray
-    clicks: tuple[Prompt, ...] = ()
+    clicks: ScanClicks = NO_CLICKS
     start: np.ndarray | None = None
 
     @classmethod
@@ -108,7 +110,7 @@ class State:
         seen: np.ndarray,
         user: np.ndarray,
         box: VoxelBox,
-        clicks: tuple[Prompt, ...] = (),
+        clicks: ScanClicks = NO_CLICKS,
         start: np.ndarray | None = None,
     ) -> State:
         """A state on a box, cut to what is not zero."""
@@ -152,18 +154,23 @@ class State:
 
     def encoded(self) -> str:
         """As text without the separators that Slicer writes between tags."""
-        simple = self.start is None and all(isinstance(click, Click) for click in self.clicks)
+        simple = self.start is None and all(isinstance(click, Click) for click in self.clicks.world)
         header = {
             "version": STATE_VERSION if simple else LATER_STATE_VERSION,
             "shape": self.seen.shape,
             "ijkToLocal": self.ijkToLocal.ravel().round(9).tolist(),
-            "clicks": [prompt_to_json(click) for click in self.clicks],
+            "clicks": [prompt_to_json(click) for click in self.clicks.world],
+            **({} if not self.clicks.voxels else self._inScan()),
             **({} if self.start is None else {"start": True}),
         }
         planes = [self.seen, self.user, *([] if self.start is None else [self.start])]
         bits = np.packbits(np.stack(planes))
         packed = zlib.compress(json.dumps(header).encode() + b"\n" + bits.tobytes(), 1)
         return base64.b64encode(packed).decode()
+
+    def _inScan(self) -> dict[str, Any]:
+        voxels = [prompt_to_json(click) for click in self.clicks.voxels]
+        return {"scan": self.clicks.scan, "inScan": voxels}
 
     @classmethod
     def decoded(cls, text: str) -> State:
@@ -185,7 +192,13 @@ class State:
             flat = np.unpackbits(np.frombuffer(bits, np.uint8), count=count)
             planes = flat.astype(bool).reshape(number, k, j, i)
             matrix = np.array(header["ijkToLocal"], float).reshape(4, 4)
-            clicks = tuple(map(prompt_from_json, header["clicks"]))
+            clicks = ScanClicks(
+                tuple(map(prompt_from_json, header["clicks"])),
+                tuple(map(prompt_from_json, header.get("inScan", ()))),
+                str(header.get("scan", "")),
+            )
+            if clicks.voxels and len(clicks.voxels) != len(clicks.world):
+                raise ValueError("it is damaged")
         except (binascii.Error, zlib.error, KeyError, TypeError, AttributeError) as error:
             raise ValueError("it is damaged") from error
         return cls(planes[0], planes[1], matrix, clicks, *planes[2:])
@@ -271,15 +284,24 @@ def clearCorrections(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId
 
 
 def readClicks(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None,
 ) -> tuple[Prompt, ...]:
     """The clicks, scribbles and lassos that the segment was made from; after an undo, those of the
-    earlier state."""
+    earlier state.
+
+    Args:
+        volumeNode: the scan, with which they go where it was moved since.
+    """
     try:
         state = storedState(segmentationNode, segmentId)
     except InputError:
         return ()
-    return () if state is None else state.clicks
+    if state is None:
+        return ()
+    clicks = state.clicks if volumeNode is None else state.clicks.movedWith(volumeNode)
+    return clicks.world
 
 
 _BEING_WRITTEN: set[str] = set()

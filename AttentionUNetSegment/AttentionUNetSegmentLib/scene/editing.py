@@ -16,6 +16,7 @@ from . import segments
 from .corrections import State, currentState, networkWriting, noteState
 from .editor_rules import EditorRules
 from .labelmaps import VoxelBox, Voxels, gridOfImage, segmentIn, shifted
+from .scan_clicks import ScanClicks, sameClick
 from .surface import SURFACE
 from .volumes import clicksInPlace, nodeToPlace
 
@@ -210,11 +211,13 @@ def _planned(
     start: np.ndarray | None,
 ) -> _Plan:
     node = rules.segmentationNode
+    clicksNow = ScanClicks.on(rules.volumeNode, clicks)
     # The world, or the segmentation's own coordinates under a transform that is not linear.
     grid, toWorld = _grid(rules, before), nodeToPlace(node)
     place = Grid((1, 1, 1), toWorld @ grid)
     placed = line_clicks(clicksInPlace(node, clicks), place)
-    earlier = line_clicks(clicksInPlace(node, before.clicks), place)
+    clicksBefore = before.clicks.movedWith(rules.volumeNode).world
+    earlier = line_clicks(clicksInPlace(node, clicksBefore), place)
     answer = _answer(rules, mask)
     bounds = [answer.boundsOn(grid), before.boundsOn(grid), *_balls(rules, placed, grid, toWorld)]
     box = VoxelBox.around(grid, bounds)
@@ -239,7 +242,7 @@ def _planned(
         wanted[change] = np.where(forbidden, has, gets)
     voxel_ml = float(abs(np.linalg.det((toWorld @ grid)[:3, :3]))) / 1000
     changed = bool((wanted != seen).any())
-    after = State.of(wanted, user, box, clicks, begun)
+    after = State.of(wanted, user, box, clicksNow, begun)
     outcome = WriteOutcome(changed, kept, kept * voxel_ml, blocked, blocked * voxel_ml)
     return _Plan(box, seen, wanted, after, tuple(others), outcome)
 
@@ -276,7 +279,7 @@ def reconciled(
             continue
         if combined[voxel] == click.inside:
             agreeing.append(click)
-        elif user[voxel] and click in earlier:
+        elif user[voxel] and any(sameClick(click, one) for one in earlier):
             continue
         elif user[voxel]:
             against.append(click)

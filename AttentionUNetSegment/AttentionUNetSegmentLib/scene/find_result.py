@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..inference.uncertainty import DoubtfulPlace
 from ..models import Label
 from . import segments
 from .results import (
     AROUND_ROW,
     AT_STAKE_ROW,
+    GRID_ATTRIBUTE,
     IN_ORGAN_ROW,
     INPUT_ROLE,
     NO_VOLUME,
@@ -19,6 +22,7 @@ from .results import (
     RESULT_ATTRIBUTE,
     VOLUME_ROW,
 )
+from .volumes import ijkToRas
 
 if TYPE_CHECKING:
     import slicer
@@ -32,7 +36,8 @@ class ResultNodes:
         attentionNodes: by level.
         focusRatios, attentionInOrgan, attentionAround: by level, from the table.
         uncertaintyNode: beside them.
-        doubtfulPlaces: from the table, in the volume's own coordinates, the first one first.
+        doubtfulPlaces: from the table, in the volume's own coordinates, the first one first; none
+            where these are others since.
     """
 
     segmentationNode: slicer.vtkMRMLSegmentationNode | None
@@ -74,7 +79,8 @@ def findResult(
         segmentId = segments.findSegment(segmentationNode, volumeNode, label)
     table, probability, uncertainty = None, None, None
     attention: dict[int, slicer.vtkMRMLScalarVolumeNode] = {}
-    for node in predictionNodes(volumeNode):
+    # Of several the first one, which a later prediction updates: the user may have cloned it.
+    for node in reversed(predictionNodes(volumeNode)):
         organ, _, result = node.GetAttribute(RESULT_ATTRIBUTE).rpartition("/")
         if organ != label.name:
             continue
@@ -97,7 +103,7 @@ def findResult(
         _byLevel(table, IN_ORGAN_ROW),
         _byLevel(table, AROUND_ROW),
         uncertainty,
-        _doubtfulPlaces(table),
+        _doubtfulPlaces(table) if _isOnGrid(table, volumeNode) else (),
     )
 
 
@@ -134,6 +140,17 @@ def _byLevel(table: slicer.vtkMRMLTableNode | None, quantity: str) -> dict[int, 
             except ValueError:  # the user may have edited the table
                 continue
     return values
+
+
+def _isOnGrid(
+    table: slicer.vtkMRMLTableNode | None, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> bool:
+    """Whether the volume's own coordinates are those of the table, or it does not say."""
+    text = table.GetAttribute(GRID_ATTRIBUTE) if table is not None else None
+    if not text:
+        return True
+    grid = np.fromstring(text, sep=" ")
+    return grid.size == 16 and np.allclose(grid.reshape(4, 4), ijkToRas(volumeNode), atol=1e-3)
 
 
 def _doubtfulPlaces(table: slicer.vtkMRMLTableNode | None) -> tuple[DoubtfulPlace, ...]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.grid import transform_points
 from ..geometry.zeros import sparse_zeros
 from ..inference.progress import CancelToken, ProgressCallback
 from ..inference.strokes import Prompt
@@ -43,6 +44,10 @@ RESULT_ATTRIBUTE = "AttentionUNetSegment.Result"
 
 REGION_ATTRIBUTE = "AttentionUNetSegment.Region"
 """Node attribute: the k, j, i ranges of a result volume outside of which it is zero."""
+
+GRID_ATTRIBUTE = "AttentionUNetSegment.Grid"
+"""Node attribute of the table: 4x4, from the scan's voxels to the volume's own coordinates, which
+the places in it are in. They are others when a transform of the volume is hardened."""
 
 PROBABILITY_COLORS, ATTENTION_COLORS = VIRIDIS, INFERNO
 UNCERTAINTY_COLORS = PROBABILITY_COLORS
@@ -217,7 +222,7 @@ def writePrediction(
                 requireWritable(segmentationNode, target)
     # Table and volumes are the targets' alone, one of each for a name.
     withVolumes = withVolumes and not prediction.any_structure
-    table = None if prediction.any_structure else _table(prediction)
+    table = None if prediction.any_structure else _table(prediction, volumeNode)
     volumes = _volumesOf(prediction, withProbability, withAttention) if withVolumes else {}
 
     with _viewsPaused(), ExitStack() as undo:
@@ -319,6 +324,8 @@ class _Writer:
         else:
             self.undo.callback(node.SetAndObserveTable, node.GetTable())
         node.SetAndObserveTable(table)
+        grid = " ".join(map(repr, ijkToRas(self.volumeNode).ravel().tolist()))
+        self._updates.append(lambda: node.SetAttribute(GRID_ATTRIBUTE, grid))
         return node
 
     def writeSegment(
@@ -512,9 +519,11 @@ def _noUndo() -> None:
     """For a result that nobody watches being made."""
 
 
-def _table(prediction: Prediction) -> vtk.vtkTable:
+def _table(prediction: Prediction, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> vtk.vtkTable:
     import vtk
 
+    # It was worked on in the world, as far as the transforms above it are linear.
+    toOwn = ijkToRas(volumeNode) @ np.linalg.inv(prediction.volume.ijk_to_ras)
     volume = f"{prediction.volume_ml:.2f}" if prediction.found else NO_VOLUME
     rows = [(VOLUME_ROW, volume, "mL")]
     for other in prediction.others:
@@ -535,7 +544,8 @@ def _table(prediction: Prediction) -> vtk.vtkTable:
     if prediction.dice_estimate is not None:
         rows.append(("Dice, estimated", str(prediction.dice_estimate), ""))
     for number, place in enumerate(prediction.doubtful_places, start=1):
-        position = " ".join(f"{at:.1f}" for at in place.position_ras)
+        own_ras = transform_points(toOwn, place.position_ras)
+        position = " ".join(f"{at:.1f}" for at in own_ras)
         rows.append((f"{PLACE_ROW} {number}", position, "mm"))
         rows.append((f"{AT_STAKE_ROW} {number}", f"{place.volume_ml:.2f}", "mL"))
     rows += [

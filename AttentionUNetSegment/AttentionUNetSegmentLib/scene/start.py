@@ -16,6 +16,7 @@ from . import segments
 from .corrections import STATE_TAG, State, currentState, noteState, readClicks, storedState
 from .editing import requireWritable
 from .labelmaps import VoxelBox, Voxels, segmentVoxels
+from .volumes import volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
@@ -55,7 +56,7 @@ def requireStart(
 ) -> None:
     """Raises:
     InputError: the segment is gone, completed, empty, outside of the scan or no labelmap, or it is
-        under another transform than the scan, one of them not linear.
+        under another transform than the scan, one of them not linear; or the scan has no image.
     """
     requireWritable(segmentationNode, segmentId)
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
@@ -120,7 +121,7 @@ def _onScan(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
 ) -> np.ndarray:
     grid = segments.ijkToSegmentation(volumeNode, segmentationNode)
-    size_ijk = np.array(volumeNode.GetImageData().GetDimensions())
+    size_ijk = np.array(volumeFromNode(volumeNode).shape_ijk)
     low, high = voxels.boundsOn(grid)
     box = VoxelBox.around(grid, [np.array([np.maximum(low, 0), np.minimum(high, size_ijk)])])
     k, j, i = size_ijk[::-1].tolist()

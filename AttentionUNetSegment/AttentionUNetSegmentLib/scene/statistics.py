@@ -12,7 +12,7 @@ from ..inference.regions import connected_components
 from ..inference.statistics import measure_length
 from .labelmaps import segmentVoxels
 from .segments import ijkToSegmentation
-from .volumes import nodeToPlace
+from .volumes import nodeToPlace, volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
@@ -112,9 +112,7 @@ def _values(
     points: np.ndarray,
 ) -> np.ndarray:
     """The voxels that points in the segmentation's coordinates lie in; beside the volume none."""
-    import slicer.util
-
-    array = slicer.util.arrayFromVolume(volumeNode)
+    array = volumeFromNode(volumeNode).array
     toIjk = np.linalg.inv(ijkToSegmentation(volumeNode, segmentationNode))
     indices = np.rint(transform_points(toIjk, points)).astype(int)
     inVolume = ((indices >= 0) & (indices < array.shape[::-1])).all(axis=1)

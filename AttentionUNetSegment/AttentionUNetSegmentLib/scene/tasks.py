@@ -30,6 +30,7 @@ from . import segments
 from .all_labels import writeAllLabels
 from .corrections import readClicks
 from .results import SceneResult, writePrediction
+from .scan_clicks import ScanClicks
 from .start import beginsFromMask, startOnScan
 from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
 
@@ -159,6 +160,7 @@ class SegmentationTask:
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
+        self._voxels = _voxelsOf(volumeNode)
         clicks = list(self.clicks)
         if len(self.labels) > 1:
             clicks = [dataclasses.replace(click, target=self.label.name) for click in clicks]
@@ -172,6 +174,7 @@ class SegmentationTask:
         alone = self.structure or self._start is not None
         others = () if alone else self._otherClicks()
         self._worldClicks = (*clicks, *others)
+        self._scanClicks = ScanClicks.on(volumeNode, self._worldClicks)
         self._placedClicks = clicksInPlace(volumeNode, self._worldClicks)
         self._region = None
         looksFor = self._start is None and (automatic or not self.structure)
@@ -221,7 +224,7 @@ class SegmentationTask:
 
                 progress(_COMPUTED, "Looking at all labels")
                 prediction = with_all_labels(session.predictor, prediction, cancel)
-            prediction = self._withWorldClicks(prediction)
+            prediction = self._withWorldClicks(prediction, self._worldClicks)
             prediction = dataclasses.replace(prediction, warnings=(*warnings, *prediction.warnings))
             if not self._withVolumes:
                 return prediction
@@ -245,10 +248,18 @@ class SegmentationTask:
             raise InputError(
                 "The volume was removed while it was being segmented; nothing was changed."
             )
+        if _voxelsOf(self.volumeNode) != self._voxels:
+            raise InputError(
+                f"The image of '{self.volumeNode.GetName()}' became another one while it was being "
+                "segmented; nothing was changed. Segment again."
+            )
         if self.segmentationNode is not None and self.segmentationNode.GetScene() is not scene:
             raise InputError(
                 "The output segmentation was removed meanwhile; nothing was changed. Segment again."
             )
+        clicks = self._scanClicks.movedWith(self.volumeNode).world
+        if clicks != self._worldClicks:
+            prediction = self._withWorldClicks(prediction, clicks)
         label = self.labels[0] if self._start is None else self.label
         if not self.options.standardTerminology:
             label = dataclasses.replace(label, terminology=None)
@@ -291,14 +302,15 @@ class SegmentationTask:
                 continue
             segmentId = segments.findSegment(node, self.volumeNode, label)
             if segmentId is not None:
-                its = readClicks(node, segmentId)
+                its = readClicks(node, segmentId, self.volumeNode)
                 clicks += [dataclasses.replace(click, target=label.name) for click in its]
         return clicks
 
-    def _withWorldClicks(self, prediction: Prediction) -> Prediction:
-        """The clicks as they are in the scene, which may lie under a transform."""
-        its = {self.label.name: self.clicks}
-        for click in self._worldClicks:
+    def _withWorldClicks(self, prediction: Prediction, clicks: Sequence[Prompt]) -> Prediction:
+        """All clicks as they are in the scene, which may lie under a transform."""
+        ours = len(self.clicks)
+        its = {self.label.name: tuple(dataclasses.replace(one, target="") for one in clicks[:ours])}
+        for click in clicks[ours:]:
             if click.target != self.label.name:
                 its[click.target] = (*its.get(click.target, ()), click)
 
@@ -350,6 +362,14 @@ def _identity(
     # Modification times are counted through all of VTK: no two images ever share one.
     modified = volumeNode.GetImageData().GetMTime()
     return volumeNode.GetID(), modified, scan.ijk_to_ras.tobytes(), box
+
+
+def _voxelsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, int] | None:
+    """What changes when the node gets other voxels, as when a sequence goes on to its next image,
+    wherever they lie."""
+    image = volumeNode.GetImageData()
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    return None if scalars is None else (scalars.__this__, scalars.GetMTime())
 
 
 def _digest(mask: np.ndarray) -> bytes:

@@ -166,6 +166,17 @@ def pointsInPlace(node: slicer.vtkMRMLTransformableNode, points: np.ndarray) -> 
     return np.array([fromWorld.TransformPoint(*map(float, point)) for point in points])
 
 
+def pointsFromPlace(node: slicer.vtkMRMLTransformableNode, points: np.ndarray) -> np.ndarray:
+    """The other way round: points (n x 3, mm) in those coordinates, in the world."""
+    if _isPlacedLinearly(node):
+        return points
+    moved, world = [0.0, 0.0, 0.0], []
+    for point in points:
+        node.TransformPointToWorld(list(map(float, point)), moved)
+        world.append(tuple(moved))
+    return np.array(world)
+
+
 def clicksInPlace(
     node: slicer.vtkMRMLTransformableNode, clicks: Sequence[Prompt]
 ) -> tuple[Prompt, ...]:

@@ -32,6 +32,8 @@ class Choices:
             :class:`.stage_options.StageOptions`.
         learning_rate, final_learning_rate, warmup, warmup_start: see :class:`LearningRate`.
         flips, quarter_turns: probabilities; flips along R and A.
+        fat: whether the refiner tells it from the rest, see :mod:`.fat`; a run that starts from a
+            model does as that one did.
         regions: share of the refiner's samples that come from cropped regions, where there are
             some; the other kinds keep their proportions.
         cut_out: probability for the locator; the refiner's regions are cut already.
@@ -66,12 +68,15 @@ class Choices:
     cross_entropy: float | None = option("Weight of the cross-entropy; 0.3.", LOSS, 0)
     focal: float | None = option("Weight of the focal loss; 0.3.", LOSS, 0)
     all_organs: float | None = option("Weight of all labels beside the target.", LOSS, 0)
+    fat: bool | None = option(
+        "The refiner tells body fat from the rest of the background; off.", LOSS
+    )
     deep_supervision: bool | None = option("A loss at coarser levels too.", LOSS)
     gate_supervision: float | None = option(
         "Weight with which gates are taught to look at the target; 0.1.", LOSS, 0
     )
     optimizer: str | None = option("Optimiser: adam or adamw.", OPTIMISATION)
-    batch_size: int | None = option("Patches a step.", OPTIMISATION, 1)
+    batch_size: int | None = option("Patches a step.", OPTIMISATION, 1, 1024)
     learning_rate: float | None = option("Peak of the learning rate; 1e-3.", OPTIMISATION, 1e-12)
     final_learning_rate: float | None = option(
         "The learning rate at the end; 1e-6.", OPTIMISATION, 0
@@ -168,6 +173,7 @@ class Choices:
         patch = options.patch
         if options.stage == "refiner":
             network.update(_without_none(channels=self.channels and list(self.channels)))
+            network.update(_without_none(background_classes=2 if self.fat else None))
             patch = dataclasses.replace(
                 patch, **_without_none(size=self.patch, spacing_mm=self.spacing_mm)
             )

@@ -160,6 +160,9 @@ def editor_weights(
         network: the editor's configuration.
         target: the refiner's label that is the organ; its background is the editor's.
     """
+    assert isinstance(refiner, SegmentationNetwork)
+    config = refiner.config
+    outputs = [0, target, *range(config.out_channels, config.outputs)]
     theirs = refiner.state_dict()
     shapes = {name: one.shape for name, one in outline_network(network).state_dict().items()}
     weights = {}
@@ -168,7 +171,7 @@ def editor_weights(
         for axis in range(min(value.ndim, 2)):
             more = shape[axis] - value.shape[axis]
             if more < 0:  # labels
-                value = value.index_select(axis, torch.tensor([0, target]))
+                value = value.index_select(axis, torch.tensor(outputs))
             elif more > 0:  # inputs, of which scan and clicks come first
                 lacking = [*value.shape[:axis], more, *value.shape[axis + 1 :]]
                 value = torch.cat((value, value.new_zeros(lacking)), dim=axis)

@@ -47,6 +47,7 @@ from ..networks.precision import uses_bfloat16
 from .choices import Choices
 from .distributed import Processes
 from .editor import EditorTrainer, editor_weights
+from .fat import FatTrainer, learns_fat, with_background_classes
 from .model_card import fresh_card, training_record, with_editor
 from .naming import Naming, complete_card, read_data_terms
 from .recipes import (
@@ -153,6 +154,8 @@ def train_model(
         note(warning.text)
 
     if not stages:
+        if start is not None and choices.fat is None and "refiner" in start.card.stages:
+            choices = replace(choices, fat=learns_fat(start.card.stages["refiner"].network) or None)
         stages = _stage_options(found, options, choices, train, flat)
         if start is not None:
             _check_start(start.card, found, stages)
@@ -236,8 +239,11 @@ def _trainer(
         if options.any_structure:
             return StructureTrainer(*common, begun, **beside, parts=parts)
         return EditorTrainer(*common, begun, **beside)
-    weights = None if start is None else start.networks[options.stage].state_dict()
-    return StageTrainer(*common, weights, processes=processes)
+    weights = None
+    if start is not None:
+        weights = with_background_classes(start.networks[options.stage], options.network)
+    made = FatTrainer if learns_fat(options.network) else StageTrainer
+    return made(*common, weights, processes=processes)
 
 
 def _part_of(
@@ -359,6 +365,10 @@ def _stage_options(
     flat: bool,
 ) -> dict[str, StageOptions]:
     """The recipe of each stage, for the data and with what the user changes."""
+    if choices.fat and not found.hounsfield:
+        raise InputError(
+            "Fat is told by its Hounsfield units, which pictures do not have; leave out --fat."
+        )
     if flat:
         budget = Budget(options.steps, options.minutes)
         recipes = {"refiner": slice_options(budget, _slice_spacing_mm(train), options.seed)}
@@ -492,11 +502,24 @@ def _check_start(card: ModelCard, found: DataSet, options: dict[str, StageOption
         )
     wanted = {name: Stage(one.network, one.patch.spacing_mm) for name, one in options.items()}
     for name in sorted(set(wanted) | set(card.stages)):
-        if wanted.get(name) != card.stages.get(name):
+        if not _begins_as(wanted.get(name), card.stages.get(name)):
             raise InputError(
                 f"{card.name} has another {name} than is to be trained; leave out what changes the "
                 "network or its voxels, or train without --from."
             )
+
+
+def _begins_as(wanted: Stage | None, given: Stage | None) -> bool:
+    """Whether a stage can begin with a model's weights: it is the same, or tells fat from the rest
+    of the background in addition."""
+    if wanted is None or given is None:
+        return wanted is given
+    if learns_fat(wanted.network) and not learns_fat(given.network):
+        if given.network["name"] == "FCN":
+            return False
+        classes = wanted.network["background_classes"]
+        given = replace(given, network={**given.network, "background_classes": classes})
+    return wanted == given
 
 
 def _keep_start(output: Path, start: Model | None) -> None:
