@@ -865,8 +865,11 @@ def _keep_source(source: Path | None, directory: Path, names: Sequence[str]) -> 
 
 
 def _has_result(directory: Path) -> bool:
-    """Whether an earlier result is in a folder, or what is left of one that was being written."""
-    return any((directory / name).is_file() for name in (REPORT_FILE, UNFINISHED_FILE))
+    """Whether an earlier result is in a folder, or what is left of one that was being written; an
+    attention map is nobody else's."""
+    if any((directory / name).is_file() for name in (REPORT_FILE, UNFINISHED_FILE)):
+        return True
+    return any(_ATTENTION_FILE.fullmatch(one.name) for one in directory.glob("attention-level-*"))
 
 
 def _names_before(parts: Collection[str], also: Also | None) -> list[str]:
