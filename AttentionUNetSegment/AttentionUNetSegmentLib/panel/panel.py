@@ -521,7 +521,7 @@ class Panel(HubListener):
 
     def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         if volumeNode is self.volumeNode:
-            self.clicks.update()
+            self.clicks.showClicks()
 
     def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         if volumeNode is self.volumeNode:
