@@ -109,11 +109,33 @@ def test_a_click_that_is_dragged_out_of_the_scan_is_where_it_was(driver, ct):
     click(driver, ct, (44, 23, 11))
     before = driver.panel.clicks.clicks
     node = driver.parameters.clicks
+    node.InvokeCustomModifiedEvent(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
     node.SetNthControlPointPositionWorld(0, 500.0, 0.0, 0.0)
+    driver.wait_for_answer()
+    assert driver.panel.clicks.clicks != before, "not before it is let go"
     node.InvokeCustomModifiedEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
     driver.wait_for_answer()
     assert "lies outside the scan" in driver.message
     assert driver.panel.clicks.clicks == before
+
+
+def test_a_point_whose_coordinates_are_written_is_answered(driver, ct):
+    """In the table of the Markups module: nothing is dragged there, and let go."""
+    from AttentionUNetSegmentLib import scene
+
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    node = driver.parameters.clicks
+    point = (scene.volumeFromNode(ct).ijk_to_ras @ (10, 23, 11, 1))[:3]
+    node.SetNthControlPointPosition(0, *point)
+    driver.wait_for_answer()
+    mask = segment_mask(driver, ct)
+    assert mask[11, 23, 10]
+    assert not mask[11, 23, 44]
+    node.SetNthControlPointLabel(0, "tail")
+    node.SetNthControlPointLocked(0, True)
+    driver.pump()
+    assert not driver.panel.busy, "it is the same click"
 
 
 def test_clicks_belong_to_their_volume(driver, ct, placing):

@@ -55,6 +55,7 @@ class VolumeSession:
         self._onSegmentChanged = onSegmentChanged
         self._points: ClickPoints | None = None
         self._observed: list[tuple[Any, int]] = []
+        self._dragging = False
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
         self._stated: tuple[Prompt, ...] = ()
         self._unanswered: dict[tuple[str, str], tuple[ScanClicks, ScanClicks]] = {}
@@ -255,6 +256,7 @@ class VolumeSession:
         if self._points is not None:
             self._points.stop()
         self._points, self._placed, self._undone = None, NO_CLICKS, NO_CLICKS
+        self._dragging = False
         if node is None:
             return
         self._points = ClickPoints(node)
@@ -263,11 +265,17 @@ class VolumeSession:
             slicer.vtkMRMLMarkupsNode.PointRemovedEvent,
             slicer.vtkMRMLMarkupsNode.PointPositionUndefinedEvent,
             slicer.vtkMRMLMarkupsNode.PointPositionMissingEvent,
-            # Not while a point is being dragged: when it is let go.
-            slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
         )
         for event in events:
             self._observed.append((node, node.AddObserver(event, self._onPointsChanged)))
+        for event, function in (
+            # Its coordinates are written elsewhere, as in the Markups module.
+            (slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._onPointModified),
+            # Not while a point is being dragged: when it is let go.
+            (slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent, self._onPointDragged),
+            (slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent, self._onPointLetGo),
+        ):
+            self._observed.append((node, node.AddObserver(event, function)))
         self._points.mark()
         self._place()
         self.accepted = self.clicks
@@ -276,6 +284,17 @@ class VolumeSession:
         if self._points is not None and self._points.mark():
             self._place()
             self._onClicked(self)
+
+    def _onPointModified(self, node: vtk.vtkObject, event: str) -> None:
+        if not self._dragging:
+            self._onPointsChanged(node, event)
+
+    def _onPointDragged(self, _node: vtk.vtkObject, _event: str) -> None:
+        self._dragging = True
+
+    def _onPointLetGo(self, node: vtk.vtkObject, event: str) -> None:
+        self._dragging = False
+        self._onPointsChanged(node, event)
 
 
 def _exists(target: Target) -> bool:
