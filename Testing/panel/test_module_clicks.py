@@ -91,6 +91,34 @@ def test_a_click_beside_the_scan_is_taken_away_and_the_next_one_is_answered(driv
     assert segment_mask(driver, ct)[11, 23, 10]
 
 
+def test_a_click_outside_of_the_region_of_interest_is_in_no_later_ones_way(driver, ct):
+    import slicer
+    from AttentionUNetSegmentLib import scene
+
+    to_world = scene.volumeFromNode(ct).ijk_to_ras
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    roi.SetCenter(*(to_world @ (32, 23.5, 11.5, 1))[:3])
+    roi.SetSize(150, 190, 130)
+    driver.ui.roiSelector.setCurrentNode(roi)
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    before, mask = driver.panel.clicks.clicks, segment_mask(driver, ct)
+    click(driver, ct, (8, 23, 11))
+    assert "lies outside the region of interest" in driver.message
+    assert driver.panel.clicks.clicks == before
+    node = driver.parameters.clicks
+    node.SetNthControlPointPositionWorld(0, *(to_world @ (8, 23, 11, 1))[:3])
+    driver.wait_for_answer()
+    assert driver.panel.clicks.clicks == before, "back where it was"
+    assert (segment_mask(driver, ct) == mask).all()
+    click(driver, ct, (20, 23, 11))
+    assert segment_mask(driver, ct)[11, 23, 20]
+    roi.SetSize(60, 190, 130)
+    click(driver, ct, (32, 23, 11))
+    assert "lies outside the region of interest" in driver.message
+    assert len(driver.panel.clicks.clicks) == 3, "those of before the region are the user's"
+
+
 def test_a_point_without_a_place_any_more_is_no_click(driver, ct):
     """As "Clear position" in the Markups module leaves it."""
     driver.segment()

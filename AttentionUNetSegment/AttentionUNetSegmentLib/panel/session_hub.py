@@ -15,7 +15,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from ..errors import AttentionUNetSegmentError, InputError
+from ..errors import AttentionUNetSegmentError, InputError, OutsideRegionError
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.structures import click_first_text, known_organ, require_any_structure
 from ..inference.worker import Worker
@@ -376,6 +376,22 @@ class SessionHub:
     def _begin(self, request: Request) -> None:
         installation.requirePackages()
         self._followVolumes()  # or it would be answered where the scan was
+        task = self._task(request)
+        self._running = request
+        self._about = self.session(request.volumeNode).target
+        if self._preparation is not None:
+            # What it has not done yet the computation does itself.
+            self._preparation.cancel()
+            self._preparation = None
+        self.runner.start(task)
+        self._tell(lambda listener: listener.busyChanged())
+
+    def _task(self, request: Request) -> SegmentationTask:
+        """With the clicks that are there now.
+
+        Raises:
+            AttentionUNetSegmentError: it cannot be done.
+        """
         clicks = self.session(request.volumeNode).clicks
         node, segmentId = request.segmentationNode, request.segmentId
         automatic = request.whole
@@ -391,7 +407,7 @@ class SessionHub:
             raise InputError(
                 _("There is nothing segmented yet: place a click inside the organ first.")
             )
-        task = SegmentationTask(
+        return SegmentationTask(
             request.volumeNode,
             clicks,
             node,
@@ -402,14 +418,6 @@ class SessionHub:
             segmentId=segmentId,
             target=request.target,
         )
-        self._running = request
-        self._about = self.session(request.volumeNode).target
-        if self._preparation is not None:
-            # What it has not done yet the computation does itself.
-            self._preparation.cancel()
-            self._preparation = None
-        self.runner.start(task)
-        self._tell(lambda listener: listener.busyChanged())
 
     def _try(self, request: Request) -> None:
         """Begin; nobody waits for an exception."""
@@ -505,13 +513,27 @@ class SessionHub:
     def _takeUpClicks(self) -> None:
         for session in list(self._clicked):
             before = session.accepted
-            refused = session.refuseOutside()
+            refused = session.refuseOutside(lambda session=session: self._checkRegion(session))
             if refused is not None:
                 if session.accepted == before:
                     self._clicked.remove(session)
                 self._tellClicksChanged(session.volumeNode)
                 self._tellFailed(refused)
         self._answerClicks()
+
+    def _checkRegion(self, session: VolumeSession) -> None:
+        """Raises:
+        OutsideRegionError: clicks that are to be answered in a region of interest lie outside.
+        """
+        listener = self.listenerFor(session.volumeNode)
+        request = listener.requestAfterClick() if listener is not None else None
+        if request is not None and request.roiNode is not None:
+            try:
+                self._task(request)
+            except OutsideRegionError:
+                raise
+            except AttentionUNetSegmentError:
+                pass  # said when they are answered
 
     def _answerClicks(self) -> None:
         """As far as nothing runs; called again when it has come to its end."""

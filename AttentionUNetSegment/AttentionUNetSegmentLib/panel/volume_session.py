@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import slicer
 import vtk
 
-from ..errors import InputError
+from ..errors import InputError, OutsideRegionError
 from ..inference.strokes import Prompt
 from ..inference.validation import check_clicks
 from ..scene.corrections import CorrectionTracker, readClicks
@@ -146,9 +146,14 @@ class VolumeSession:
         self._show(clicks)
         return True
 
-    def refuseOutside(self) -> InputError | None:
+    def refuseOutside(self, checkRegion: Callable[[], None]) -> InputError | None:
         """Take away new points outside of the scan, and take back one that was dragged out of it:
         no answer could be given any more.
+
+        Args:
+            checkRegion: raises an OutsideRegionError where clicks lie outside of a region of
+                interest that holds for them. Of these only new ones are taken away: the region may
+                have been chosen after the others.
 
         Returns:
             What is to be said of them; None where there is none.
@@ -164,6 +169,15 @@ class VolumeSession:
             except InputError as error:
                 refused = refused or error
                 clicks = tuple(one for one in clicks if one is not click)
+        if refused is None:
+            try:
+                checkRegion()
+            except OutsideRegionError as error:
+                beside = [clicks[one] for one in error.numbers if one < len(clicks)]
+                beside = [one for one in beside if one not in self.accepted]
+                if beside:
+                    refused = error
+                    clicks = tuple(one for one in clicks if one not in beside)
         if refused is not None:
             dragged = len(self.clicks) == len(self.accepted)
             self._show(self.accepted if dragged else clicks)
