@@ -506,6 +506,21 @@ def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):
     assert points.GetDisplayVisibility()
 
 
+def test_another_image_in_the_scan_is_told(driver, editor):
+    import slicer.util
+
+    editor.activate()
+    editor.click("Red", CENTRE)
+    wait(driver, editor)
+    slicer.util.arrayFromVolume(editor.volume_node)[:] += 1
+    slicer.util.arrayFromVolumeModified(editor.volume_node)
+    driver.pump()
+    assert "became another one" in editor.text
+    editor.click("Red", (31, 23, 11))
+    wait(driver, editor)
+    assert "became another one" not in editor.text
+
+
 def test_points_that_were_saved_unseen_are_seen_when_their_volume_is_worked_on(
     driver, ct, tmp_path
 ):

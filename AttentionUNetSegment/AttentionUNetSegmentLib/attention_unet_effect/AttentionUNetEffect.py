@@ -406,6 +406,11 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     def clicksChanged(self, _volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         self._update()
 
+    def imageChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, text: str) -> None:
+        if volumeNode is self.clickedVolume():
+            self._problem = text
+            self._update()
+
     # Inner matters
 
     @property

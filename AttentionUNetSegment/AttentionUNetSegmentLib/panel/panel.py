@@ -523,6 +523,10 @@ class Panel(HubListener):
         if volumeNode is self.volumeNode:
             self.clicks.showClicks()
 
+    def imageChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, text: str) -> None:
+        if volumeNode is self.volumeNode:
+            self.segmentation.showMessage(text, "warning")
+
     def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         if volumeNode is self.volumeNode:
             self.correction.segmentChanged()

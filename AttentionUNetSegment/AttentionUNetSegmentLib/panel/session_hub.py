@@ -125,6 +125,10 @@ class HubListener:
     def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """The clicks on a volume are others."""
 
+    def imageChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, text: str) -> None:
+        """What is to be said of a volume whose image became another one than its result is of;
+        nothing where it is that again."""
+
     def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """The volume's segment is another than before, by whatever hand."""
 
@@ -484,6 +488,7 @@ class SessionHub:
             node.GetSegmentation().GetSegment(segmentId).SetTag(segments.TARGET_TAG, label.name)
             segments.linkSegment(node, segmentId, volumeNode)
         session = self.session(volumeNode)
+        session.takeUpImage()
         if session.target == self._about:  # else the user went on to another segment
             session.takeUpResult(node, segmentId)
         return result
@@ -500,6 +505,15 @@ class SessionHub:
 
     def _tellSegmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         self._tell(lambda listener: listener.segmentChanged(volumeNode))
+
+    def _tellImageChanged(
+        self, volumeNode: slicer.vtkMRMLScalarVolumeNode, ofAnother: bool
+    ) -> None:
+        text = _(
+            "The image of '{name}' became another one: outline, maps and figures are still those "
+            "of the one before. Segment again."
+        ).format(name=volumeNode.GetName())
+        self._tell(lambda listener: listener.imageChanged(volumeNode, text if ofAnother else ""))
 
     # Events
 
@@ -582,8 +596,13 @@ class SessionHub:
     def _followVolumes(self) -> None:
         moved, self._moved = self._moved, []
         for session in moved:
-            if session.volumeNode.GetScene() is slicer.mrmlScene and session.followVolume():
-                self._tellClicksChanged(session.volumeNode)
+            volumeNode = session.volumeNode
+            if volumeNode.GetScene() is not slicer.mrmlScene:
+                continue
+            if session.followVolume():
+                self._tellClicksChanged(volumeNode)
+            if session.followImage() and session.target is not None:
+                self._tellImageChanged(volumeNode, session.ofAnotherImage)
 
     def _onSceneCloses(self, _scene: vtk.vtkObject, _event: str) -> None:
         self.cancel()

@@ -13,10 +13,10 @@ from ..errors import InputError, OutsideRegionError
 from ..inference.strokes import Prompt
 from ..inference.validation import check_clicks
 from ..scene.corrections import CorrectionTracker, readClicks
-from ..scene.scan_clicks import NO_CLICKS, ScanClicks, sameClick
+from ..scene.scan_clicks import NO_CLICKS, ScanClicks, imageKnownBy, sameClick
 from ..scene.segments import isOfAnother, isStructure
 from ..scene.start import beginsFromMask
-from ..scene.volumes import clicksInPlace, volumeFromNode
+from ..scene.volumes import clicksInPlace, volumeFromNode, voxelsKey
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
 # As text: the class is that of another module, and need not be there yet.
@@ -40,6 +40,7 @@ class VolumeSession:
         beginsFromMask: the clicks mend a mask that the user had them begin from.
         ofStructure: they are about a segment of any structure, perhaps one that is gone.
         accepted: the clicks as they were when they were last known to be in the scan.
+        ofAnotherImage: the scan shows another image than that which the last result is of.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class VolumeSession:
                 vtk.vtkCommand.ModifiedEvent,  # a transform is hardened
             )
         ]
-        self.beginsFromMask = self.ofStructure = False
+        self.beginsFromMask = self.ofStructure = self.ofAnotherImage = False
+        self._voxels = voxelsKey(volumeNode)
+        self._image = imageKnownBy(volumeNode)
 
     @property
     def clicks(self) -> tuple[Prompt, ...]:
@@ -125,6 +128,23 @@ class VolumeSession:
     ) -> None:
         """The network's answer to the clicks was written into this segment."""
         self._follow(segmentationNode, segmentId)
+
+    def takeUpImage(self) -> None:
+        """The network's answer is about the scan's image as it is now."""
+        self._voxels, self._image = voxelsKey(self.volumeNode), imageKnownBy(self.volumeNode)
+        self.ofAnotherImage = False
+
+    def followImage(self) -> bool:
+        """As when a sequence goes on.
+
+        Returns:
+            Whether :attr:`ofAnotherImage` is otherwise now.
+        """
+        before, voxels = self.ofAnotherImage, voxelsKey(self.volumeNode)
+        if voxels != self._voxels:
+            self._voxels = voxels
+            self.ofAnotherImage = imageKnownBy(self.volumeNode) not in ("", self._image)
+        return self.ofAnotherImage != before
 
     def takeUpSegment(self) -> bool:
         """Take note of what was done to the segment by hand; after an undo or a redo, take up the
