@@ -303,6 +303,28 @@ def test_the_attention_is_shown_in_the_views_of_a_layout_that_is_chosen_later(
     assert composite.GetForegroundVolumeID() is None
 
 
+def test_the_editors_own_node_that_is_removed_comes_back(driver, ct):
+    import slicer
+    from panel_driver import PAINTED, paint
+
+    driver.segment()
+    editor = driver.panel.correction.editor
+    editor.setActiveEffectByName("AttentionUNet")
+    slicer.mrmlScene.RemoveNode(editor.mrmlSegmentEditorNode())
+    driver.pump()
+    node = editor.mrmlSegmentEditorNode()
+    assert node is not None
+    assert node.GetOverwriteMode() == node.OverwriteNone
+    assert editor.segmentationNode() is driver.panel.resultNodes.segmentationNode
+    assert editor.sourceVolumeNode() is ct
+    assert editor.currentSegmentID() == driver.panel.resultNodes.segmentId
+    assert editor.activeEffect() is None
+    paint(driver, ct, PAINTED, 1)
+    editor.undo()
+    driver.pump()
+    assert not segment_mask(driver, ct)[PAINTED].any()
+
+
 def test_smoothing_that_the_user_switched_off_stays_off(driver, ct):
     """The menu of "Show 3D" writes a negative factor."""
     driver.segment()

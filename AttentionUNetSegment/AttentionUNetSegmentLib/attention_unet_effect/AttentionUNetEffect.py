@@ -421,8 +421,10 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     @property
     def _segmentId(self) -> str | None:
         node = self.segmentationNode()
+        if node is None:  # or the editor's own node was removed
+            return None
         segmentId = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
-        exists = node is not None and segmentId and node.GetSegmentation().GetSegment(segmentId)
+        exists = segmentId and node.GetSegmentation().GetSegment(segmentId)
         return segmentId if exists else None
 
     @property
