@@ -82,6 +82,7 @@ class ClicksSection(Section):
         return self.points.clicks if self.points is not None else ()
 
     def update(self) -> None:
+        self._strokes.followViews()
         self._showTargets()
         self._showStructure()
         self.showClicks()

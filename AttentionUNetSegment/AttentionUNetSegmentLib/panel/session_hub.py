@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -527,7 +528,7 @@ class SessionHub:
     def _takeUpClicks(self) -> None:
         for session in list(self._clicked):
             before = session.accepted
-            refused = session.refuseOutside(lambda session=session: self._checkRegion(session))
+            refused = session.refuseOutside(partial(self._checkRegion, session))
             if refused is not None:
                 if session.accepted == before:
                     self._clicked.remove(session)

@@ -1,7 +1,7 @@
 """``slicer.app.layoutManager()``: three slice views and one 3D view in Slicer's usual layouts.
 
 The views' nodes and logics exist from the start, in the scene and the application logic; those of
-a further slice view come with the first layout that has it, and stay. Their widgets are made when
+further slice views come with the first layout that has them, and stay. Their widgets are made when
 they are first asked for.
 """
 
@@ -22,7 +22,11 @@ SLICES = {
     "Green": ("Coronal", "G", QColor(110, 176, 75)),
     "Yellow": ("Sagittal", "Y", QColor(237, 213, 76)),
 }
-LATER_SLICES = {"Slice4": ("Axial", "4", QColor(255, 128, 0))}
+LATER_SLICES = {
+    "Slice4": ("Axial", "4", QColor(255, 128, 0)),
+    "Slice5": ("Coronal", "5", QColor(128, 255, 0)),
+    "Slice6": ("Sagittal", "6", QColor(0, 128, 255)),
+}
 THREED = "1"
 
 Places = dict[str, tuple[int, int, int, int]]
@@ -37,6 +41,9 @@ TWO_OVER_TWO: Places = {
     "Green": (0, 1, 1, 1),
     "Yellow": (1, 0, 1, 1),
     "Slice4": (1, 1, 1, 1),
+}
+THREE_OVER_THREE: Places = {
+    name: (*divmod(number, 3), 1, 1) for number, name in enumerate((*SLICES, *LATER_SLICES))
 }
 CONVENTIONAL: Places = {
     THREED: (0, 0, 1, 3),
@@ -56,6 +63,7 @@ class qSlicerLayoutManager(QObject):
             kinds.SlicerLayoutConventionalView: CONVENTIONAL,
             kinds.SlicerLayoutFourUpView: FOUR_UP,
             kinds.SlicerLayoutTwoOverTwoView: TWO_OVER_TWO,
+            kinds.SlicerLayoutThreeOverThreeView: THREE_OVER_THREE,
             kinds.SlicerLayoutOneUp3DView: {THREED: (0, 0, 1, 1)},
             kinds.SlicerLayoutOneUpRedSliceView: {"Red": (0, 0, 1, 1)},
             kinds.SlicerLayoutOneUpYellowSliceView: {"Yellow": (0, 0, 1, 1)},

@@ -43,7 +43,7 @@ class qSlicerSegmentEditorAbstractEffect(QObject):
         super().__init__(parent)
         self._values: dict[str, Any] = {}
         self._editor: Any = None
-        self._kept: Any = None
+        self._given: Any = None
         self._isActive = False
         self._frame = QFrame()
         self._layout = QFormLayout(self._frame)
@@ -77,13 +77,13 @@ class qSlicerSegmentEditorAbstractEffect(QObject):
 
     @property
     def _node(self) -> Any:
-        return ifInScene(self._kept)
+        return ifInScene(self._given)
 
     def parameterSetNode(self) -> Any:
         return self._node
 
     def setParameterSetNode(self, node: Any) -> None:
-        self._kept = node
+        self._given = node
 
     def scene(self) -> Any:
         return self._node.GetScene() if self._node is not None else None

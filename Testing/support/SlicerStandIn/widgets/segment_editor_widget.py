@@ -49,7 +49,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._logic.SetSegmentationHistory(slicer.vtkSegmentationHistory())
         self._logic.SetMaximumNumberOfUndoStates(10)
-        self._kept: Any = None
+        self._given: Any = None
         self._observations = Observations()
         self._historyObservations = Observations()
         self._segmentObservations = Observations()
@@ -115,16 +115,16 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
 
     @property
     def _node(self) -> Any:
-        return ifInScene(self._kept)
+        return ifInScene(self._given)
 
     def mrmlSegmentEditorNode(self) -> Any:
         return self._node
 
     def setMRMLSegmentEditorNode(self, newSegmentEditorNode: Any) -> None:
-        if newSegmentEditorNode is self._kept:
+        if newSegmentEditorNode is self._given:
             return
         self._observations.clear()
-        self._kept = newSegmentEditorNode
+        self._given = newSegmentEditorNode
         self._logic.SetSegmentEditorNode(newSegmentEditorNode)
         if newSegmentEditorNode is not None:
             self._observations.add(
