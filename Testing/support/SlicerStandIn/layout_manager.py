@@ -166,6 +166,8 @@ class qSlicerLayoutManager(QObject):
         """
         if newLayout not in self._layouts:
             raise ValueError(f"The stand-in has no layout {newLayout}, but {list(self._layouts)}")
+        # A scene that is loaded may have taken them away; further views are placed by them.
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
         self._layoutNode.SetViewArrangement(newLayout)
 
     layout = Property(int, _getLayout, setLayout)
