@@ -18,6 +18,20 @@ class InputError(AttentionUNetSegmentError):
     """The scan, the clicks or an option cannot be used."""
 
 
+class OutsideRegionError(InputError):
+    """Clicks lie outside the region of interest.
+
+    Args:
+        numbers: their places in the order of the clicks, from 0.
+    """
+
+    def __init__(self, numbers: tuple[int, ...]) -> None:
+        super().__init__(
+            "A click lies outside the region of interest; enlarge the region, or click inside it."
+        )
+        self.numbers = numbers
+
+
 class ModelError(AttentionUNetSegmentError):
     """A model folder, its card, its weights or a network configuration is not usable."""
 

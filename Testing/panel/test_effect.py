@@ -224,16 +224,16 @@ def test_a_point_can_be_dragged_and_the_mask_follows_when_it_is_let_go(
     _, end = editor.pixel("Red", other)
     view.forceRender()
     asked = []
-    request = type(editor.effect).requestAfterClick
+    hub, begin = editor.effect._hub, editor.effect._hub._begin
     monkeypatch.setattr(
-        type(editor.effect), "requestAfterClick", lambda self: asked.append(1) or request(self)
+        hub, "_begin", lambda request: asked.append(request.afterwards) or begin(request)
     )
     driving.dragInView(view, start, end)
     wait(driver, editor)
     assert len(editor.session.clicks) == 2  # none was added
     assert distance_mm(editor.session.clicks[1].position_ras, editor.world(other)) < 3
     assert not editor.mask()[editor.voxel(other)]
-    assert len(asked) == 1
+    assert asked.count(False) == 1
 
 
 def test_a_point_that_is_dragged_again_cancels_the_answer_to_its_first_place(
@@ -506,6 +506,21 @@ def test_to_another_volume_and_back_keeps_the_clicks(driver, editor):
     assert points.GetDisplayVisibility()
 
 
+def test_another_image_in_the_scan_is_told(driver, editor):
+    import slicer.util
+
+    editor.activate()
+    editor.click("Red", CENTRE)
+    wait(driver, editor)
+    slicer.util.arrayFromVolume(editor.volume_node)[:] += 1
+    slicer.util.arrayFromVolumeModified(editor.volume_node)
+    driver.pump()
+    assert "became another one" in editor.text
+    editor.click("Red", (31, 23, 11))
+    wait(driver, editor)
+    assert "became another one" not in editor.text
+
+
 def test_points_that_were_saved_unseen_are_seen_when_their_volume_is_worked_on(
     driver, ct, tmp_path
 ):
@@ -664,6 +679,17 @@ def test_a_click_outside_alone_segments_nothing(driver, editor):
     editor.click("Red", (31, 23, 11))
     wait(driver, editor)
     assert not editor.mask()[editor.voxel(CENTRE)]
+
+
+def test_an_editor_whose_own_node_is_removed_raises_nothing(driver, editor):
+    import slicer
+
+    editor.activate()
+    slicer.mrmlScene.RemoveNode(editor.node)
+    driver.pump()
+    driver.segment()
+    editor.effect.takeBack()
+    assert driver.panel.hasSegment
 
 
 def test_a_completed_segment_is_refused_in_one_sentence(driver, editor):

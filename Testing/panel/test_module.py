@@ -189,6 +189,34 @@ def test_an_answer_about_other_voxels_is_not_written(driver, ct, monkeypatch):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
+def test_a_sequence_that_goes_on_after_the_run_is_told(driver, ct):
+    """Outline, maps and figures stay, and would seem to belong to the image that is shown now."""
+    import slicer.util
+
+    def show(array):
+        slicer.util.arrayFromVolume(ct)[:] = array
+        slicer.util.arrayFromVolumeModified(ct)
+        driver.pump()
+
+    first = slicer.util.arrayFromVolume(ct).copy()
+    show(np.roll(first, 3, axis=2))
+    assert not driver.message, "there is no result"
+    driver.segment()
+    ct.Modified()
+    ct.GetDisplayNode().SetWindowLevel(300, 50)
+    driver.pump()
+    assert not driver.message, "the image is the same"
+    show(first)
+    assert "The image of 'CT' became another one" in driver.message
+    show(np.roll(first, 3, axis=2))
+    assert not driver.message, "it is that of the result again"
+    show(first)
+    driver.segment()
+    assert "became another one" not in driver.message
+    show(first)
+    assert "became another one" not in driver.message
+
+
 def test_the_scene_is_closed_while_it_works(driver, ct, monkeypatch):
     import slicer
     from SlicerStandIn import driving

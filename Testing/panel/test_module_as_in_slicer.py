@@ -15,10 +15,12 @@ from scene_helpers import TURN, add_transform
 
 
 def composites():
+    """Of the views that are always there."""
     import slicer
 
     manager = slicer.app.layoutManager()
-    return [manager.sliceWidget(name).mrmlSliceCompositeNode() for name in manager.sliceViewNames()]
+    names = ("Red", "Green", "Yellow")
+    return [manager.sliceWidget(name).mrmlSliceCompositeNode() for name in names]
 
 
 def plain_volume(name):
@@ -262,6 +264,65 @@ def test_the_attention_is_shown_where_the_ct_is(driver, ct):
     assert yellow.GetBackgroundVolumeID() == other.GetID()
     assert yellow.GetForegroundVolumeID() is None
     assert red.GetForegroundVolumeID() == driver.panel.resultNodes.attentionNodes[1].GetID()
+
+
+@pytest.fixture
+def layout_manager():
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    yield manager
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+
+def test_the_attention_is_shown_in_the_views_of_a_layout_that_is_chosen_later(
+    driver, ct, layout_manager
+):
+    import slicer
+
+    driver.segment()
+    driver.panel.attention.eyes[2].click()
+    driver.pump()
+    red, *_others = composites()
+    attention = driver.panel.resultNodes.attentionNodes[2].GetID()
+    red.SetForegroundVolumeID(None)  # by the user
+    layout_manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutTwoOverTwoView)
+    driver.pump()
+    further = layout_manager.sliceWidget("Slice4")
+    composite = further.mrmlSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == ct.GetID()
+    assert composite.GetForegroundVolumeID() == attention
+    assert composite.GetForegroundOpacity() == red.GetForegroundOpacity()
+    bounds = np.zeros(6)
+    ct.GetRASBounds(bounds)
+    assert bounds[4] < further.mrmlSliceNode().GetSliceOffset() < bounds[5], "it is in the scan"
+    assert further.mrmlSliceNode().GetFieldOfView()[0] >= bounds[1] - bounds[0]
+    assert red.GetForegroundVolumeID() is None, "what the user took out stays out"
+    driver.panel.attention.eyes[2].click()
+    driver.pump()
+    assert composite.GetForegroundVolumeID() is None
+
+
+def test_the_editors_own_node_that_is_removed_comes_back(driver, ct):
+    import slicer
+    from panel_driver import PAINTED, paint
+
+    driver.segment()
+    editor = driver.panel.correction.editor
+    editor.setActiveEffectByName("AttentionUNet")
+    slicer.mrmlScene.RemoveNode(editor.mrmlSegmentEditorNode())
+    driver.pump()
+    node = editor.mrmlSegmentEditorNode()
+    assert node is not None
+    assert node.GetOverwriteMode() == node.OverwriteNone
+    assert editor.segmentationNode() is driver.panel.resultNodes.segmentationNode
+    assert editor.sourceVolumeNode() is ct
+    assert editor.currentSegmentID() == driver.panel.resultNodes.segmentId
+    assert editor.activeEffect() is None
+    paint(driver, ct, PAINTED, 1)
+    editor.undo()
+    driver.pump()
+    assert not segment_mask(driver, ct)[PAINTED].any()
 
 
 def test_smoothing_that_the_user_switched_off_stays_off(driver, ct):

@@ -91,6 +91,34 @@ def test_a_click_beside_the_scan_is_taken_away_and_the_next_one_is_answered(driv
     assert segment_mask(driver, ct)[11, 23, 10]
 
 
+def test_a_click_outside_of_the_region_of_interest_is_in_no_later_ones_way(driver, ct):
+    import slicer
+    from AttentionUNetSegmentLib import scene
+
+    to_world = scene.volumeFromNode(ct).ijk_to_ras
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    roi.SetCenter(*(to_world @ (32, 23.5, 11.5, 1))[:3])
+    roi.SetSize(150, 190, 130)
+    driver.ui.roiSelector.setCurrentNode(roi)
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    before, mask = driver.panel.clicks.clicks, segment_mask(driver, ct)
+    click(driver, ct, (8, 23, 11))
+    assert "lies outside the region of interest" in driver.message
+    assert driver.panel.clicks.clicks == before
+    node = driver.parameters.clicks
+    node.SetNthControlPointPositionWorld(0, *(to_world @ (8, 23, 11, 1))[:3])
+    driver.wait_for_answer()
+    assert driver.panel.clicks.clicks == before, "back where it was"
+    assert (segment_mask(driver, ct) == mask).all()
+    click(driver, ct, (20, 23, 11))
+    assert segment_mask(driver, ct)[11, 23, 20]
+    roi.SetSize(60, 190, 130)
+    click(driver, ct, (32, 23, 11))
+    assert "lies outside the region of interest" in driver.message
+    assert len(driver.panel.clicks.clicks) == 3, "those of before the region are the user's"
+
+
 def test_a_point_without_a_place_any_more_is_no_click(driver, ct):
     """As "Clear position" in the Markups module leaves it."""
     driver.segment()
@@ -109,11 +137,33 @@ def test_a_click_that_is_dragged_out_of_the_scan_is_where_it_was(driver, ct):
     click(driver, ct, (44, 23, 11))
     before = driver.panel.clicks.clicks
     node = driver.parameters.clicks
+    node.InvokeCustomModifiedEvent(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
     node.SetNthControlPointPositionWorld(0, 500.0, 0.0, 0.0)
+    driver.wait_for_answer()
+    assert driver.panel.clicks.clicks != before, "not before it is let go"
     node.InvokeCustomModifiedEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)
     driver.wait_for_answer()
     assert "lies outside the scan" in driver.message
     assert driver.panel.clicks.clicks == before
+
+
+def test_a_point_whose_coordinates_are_written_is_answered(driver, ct):
+    """In the table of the Markups module: nothing is dragged there, and let go."""
+    from AttentionUNetSegmentLib import scene
+
+    driver.segment()
+    click(driver, ct, (44, 23, 11))
+    node = driver.parameters.clicks
+    point = (scene.volumeFromNode(ct).ijk_to_ras @ (10, 23, 11, 1))[:3]
+    node.SetNthControlPointPosition(0, *point)
+    driver.wait_for_answer()
+    mask = segment_mask(driver, ct)
+    assert mask[11, 23, 10]
+    assert not mask[11, 23, 44]
+    node.SetNthControlPointLabel(0, "tail")
+    node.SetNthControlPointLocked(0, True)
+    driver.pump()
+    assert not driver.panel.busy, "it is the same click"
 
 
 def test_clicks_belong_to_their_volume(driver, ct, placing):

@@ -216,6 +216,38 @@ def test_lines_and_boxes_go_with_their_scan(driver, clicked, transform):
     np.testing.assert_allclose(moved.points_ras, expected, atol=0.01)
 
 
+def test_a_scan_that_is_dragged_makes_no_nodes_and_reads_no_files(driver, clicked, transform):
+    """Of each step all of Slicer would be told, and the panel would look at all of itself."""
+    import slicer
+    from AttentionUNetSegmentLib.inference.strokes import Lasso, Scribble
+    from AttentionUNetSegmentLib.panel import target
+    from AttentionUNetSegmentLib.scene.volumes import toVtkMatrix
+
+    driver.ui.updateAfterClickCheckBox.checked = False
+    line = tuple(tuple(world(clicked, (i, 23, 11))) for i in (8, 9, 10))
+    corners = [tuple(world(clicked, ijk)) for ijk in ((4, 23, 3), (50, 23, 20))]
+    for stroke in (Scribble(line, True), Scribble(line, False), Lasso.box(*corners)):
+        driver.panel.session.newPoints().addPrompt(stroke)
+    put_under(driver, clicked, transform)
+    lines = slicer.util.getNodesByClass("vtkMRMLMarkupsCurveNode")
+    told = []
+    events = (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent)
+    tags = [slicer.mrmlScene.AddObserver(one, lambda *_: told.append("node")) for one in events]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "find_model", lambda _name: told.append("file"))
+        transform.SetMatrixTransformToParent(toVtkMatrix(TURN @ TURN))
+        driver.pump()
+    for tag in tags:
+        slicer.mrmlScene.RemoveObserver(tag)
+    assert not told
+    for node in lines[:2]:
+        first = node.GetNthControlPointPositionWorld(0)
+        assert first == pytest.approx(world(clicked, (8, 23, 11)), abs=0.01)
+    driver.ui.resetClicksButton.click()
+    driver.pump()
+    assert not slicer.util.getNodesByClass("vtkMRMLMarkupsCurveNode"), "none is left behind"
+
+
 def test_a_scene_that_was_saved_before_the_move(driver, clicked, transform, tmp_path):
     """The place of a click in its scan is in the segment, so that it is known later too."""
     from AttentionUNetSegmentLib.scene.corrections import State, readClicks, storedState

@@ -61,6 +61,22 @@ def test_a_box_and_a_lasso(driver, ct, views):
     assert not segment_mask(driver, ct)[:, :, :21].any()
 
 
+def test_a_line_in_a_view_of_a_layout_that_is_chosen_later(driver, ct, views):
+    """The view would change its window and level."""
+    import slicer
+
+    manager, kinds = slicer.app.layoutManager(), slicer.vtkMRMLLayoutNode
+    press(driver, "scribbleInsideButton")
+    manager.setLayout(kinds.SlicerLayoutThreeOverThreeView)
+    driver.pump()
+    slicer.util.setSliceViewerLayers(background=ct, fit=True)
+    manager.sliceWidget("Slice6").sliceView().resize(500, 500)
+    draw(views, "Slice6", [(27, 34, 11), (27, 34, 13)])
+    manager.setLayout(kinds.SlicerLayoutFourUpView)
+    driver.wait_for_answer()
+    assert segment_mask(driver, ct)[11:14, 34, 27].all()
+
+
 def test_a_press_after_a_release_that_never_came_begins_anew(driver, ct, views):
     """Another window took the mouse: what was drawn before it is nothing that the user wanted."""
     from SlicerStandIn import driving

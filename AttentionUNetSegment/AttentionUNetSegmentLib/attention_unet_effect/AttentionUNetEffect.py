@@ -406,6 +406,11 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     def clicksChanged(self, _volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         self._update()
 
+    def imageChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, text: str) -> None:
+        if volumeNode is self.clickedVolume():
+            self._problem = text
+            self._update()
+
     # Inner matters
 
     @property
@@ -416,8 +421,10 @@ class AttentionUNetEffect(AbstractScriptedSegmentEditorEffect, HubListener):
     @property
     def _segmentId(self) -> str | None:
         node = self.segmentationNode()
+        if node is None:  # or the editor's own node was removed
+            return None
         segmentId = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
-        exists = node is not None and segmentId and node.GetSegmentation().GetSegment(segmentId)
+        exists = segmentId and node.GetSegmentation().GetSegment(segmentId)
         return segmentId if exists else None
 
     @property

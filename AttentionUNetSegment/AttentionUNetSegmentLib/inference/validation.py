@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, OutsideRegionError
 from ..geometry.grid import Region
 from ..geometry.volume import Volume
 from .clicks import Click
@@ -103,20 +103,23 @@ def check_clicks(volume: Volume, clicks: Iterable[Prompt]) -> None:
 
 def check_clicks_in_region(volume: Volume, region: Region, clicks: Iterable[Prompt]) -> None:
     """Raises:
-    InputError: a click or a point of a scribble lies outside the region.
+    OutsideRegionError: clicks or points of scribbles lie outside the region.
     """
-    points = [one for click in clicks if not isinstance(click, Lasso) for one in points_of(click)]
-    for point in points:
+
+    def is_inside(point: tuple[float, float, float]) -> bool:
         ijk = volume.grid.index_of(point)
-        inside = [
+        return all(
             part.start - 0.5 <= index <= part.stop - 0.5
             for index, part in zip(ijk, reversed(region), strict=True)
-        ]
-        if not all(inside):
-            raise InputError(
-                "A click lies outside the region of interest; enlarge the region or remove the "
-                "click."
-            )
+        )
+
+    outside = tuple(
+        number
+        for number, click in enumerate(clicks)
+        if not isinstance(click, Lasso) and not all(map(is_inside, points_of(click)))
+    )
+    if outside:
+        raise OutsideRegionError(outside)
 
 
 def _check_stroke(volume: Volume, stroke: Scribble | Lasso) -> None:

@@ -135,6 +135,8 @@ class AttentionSection(Section):
             parameters.attentionColors,
         )
         if wanted == self._applied:
+            if node is not None and volumeNode is not None:
+                self.panel.views.showInNewViews(volumeNode, node, parameters.attentionOpacity)
             return
         first, self._applied = self._applied is None, wanted
         for number, other in _maps(nodes).items():

@@ -19,6 +19,7 @@ from slicer.i18n import tr as _
 from ..inference.clicks import Click
 from ..inference.strokes import Prompt, mapped, prompt_from_json, prompt_to_json
 from ..scene.results import INPUT_ROLE
+from ..scene.scan_clicks import sameClick
 from .stroke_lines import StrokeLines
 
 INSIDE, OUTSIDE = "inside", "outside"
@@ -151,15 +152,21 @@ class ClickPoints:
         """Say of new points what they are; returns whether the clicks are others than before."""
         if self._showing:
             return False
-        for index in self._defined():
-            if _kind(self.node.GetNthControlPointDescription(index)) not in (INSIDE, OUTSIDE):
-                self._describe(index, self._adding)
-                if not self._redoing:
-                    self._undone.clear()
+        self._showing = True  # each description is told of, too
+        try:
+            for index in self._defined():
+                if _kind(self.node.GetNthControlPointDescription(index)) not in (INSIDE, OUTSIDE):
+                    self._describe(index, self._adding)
+                    if not self._redoing:
+                        self._undone.clear()
+        finally:
+            self._showing = False
         clicks = self.clicks
+        if len(clicks) == len(self._known) and all(map(sameClick, clicks, self._known)):
+            return False
+        self._known = clicks
         self._lines.show(clicks)
-        changed, self._known = clicks != self._known, clicks
-        return changed
+        return True
 
     def add(self, position_ras: tuple[float, float, float], inside: bool) -> None:
         self.addPrompt(Click(position_ras, inside))

@@ -82,9 +82,15 @@ class ClicksSection(Section):
         return self.points.clicks if self.points is not None else ()
 
     def update(self) -> None:
-        self._followNode()
+        self._strokes.followViews()
         self._showTargets()
         self._showStructure()
+        self.showClicks()
+
+    def showClicks(self) -> None:
+        """Without what the model offers, which is looked for on disk: called at each step of a
+        scan that is being moved."""
+        self._followNode()
         ui, points = self.ui, self.points
         clicks = self.clicks
         shown = [_describe(number, click) for number, click in enumerate(clicks, start=1)]

@@ -156,13 +156,19 @@ class CorrectionSection(Section):
         if self.editor is None:
             self._make()
         wanted = (nodes.segmentationNode, nodes.segmentId, volumeNode)
-        if wanted == self._editing:
+        if wanted == self._editing and self._isParameterized:
             return
         self._editing = wanted
         self.editor.setMRMLSegmentEditorNode(_editorNode())
         self.editor.setSegmentationNode(nodes.segmentationNode)
         self.editor.setSourceVolumeNode(volumeNode)
         self.editor.setCurrentSegmentID(nodes.segmentId)
+
+    @property
+    def _isParameterized(self) -> bool:
+        """Else the node of the editor's parameters was removed, as by the user."""
+        node = self.editor.mrmlSegmentEditorNode()
+        return node is not None and node.GetScene() is not None
 
     def _release(self) -> None:
         """Let go of the nodes: they are about to be removed."""

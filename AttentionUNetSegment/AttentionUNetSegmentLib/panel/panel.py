@@ -521,7 +521,11 @@ class Panel(HubListener):
 
     def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         if volumeNode is self.volumeNode:
-            self.clicks.update()
+            self.clicks.showClicks()
+
+    def imageChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, text: str) -> None:
+        if volumeNode is self.volumeNode:
+            self.segmentation.showMessage(text, "warning")
 
     def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         if volumeNode is self.volumeNode:

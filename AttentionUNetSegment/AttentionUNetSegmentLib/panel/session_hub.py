@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -15,7 +16,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from ..errors import AttentionUNetSegmentError, InputError
+from ..errors import AttentionUNetSegmentError, InputError, OutsideRegionError
 from ..inference.predictor_cache import PredictorCache, PredictorOptions
 from ..inference.structures import click_first_text, known_organ, require_any_structure
 from ..inference.worker import Worker
@@ -124,6 +125,10 @@ class HubListener:
 
     def clicksChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """The clicks on a volume are others."""
+
+    def imageChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, text: str) -> None:
+        """What is to be said of a volume whose image became another one than its result is of;
+        nothing where it is that again."""
 
     def segmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """The volume's segment is another than before, by whatever hand."""
@@ -376,6 +381,22 @@ class SessionHub:
     def _begin(self, request: Request) -> None:
         installation.requirePackages()
         self._followVolumes()  # or it would be answered where the scan was
+        task = self._task(request)
+        self._running = request
+        self._about = self.session(request.volumeNode).target
+        if self._preparation is not None:
+            # What it has not done yet the computation does itself.
+            self._preparation.cancel()
+            self._preparation = None
+        self.runner.start(task)
+        self._tell(lambda listener: listener.busyChanged())
+
+    def _task(self, request: Request) -> SegmentationTask:
+        """With the clicks that are there now.
+
+        Raises:
+            AttentionUNetSegmentError: it cannot be done.
+        """
         clicks = self.session(request.volumeNode).clicks
         node, segmentId = request.segmentationNode, request.segmentId
         automatic = request.whole
@@ -391,7 +412,7 @@ class SessionHub:
             raise InputError(
                 _("There is nothing segmented yet: place a click inside the organ first.")
             )
-        task = SegmentationTask(
+        return SegmentationTask(
             request.volumeNode,
             clicks,
             node,
@@ -402,14 +423,6 @@ class SessionHub:
             segmentId=segmentId,
             target=request.target,
         )
-        self._running = request
-        self._about = self.session(request.volumeNode).target
-        if self._preparation is not None:
-            # What it has not done yet the computation does itself.
-            self._preparation.cancel()
-            self._preparation = None
-        self.runner.start(task)
-        self._tell(lambda listener: listener.busyChanged())
 
     def _try(self, request: Request) -> None:
         """Begin; nobody waits for an exception."""
@@ -476,6 +489,7 @@ class SessionHub:
             node.GetSegmentation().GetSegment(segmentId).SetTag(segments.TARGET_TAG, label.name)
             segments.linkSegment(node, segmentId, volumeNode)
         session = self.session(volumeNode)
+        session.takeUpImage()
         if session.target == self._about:  # else the user went on to another segment
             session.takeUpResult(node, segmentId)
         return result
@@ -493,6 +507,15 @@ class SessionHub:
     def _tellSegmentChanged(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         self._tell(lambda listener: listener.segmentChanged(volumeNode))
 
+    def _tellImageChanged(
+        self, volumeNode: slicer.vtkMRMLScalarVolumeNode, ofAnother: bool
+    ) -> None:
+        text = _(
+            "The image of '{name}' became another one: outline, maps and figures are still those "
+            "of the one before. Segment again."
+        ).format(name=volumeNode.GetName())
+        self._tell(lambda listener: listener.imageChanged(volumeNode, text if ofAnother else ""))
+
     # Events
 
     def _onClicked(self, session: VolumeSession) -> None:
@@ -505,13 +528,27 @@ class SessionHub:
     def _takeUpClicks(self) -> None:
         for session in list(self._clicked):
             before = session.accepted
-            refused = session.refuseOutside()
+            refused = session.refuseOutside(partial(self._checkRegion, session))
             if refused is not None:
                 if session.accepted == before:
                     self._clicked.remove(session)
                 self._tellClicksChanged(session.volumeNode)
                 self._tellFailed(refused)
         self._answerClicks()
+
+    def _checkRegion(self, session: VolumeSession) -> None:
+        """Raises:
+        OutsideRegionError: clicks that are to be answered in a region of interest lie outside.
+        """
+        listener = self.listenerFor(session.volumeNode)
+        request = listener.requestAfterClick() if listener is not None else None
+        if request is not None and request.roiNode is not None:
+            try:
+                self._task(request)
+            except OutsideRegionError:
+                raise
+            except AttentionUNetSegmentError:
+                pass  # said when they are answered
 
     def _answerClicks(self) -> None:
         """As far as nothing runs; called again when it has come to its end."""
@@ -560,8 +597,13 @@ class SessionHub:
     def _followVolumes(self) -> None:
         moved, self._moved = self._moved, []
         for session in moved:
-            if session.volumeNode.GetScene() is slicer.mrmlScene and session.followVolume():
-                self._tellClicksChanged(session.volumeNode)
+            volumeNode = session.volumeNode
+            if volumeNode.GetScene() is not slicer.mrmlScene:
+                continue
+            if session.followVolume():
+                self._tellClicksChanged(volumeNode)
+            if session.followImage() and session.target is not None:
+                self._tellImageChanged(volumeNode, session.ofAnotherImage)
 
     def _onSceneCloses(self, _scene: vtk.vtkObject, _event: str) -> None:
         self.cancel()

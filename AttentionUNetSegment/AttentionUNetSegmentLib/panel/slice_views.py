@@ -20,6 +20,8 @@ class SliceViews:
         self._before: dict[str, tuple[str | None, float]] = {}
         """By composite node: the foreground that ours took the place of, and its opacity."""
         self._overlayId = ""
+        self._known: set[str] = set()
+        """IDs of the composite nodes of those views that have been there already."""
 
     def showVolume(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Show a volume in the background of all views, as after it was loaded."""
@@ -44,15 +46,45 @@ class SliceViews:
     ) -> None:
         """Show one volume over another, in the views that show the other; in all if none does."""
         composites = self._composites()
-        background, self._overlayId = volumeNode.GetID(), overlayNode.GetID()
+        background = volumeNode.GetID()
         showing = [one for one in composites if one.GetBackgroundVolumeID() == background]
+        self._known = {composite.GetID() for composite in composites}
         for composite in showing or composites:
-            composite.SetBackgroundVolumeID(background)
-            if not self._showsResult(composite):
-                before = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
-                self._before[composite.GetID()] = before
-            composite.SetForegroundVolumeID(overlayNode.GetID())
-            composite.SetForegroundOpacity(opacity)
+            self._put(composite, background, overlayNode, opacity)
+
+    def showInNewViews(
+        self,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode,
+        overlayNode: slicer.vtkMRMLScalarVolumeNode,
+        opacity: float,
+    ) -> None:
+        """Likewise, in those that a layout has brought since, unless they show something else."""
+        background = volumeNode.GetID()
+        for widget in self._widgets():
+            composite = widget.mrmlSliceCompositeNode()
+            if composite.GetID() in self._known:
+                continue
+            self._known.add(composite.GetID())
+            before = composite.GetBackgroundVolumeID()
+            if not before or before == background:
+                self._put(composite, background, overlayNode, opacity)
+            if not before:
+                widget.fitSliceToBackground()
+
+    def _put(
+        self,
+        composite: slicer.vtkMRMLSliceCompositeNode,
+        background: str,
+        overlayNode: slicer.vtkMRMLScalarVolumeNode,
+        opacity: float,
+    ) -> None:
+        self._overlayId = overlayNode.GetID()
+        composite.SetBackgroundVolumeID(background)
+        if not self._showsResult(composite):
+            before = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
+            self._before[composite.GetID()] = before
+        composite.SetForegroundVolumeID(overlayNode.GetID())
+        composite.SetForegroundOpacity(opacity)
 
     def hideResults(self) -> None:
         """Take our volumes, and no others, out of the foreground; where one was removed, too, what

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import slicer
 import vtk
 
@@ -33,7 +32,7 @@ class StrokeLines:
     ) -> None:
         self._node = node
         self._colors = {True: inside, False: outside}
-        self._lines: list[tuple[Prompt, slicer.vtkMRMLMarkupsCurveNode]] = []
+        self._lines: list[tuple[Scribble | Lasso, slicer.vtkMRMLMarkupsCurveNode]] = []
         self._visible = True
 
     def setVisible(self, visible: bool) -> None:
@@ -45,14 +44,25 @@ class StrokeLines:
     def show(self, prompts: Sequence[Prompt]) -> None:
         """The lines of these, and no others."""
         strokes = [prompt for prompt in prompts if isinstance(prompt, (Scribble, Lasso))]
-        kept = []
+        kept, others = [], []
         for stroke, line in self._lines:
-            if stroke in strokes and line.GetScene() is not None:
+            if line.GetScene() is None:
+                continue
+            if stroke in strokes:
                 strokes.remove(stroke)
                 kept.append((stroke, line))
             else:
-                _remove(line)
-        self._lines = [*kept, *((stroke, self._draw(stroke)) for stroke in strokes)]
+                others.append((stroke, line))
+        for stroke in strokes:
+            # As when the scan is dragged by its transform: a new node would be told of everywhere.
+            moved = next((one for one in others if _looksLike(one[0], stroke)), None)
+            if moved is not None:
+                others.remove(moved)
+                _setPoints(moved[1], stroke)
+            kept.append((stroke, self._draw(stroke) if moved is None else moved[1]))
+        for _stroke, line in others:
+            _remove(line)
+        self._lines = kept
 
     def remove(self) -> None:
         for _stroke, line in self._lines:
@@ -84,11 +94,19 @@ class StrokeLines:
         display.SetGlyphSize(0.01)
         display.SetCurveLineSizeMode(slicer.vtkMRMLMarkupsDisplayNode.UseLineDiameter)
         display.SetLineDiameter(LINE_MM)
-        points = vtk.vtkPoints()
-        for point in np.array(stroke.points_ras):
-            points.InsertNextPoint(*point)
-        line.SetControlPointPositionsWorld(points)
+        _setPoints(line, stroke)
         return line
+
+
+def _looksLike(one: Scribble | Lasso, other: Scribble | Lasso) -> bool:
+    return type(one) is type(other) and one.inside == other.inside
+
+
+def _setPoints(line: slicer.vtkMRMLMarkupsCurveNode, stroke: Scribble | Lasso) -> None:
+    points = vtk.vtkPoints()
+    for point in stroke.points_ras:
+        points.InsertNextPoint(*point)
+    line.SetControlPointPositionsWorld(points)
 
 
 def _remove(line: slicer.vtkMRMLMarkupsCurveNode) -> None:

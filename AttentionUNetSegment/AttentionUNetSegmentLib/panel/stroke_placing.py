@@ -30,7 +30,7 @@ class StrokePlacing:
         self._onDrawn = onDrawn
         self._isElsewhere = isElsewhere
         self._observed: list[tuple[Any, int]] = []
-        self._views: list[Any] = []
+        self._views: dict[str, Any] = {}
         self._drawing: StrokeDrawing | None = None
         self.tool: Tool | None = None
         self.inside = True
@@ -38,15 +38,21 @@ class StrokePlacing:
     def start(self, tool: Tool, inside: bool) -> None:
         """Draw with this tool from now on."""
         self.stop()
-        manager = slicer.app.layoutManager()
-        if manager is None:
+        if slicer.app.layoutManager() is not None:
+            self.tool, self.inside = tool, inside
+            self.followViews()
+
+    def followViews(self) -> None:
+        """While something is drawn with a tool, take the views that a layout has brought, too."""
+        if self.tool is None:
             return
-        self.tool, self.inside = tool, inside
+        manager = slicer.app.layoutManager()
         for name in manager.sliceViewNames():
+            if name in self._views:
+                continue
             sliceWidget = manager.sliceWidget(name)
-            view = sliceWidget.sliceView()
+            view = self._views[name] = sliceWidget.sliceView()
             view.setViewCursor(qt.QCursor(qt.Qt.CrossCursor))
-            self._views.append(view)
             for event in EVENTS:
                 self._observe(view.interactor(), event, sliceWidget)
 
@@ -57,9 +63,9 @@ class StrokePlacing:
             self._drawing = None
         for interactor, tag in self._observed:
             interactor.RemoveObserver(tag)
-        for view in self._views:
+        for view in self._views.values():
             view.unsetViewCursor()
-        self._observed, self._views, self.tool = [], [], None
+        self._observed, self._views, self.tool = [], {}, None
 
     def _observe(self, interactor: Any, event: str, sliceWidget: Any) -> None:
         def handle(caller: Any, name: str) -> None:

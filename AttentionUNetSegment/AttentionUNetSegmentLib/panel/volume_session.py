@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 import slicer
 import vtk
 
-from ..errors import InputError
+from ..errors import InputError, OutsideRegionError
 from ..inference.strokes import Prompt
 from ..inference.validation import check_clicks
 from ..scene.corrections import CorrectionTracker, readClicks
-from ..scene.scan_clicks import NO_CLICKS, ScanClicks, sameClick
+from ..scene.scan_clicks import NO_CLICKS, ScanClicks, imageKnownBy, sameClick
 from ..scene.segments import isOfAnother, isStructure
 from ..scene.start import beginsFromMask
-from ..scene.volumes import clicksInPlace, volumeFromNode
+from ..scene.volumes import clicksInPlace, volumeFromNode, voxelsKey
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
 # As text: the class is that of another module, and need not be there yet.
@@ -40,6 +40,7 @@ class VolumeSession:
         beginsFromMask: the clicks mend a mask that the user had them begin from.
         ofStructure: they are about a segment of any structure, perhaps one that is gone.
         accepted: the clicks as they were when they were last known to be in the scan.
+        ofAnotherImage: the scan shows another image than that which the last result is of.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class VolumeSession:
         self._onSegmentChanged = onSegmentChanged
         self._points: ClickPoints | None = None
         self._observed: list[tuple[Any, int]] = []
+        self._dragging = False
         self._trackers: dict[tuple[str, str], CorrectionTracker] = {}
         self._stated: tuple[Prompt, ...] = ()
         self._unanswered: dict[tuple[str, str], tuple[ScanClicks, ScanClicks]] = {}
@@ -68,7 +70,9 @@ class VolumeSession:
                 vtk.vtkCommand.ModifiedEvent,  # a transform is hardened
             )
         ]
-        self.beginsFromMask = self.ofStructure = False
+        self.beginsFromMask = self.ofStructure = self.ofAnotherImage = False
+        self._voxels = voxelsKey(volumeNode)
+        self._image = imageKnownBy(volumeNode)
 
     @property
     def clicks(self) -> tuple[Prompt, ...]:
@@ -125,6 +129,23 @@ class VolumeSession:
         """The network's answer to the clicks was written into this segment."""
         self._follow(segmentationNode, segmentId)
 
+    def takeUpImage(self) -> None:
+        """The network's answer is about the scan's image as it is now."""
+        self._voxels, self._image = voxelsKey(self.volumeNode), imageKnownBy(self.volumeNode)
+        self.ofAnotherImage = False
+
+    def followImage(self) -> bool:
+        """As when a sequence goes on.
+
+        Returns:
+            Whether :attr:`ofAnotherImage` is otherwise now.
+        """
+        before, voxels = self.ofAnotherImage, voxelsKey(self.volumeNode)
+        if voxels != self._voxels:
+            self._voxels = voxels
+            self.ofAnotherImage = imageKnownBy(self.volumeNode) not in ("", self._image)
+        return self.ofAnotherImage != before
+
     def takeUpSegment(self) -> bool:
         """Take note of what was done to the segment by hand; after an undo or a redo, take up the
         clicks that belong to what is in it now.
@@ -145,9 +166,14 @@ class VolumeSession:
         self._show(clicks)
         return True
 
-    def refuseOutside(self) -> InputError | None:
+    def refuseOutside(self, checkRegion: Callable[[], None]) -> InputError | None:
         """Take away new points outside of the scan, and take back one that was dragged out of it:
         no answer could be given any more.
+
+        Args:
+            checkRegion: raises an OutsideRegionError where clicks lie outside of a region of
+                interest that holds for them. Of these only new ones are taken away: the region may
+                have been chosen after the others.
 
         Returns:
             What is to be said of them; None where there is none.
@@ -163,6 +189,15 @@ class VolumeSession:
             except InputError as error:
                 refused = refused or error
                 clicks = tuple(one for one in clicks if one is not click)
+        if refused is None:
+            try:
+                checkRegion()
+            except OutsideRegionError as error:
+                beside = [clicks[one] for one in error.numbers if one < len(clicks)]
+                beside = [one for one in beside if one not in self.accepted]
+                if beside:
+                    refused = error
+                    clicks = tuple(one for one in clicks if one not in beside)
         if refused is not None:
             dragged = len(self.clicks) == len(self.accepted)
             self._show(self.accepted if dragged else clicks)
@@ -255,6 +290,7 @@ class VolumeSession:
         if self._points is not None:
             self._points.stop()
         self._points, self._placed, self._undone = None, NO_CLICKS, NO_CLICKS
+        self._dragging = False
         if node is None:
             return
         self._points = ClickPoints(node)
@@ -263,11 +299,17 @@ class VolumeSession:
             slicer.vtkMRMLMarkupsNode.PointRemovedEvent,
             slicer.vtkMRMLMarkupsNode.PointPositionUndefinedEvent,
             slicer.vtkMRMLMarkupsNode.PointPositionMissingEvent,
-            # Not while a point is being dragged: when it is let go.
-            slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent,
         )
         for event in events:
             self._observed.append((node, node.AddObserver(event, self._onPointsChanged)))
+        for event, function in (
+            # Its coordinates are written elsewhere, as in the Markups module.
+            (slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._onPointModified),
+            # Not while a point is being dragged: when it is let go.
+            (slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent, self._onPointDragged),
+            (slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent, self._onPointLetGo),
+        ):
+            self._observed.append((node, node.AddObserver(event, function)))
         self._points.mark()
         self._place()
         self.accepted = self.clicks
@@ -276,6 +318,17 @@ class VolumeSession:
         if self._points is not None and self._points.mark():
             self._place()
             self._onClicked(self)
+
+    def _onPointModified(self, node: vtk.vtkObject, event: str) -> None:
+        if not self._dragging:
+            self._onPointsChanged(node, event)
+
+    def _onPointDragged(self, _node: vtk.vtkObject, _event: str) -> None:
+        self._dragging = True
+
+    def _onPointLetGo(self, node: vtk.vtkObject, event: str) -> None:
+        self._dragging = False
+        self._onPointsChanged(node, event)
 
 
 def _exists(target: Target) -> bool:

@@ -101,13 +101,19 @@ def _toPlace(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
 
 
 def _knownBy(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """By its size and some of its voxels, for it may have got another ID since; nothing of a node
-    without an image, or that a transform makes flat."""
+    """As its image is; nothing where a transform makes it flat."""
+    isFlat = not abs(np.linalg.det(_toPlace(volumeNode))) > LEAST_VOXEL_MM3
+    return "" if isFlat else imageKnownBy(volumeNode)
+
+
+def imageKnownBy(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """By its size and some of its voxels, for the node may have got another ID since; nothing of a
+    node without an image."""
     from vtk.util.numpy_support import vtk_to_numpy
 
     image = volumeNode.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
-    if scalars is None or not abs(np.linalg.det(_toPlace(volumeNode))) > LEAST_VOXEL_MM3:
+    if scalars is None:
         return ""
     values = vtk_to_numpy(scalars)
     sample = values[:: max(1, len(values) // SAMPLED_VOXELS)]

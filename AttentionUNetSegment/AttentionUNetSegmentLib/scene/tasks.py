@@ -32,7 +32,7 @@ from .corrections import readClicks
 from .results import SceneResult, writePrediction
 from .scan_clicks import ScanClicks
 from .start import beginsFromMask, startOnScan
-from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
+from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode, voxelsKey
 
 if TYPE_CHECKING:
     import slicer
@@ -160,7 +160,7 @@ class SegmentationTask:
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
-        self._voxels = _voxelsOf(volumeNode)
+        self._voxels = voxelsKey(volumeNode)
         clicks = list(self.clicks)
         if len(self.labels) > 1:
             clicks = [dataclasses.replace(click, target=self.label.name) for click in clicks]
@@ -248,7 +248,7 @@ class SegmentationTask:
             raise InputError(
                 "The volume was removed while it was being segmented; nothing was changed."
             )
-        if _voxelsOf(self.volumeNode) != self._voxels:
+        if voxelsKey(self.volumeNode) != self._voxels:
             raise InputError(
                 f"The image of '{self.volumeNode.GetName()}' became another one while it was being "
                 "segmented; nothing was changed. Segment again."
@@ -362,14 +362,6 @@ def _identity(
     # Modification times are counted through all of VTK: no two images ever share one.
     modified = volumeNode.GetImageData().GetMTime()
     return volumeNode.GetID(), modified, scan.ijk_to_ras.tobytes(), box
-
-
-def _voxelsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, int] | None:
-    """What changes when the node gets other voxels, as when a sequence goes on to its next image,
-    wherever they lie."""
-    image = volumeNode.GetImageData()
-    scalars = image.GetPointData().GetScalars() if image is not None else None
-    return None if scalars is None else (scalars.__this__, scalars.GetMTime())
 
 
 def _digest(mask: np.ndarray) -> bytes:

@@ -1,7 +1,8 @@
 """``slicer.app.layoutManager()``: three slice views and one 3D view in Slicer's usual layouts.
 
-The views' nodes and logics exist from the start, in the scene and the application logic; their
-widgets are made when they are first asked for.
+The views' nodes and logics exist from the start, in the scene and the application logic; those of
+further slice views come with the first layout that has them, and stay. Their widgets are made when
+they are first asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ SLICES = {
     "Green": ("Coronal", "G", QColor(110, 176, 75)),
     "Yellow": ("Sagittal", "Y", QColor(237, 213, 76)),
 }
+LATER_SLICES = {
+    "Slice4": ("Axial", "4", QColor(255, 128, 0)),
+    "Slice5": ("Coronal", "5", QColor(128, 255, 0)),
+    "Slice6": ("Sagittal", "6", QColor(0, 128, 255)),
+}
 THREED = "1"
 
 Places = dict[str, tuple[int, int, int, int]]
@@ -29,6 +35,15 @@ FOUR_UP: Places = {
     THREED: (0, 1, 1, 1),
     "Green": (1, 0, 1, 1),
     "Yellow": (1, 1, 1, 1),
+}
+TWO_OVER_TWO: Places = {
+    "Red": (0, 0, 1, 1),
+    "Green": (0, 1, 1, 1),
+    "Yellow": (1, 0, 1, 1),
+    "Slice4": (1, 1, 1, 1),
+}
+THREE_OVER_THREE: Places = {
+    name: (*divmod(number, 3), 1, 1) for number, name in enumerate((*SLICES, *LATER_SLICES))
 }
 CONVENTIONAL: Places = {
     THREED: (0, 0, 1, 3),
@@ -47,6 +62,8 @@ class qSlicerLayoutManager(QObject):
         self._layouts: dict[int, Places] = {
             kinds.SlicerLayoutConventionalView: CONVENTIONAL,
             kinds.SlicerLayoutFourUpView: FOUR_UP,
+            kinds.SlicerLayoutTwoOverTwoView: TWO_OVER_TWO,
+            kinds.SlicerLayoutThreeOverThreeView: THREE_OVER_THREE,
             kinds.SlicerLayoutOneUp3DView: {THREED: (0, 0, 1, 1)},
             kinds.SlicerLayoutOneUpRedSliceView: {"Red": (0, 0, 1, 1)},
             kinds.SlicerLayoutOneUpYellowSliceView: {"Yellow": (0, 0, 1, 1)},
@@ -59,15 +76,9 @@ class qSlicerLayoutManager(QObject):
         self._sliceLogics, self._viewLogics = vtk.vtkCollection(), vtk.vtkCollection()
         logic.SetSliceLogics(self._sliceLogics)
         logic.SetViewLogics(self._viewLogics)
-        for name, (orientation, label, color) in SLICES.items():
-            sliceLogic = slicer.vtkMRMLSliceLogic()
-            sliceLogic.SetMRMLApplicationLogic(logic)
-            sliceLogic.SetMRMLScene(slicer.mrmlScene)
-            node = sliceLogic.AddSliceNode(name)
-            node.SetOrientation(orientation)
-            node.SetLayoutLabel(label)
-            node.SetLayoutColor(color.redF(), color.greenF(), color.blueF())
-            self._sliceLogics.AddItem(sliceLogic)
+        self._slices: dict[str, tuple[str, str, QColor]] = {}
+        for name, kind in SLICES.items():
+            self._addSlice(name, *kind)
         viewLogic = slicer.vtkMRMLViewLogic()
         viewLogic.SetMRMLApplicationLogic(logic)
         viewLogic.SetMRMLScene(slicer.mrmlScene)
@@ -83,6 +94,22 @@ class qSlicerLayoutManager(QObject):
         self._layoutNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onLayoutNodeModified)
         self._shown = self._layoutNode.GetViewArrangement()
 
+    def _addSlice(self, name: str, orientation: str, label: str, color: QColor) -> None:
+        self._slices[name] = orientation, label, color
+        sliceLogic = slicer.vtkMRMLSliceLogic()
+        sliceLogic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        sliceLogic.SetMRMLScene(slicer.mrmlScene)
+        # That of a further view has the layout's own logic made already.
+        node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        if node is None:
+            node = sliceLogic.AddSliceNode(name)
+        else:
+            sliceLogic.SetSliceNode(node)
+        node.SetOrientation(orientation)
+        node.SetLayoutLabel(label)
+        node.SetLayoutColor(color.redF(), color.greenF(), color.blueF())
+        self._sliceLogics.AddItem(sliceLogic)
+
     def mrmlScene(self) -> Any:
         return slicer.mrmlScene
 
@@ -96,17 +123,17 @@ class qSlicerLayoutManager(QObject):
         return self._viewLogics
 
     def sliceViewNames(self) -> list[str]:
-        return list(SLICES)
+        return list(self._slices)
 
     def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
-        if name not in SLICES:
+        if name not in self._slices:
             return None
         if name not in self._widgets:
             widget = qMRMLSliceWidget(self._viewport)
             view = qMRMLSliceView(widget)
             view._sliceLogic = slicer.app.applicationLogic().GetSliceLogicByLayoutName(name)
             view._pauses = self._pauses
-            widget._setView(view, SLICES[name][1], SLICES[name][2])
+            widget._setView(view, *self._slices[name][1:])
             widget.setMRMLScene(slicer.mrmlScene)
             self._widgets[name] = widget
         return self._widgets[name]
@@ -139,6 +166,8 @@ class qSlicerLayoutManager(QObject):
         """
         if newLayout not in self._layouts:
             raise ValueError(f"The stand-in has no layout {newLayout}, but {list(self._layouts)}")
+        # A scene that is loaded may have taken them away; further views are placed by them.
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
         self._layoutNode.SetViewArrangement(newLayout)
 
     layout = Property(int, _getLayout, setLayout)
@@ -146,6 +175,9 @@ class qSlicerLayoutManager(QObject):
     def _onLayoutNodeModified(self, caller: Any, event: str) -> None:
         if self._layoutNode.GetViewArrangement() != self._shown:
             self._shown = self._layoutNode.GetViewArrangement()
+            for name in self._layouts.get(self._shown, FOUR_UP):
+                if name in LATER_SLICES and name not in self._slices:
+                    self._addSlice(name, *LATER_SLICES[name])
             self._arrange()
             self.layoutChanged.emit(self._shown)
 

@@ -22,6 +22,11 @@ from PySide6.QtGui import QIcon, QVector3D
 from PySide6.QtWidgets import QFormLayout, QFrame, QLabel, QLayout, QWidget
 
 
+def ifInScene(node: Any) -> Any:
+    """As the original's weak pointer has it: a node that was removed from the scene is gone."""
+    return node if node is not None and node.GetScene() is not None else None
+
+
 class _ConfirmationResult(IntEnum):
     NotConfirmed = 0
     ConfirmedWithoutDialog = 1
@@ -38,7 +43,7 @@ class qSlicerSegmentEditorAbstractEffect(QObject):
         super().__init__(parent)
         self._values: dict[str, Any] = {}
         self._editor: Any = None
-        self._node: Any = None
+        self._given: Any = None
         self._isActive = False
         self._frame = QFrame()
         self._layout = QFormLayout(self._frame)
@@ -70,11 +75,15 @@ class qSlicerSegmentEditorAbstractEffect(QObject):
         self._isActive = False
         self._frame.setVisible(False)
 
+    @property
+    def _node(self) -> Any:
+        return ifInScene(self._given)
+
     def parameterSetNode(self) -> Any:
         return self._node
 
     def setParameterSetNode(self, node: Any) -> None:
-        self._node = node
+        self._given = node
 
     def scene(self) -> Any:
         return self._node.GetScene() if self._node is not None else None

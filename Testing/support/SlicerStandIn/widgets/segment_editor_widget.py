@@ -26,7 +26,7 @@ from PySide6.QtWidgets import (
 
 from ..observations import Observations
 from .base_widgets import qMRMLWidget
-from .segment_editor_effects import qSlicerSegmentEditorEffectFactory
+from .segment_editor_effects import ifInScene, qSlicerSegmentEditorEffectFactory
 from .segmentation_show_3d_button import qMRMLSegmentationShow3DButton
 
 INTERACTION_EVENTS = (
@@ -49,7 +49,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._logic.SetSegmentationHistory(slicer.vtkSegmentationHistory())
         self._logic.SetMaximumNumberOfUndoStates(10)
-        self._node: Any = None
+        self._given: Any = None
         self._observations = Observations()
         self._historyObservations = Observations()
         self._segmentObservations = Observations()
@@ -113,14 +113,18 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self.setMRMLSegmentEditorNode(None)
         self.updateWidgetFromMRML()
 
+    @property
+    def _node(self) -> Any:
+        return ifInScene(self._given)
+
     def mrmlSegmentEditorNode(self) -> Any:
         return self._node
 
     def setMRMLSegmentEditorNode(self, newSegmentEditorNode: Any) -> None:
-        if newSegmentEditorNode is self._node:
+        if newSegmentEditorNode is self._given:
             return
         self._observations.clear()
-        self._node = newSegmentEditorNode
+        self._given = newSegmentEditorNode
         self._logic.SetSegmentEditorNode(newSegmentEditorNode)
         if newSegmentEditorNode is not None:
             self._observations.add(
