@@ -18,6 +18,7 @@ from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS
 from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation.evaluate import Evaluation
 from AttentionUNetSegmentLib.evaluation.metrics import score
+from AttentionUNetSegmentLib.files import locked_folder
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.models import (
     Editor,
@@ -590,6 +591,8 @@ def test_a_run_goes_on_with_the_same_model_and_cases_only(
 ) -> None:
     run = tmp_path / "run"
     finetune_model(str(model), corrected, run, options(steps=1))
+    with locked_folder(run), pytest.raises(InputError, match="Another program is working in"):
+        finetune_model(str(model), corrected, run, options(steps=2))
     finetune_model(str(model), corrected, run, options(steps=2))
     with pytest.raises(TrainingError, match="held_out"):
         finetune_model(str(model), corrected, run, options(held_out="0.4"))

@@ -21,6 +21,7 @@ from AttentionUNetSegmentLib.datasets.loading import (
     load_case,
 )
 from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
+from AttentionUNetSegmentLib.files import LOCK_FILE, locked_folder
 from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
@@ -806,6 +807,35 @@ def test_synthetic_abdomens_are_left_out_where_a_part_of_the_labels_is_learnt(
     assert set(model.card.training["cases"]) == {"scan"}
     with pytest.raises(InputError, match="other labels"):
         train_model(small_data, tmp_path / "other", synthetic=2, device="cpu", **options)
+
+
+def test_a_run_goes_on_with_the_same_labels_and_synthetic_abdomens_only(
+    small_data: Path, tmp_path: Path
+) -> None:
+    """As many labels make the same network, so that no stage's options tell them apart."""
+    options: dict[str, Any] = {"steps": 1, "stage": "locator", "device": "cpu"}
+    run, other = tmp_path / "run", tmp_path / "other"
+    train_model(small_data, run, labels="liver,pancreas", **options)
+    with pytest.raises(TrainingError, match=r"with other data \(--labels\); choose another folder"):
+        train_model(small_data, run, labels="stomach,pancreas", **options)
+    train_model(small_data, other, synthetic=0, **options)
+    with pytest.raises(TrainingError, match=r"with other data \(--synthetic\)"):
+        train_model(small_data, other, synthetic=1, **options)
+    splits = json.loads((other / "splits.json").read_text())
+    for name in ("labels", "synthetic"):  # as a run of before has it
+        del splits[name]
+    (other / "splits.json").write_text(json.dumps(splits))
+    train_model(small_data, other, synthetic=1, **options)
+
+
+def test_two_trainings_do_not_write_into_one_folder(small_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    options: dict[str, Any] = {"steps": 1, "stage": "locator", "synthetic": 0, "device": "cpu"}
+    with locked_folder(run), pytest.raises(InputError, match="Another program is working in"):
+        train_model(small_data, run, **options)
+    assert {file.name for file in run.iterdir()} <= {LOCK_FILE}
+    train_model(small_data, run, **options)
 
 
 def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:
