@@ -20,6 +20,7 @@ from AttentionUNetSegmentLib.datasets.loading import (
     find_cases,
     load_case,
 )
+from AttentionUNetSegmentLib.datasets.splits import Split, save_splits
 from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
 from AttentionUNetSegmentLib.files import LOCK_FILE, locked_folder
 from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
@@ -826,6 +827,18 @@ def test_a_run_goes_on_with_the_same_labels_and_synthetic_abdomens_only(
         del splits[name]
     (other / "splits.json").write_text(json.dumps(splits))
     train_model(small_data, other, synthetic=1, **options)
+
+
+def test_a_split_without_a_case_to_learn_from_leaves_nothing(
+    small_data: Path, tmp_path: Path
+) -> None:
+    """What it left was the split that a second try with a better one had to be the same as."""
+    save_splits(tmp_path / "splits.json", [Split((), ("case0005",))])
+    with pytest.raises(TrainingError, match="no case to train the locator on"):
+        train_model(
+            small_data, tmp_path / "run", steps=1, synthetic=0, splits=tmp_path / "splits.json"
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_trainings_do_not_write_into_one_folder(small_data: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ from .recipes import (
     slice_options,
 )
 from .run_folder import lock_run
+from .sampling import learnt_kinds
 from .schedule import Budget
 from .stage_options import StageOptions
 from .structures import StructureTrainer
@@ -181,6 +182,7 @@ def _train(
             stages = {name: replace(one, trainings_before=before) for name, one in stages.items()}
     for one in stages.values():  # refused before anything is written, or the first is trained
         together.share(one.batch_size)
+        learnt_kinds(one, train)
         outline_network(one.network)
     if together.is_first:
         lock_run(output, during)
@@ -371,12 +373,13 @@ def _keep_splits(
     if not file.exists():
         save_splits(file, splits, fold=fold, seed=seed, **about)
         return
-    if fold >= len(before := load_splits(file)) or before[fold] != splits[fold]:
+    before, content = load_splits(file), json.loads(file.read_text(encoding="utf-8-sig"))
+    kept = content.get("fold", fold)
+    if kept >= len(before) or before[kept] != splits[fold]:
         raise TrainingError(
             f"'{file.parent}' holds a run with another split of the cases; choose another folder "
             "or the same split."
         )
-    content = json.loads(file.read_text(encoding="utf-8-sig"))
     # What the run's version did not keep yet cannot be compared.
     changed = [f"--{name}" for name in about if content.get(name, about[name]) != about[name]]
     if changed:
