@@ -27,13 +27,13 @@ class Batch:
     generators: list[np.random.Generator]
 
 
-def learnt_kinds(options: StageOptions, cases: Sequence[LabelledCase]) -> set[str]:
+def learnt_kinds(options: StageOptions, cases: Sequence[LabelledCase]) -> set[CaseKind]:
     """The kinds of cases that a stage learns from.
 
     Raises:
         TrainingError: there is no such case.
     """
-    kinds = {str(case.kind) for case in cases if options.kind_weights.get(case.kind, 0) > 0}
+    kinds = {case.kind for case in cases if options.kind_weights.get(case.kind, 0) > 0}
     if not kinds:
         wanted = ", ".join(kind for kind, weight in options.kind_weights.items() if weight > 0)
         raise TrainingError(
