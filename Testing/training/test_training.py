@@ -21,7 +21,7 @@ from AttentionUNetSegmentLib.datasets.loading import (
     load_case,
 )
 from AttentionUNetSegmentLib.datasets.splits import Split, save_splits
-from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
+from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, TrainingError
 from AttentionUNetSegmentLib.files import LOCK_FILE, locked_folder
 from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
@@ -839,6 +839,20 @@ def test_a_split_without_a_case_to_learn_from_leaves_nothing(
             small_data, tmp_path / "run", steps=1, synthetic=0, splits=tmp_path / "splits.json"
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_place_that_takes_no_model_is_refused_before_the_training(
+    small_data: Path, tmp_path: Path, kind: str
+) -> None:
+    run = tmp_path / "run"
+    other = run / "model" if kind == "file" else run / "model" / "notes.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("kept")
+    with pytest.raises(OutputError, match=r"run.model"):
+        train_model(small_data, run, steps=1, synthetic=0, device="cpu")
+    assert other.read_text() == "kept"
+    assert not any((run / name).exists() for name in ("locator", "refiner", "splits.json"))
 
 
 def test_two_trainings_do_not_write_into_one_folder(small_data: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from ..models import (
     find_model,
     installed_models,
     load_model,
+    require_writable,
     save_model,
     user_models_folder,
 )
@@ -216,6 +217,8 @@ def _finetune(
             "whose corrected scans are held out will not be learnt from."
         )
     lock_run(output, during)
+    if (output / "model").exists():
+        require_writable(output / "model")
     _keep_run(
         output,
         base.card,

@@ -39,6 +39,7 @@ from ..models import (
     find_model,
     load_model,
     read_card,
+    require_writable,
     save_model,
 )
 from ..models.card import CARD_FILE, LARGEST_BYTES
@@ -186,6 +187,8 @@ def _train(
         outline_network(one.network)
     if together.is_first:
         lock_run(output, during)
+        if (output / "model").exists():
+            require_writable(output / "model")
         about = {"labels": list(found.labels), "synthetic": synthetic}
         _keep_splits(output / SPLITS_FILE, splits, options.fold, options.seed, about)
         _keep_start(output, start)
