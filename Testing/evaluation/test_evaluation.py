@@ -135,8 +135,26 @@ def test_what_a_run_held_out_can_be_scored(data: Path, tmp_path: Path) -> None:
             "any", data, splits=tmp_path / "splits.json", fold=fold, clicks=0, device="cpu"
         )
         assert [one.case for one in result.results] == [held_out]
+    save_splits(tmp_path / "splits.json", splits, fold=1)  # as a run of the second keeps them
+    result = evaluate_model("any", data, splits=tmp_path / "splits.json", clicks=0, device="cpu")
+    assert [one.case for one in result.results] == ["case0027"]
     with pytest.raises(InputError, match="no fold 2"):
         evaluate_model("any", data, splits=tmp_path / "splits.json", fold=2, device="cpu")
+
+
+def test_cases_that_a_model_has_learnt_from_are_told(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a run on another fold than the data set's own split, which is what is taken."""
+    model = threshold_model(PANCREAS)
+    training = {"cases": {"scan": ["case0005", "case0010"]}, "held_out": ["case0027"]}
+    model = dataclasses.replace(model, card=dataclasses.replace(model.card, training=training))
+    monkeypatch.setattr(evaluation, "find_model", Path)
+    monkeypatch.setattr(evaluation, "load_model", lambda folder: model)
+    result = evaluate_model("any", data, clicks=0, device="cpu")
+    assert "has learnt from 1 of the 2 cases ('case0010')" in result.to_markdown()
+    for split in ("train", "all"):  # which are asked for by these words
+        assert not evaluate_model("any", data, split=split, clicks=0, device="cpu").notes
 
 
 @pytest.mark.usefixtures("known_answer")

@@ -13,13 +13,13 @@ from AttentionUNetSegmentLib import files
 from AttentionUNetSegmentLib.datasets.loading import PANCREAS, LabelledCase
 from AttentionUNetSegmentLib.errors import InputError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation import trust
+from AttentionUNetSegmentLib.evaluation.evaluate import is_seen
 from AttentionUNetSegmentLib.evaluation.metrics import dice
 from AttentionUNetSegmentLib.evaluation.spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS
 from AttentionUNetSegmentLib.evaluation.trust import (
     RUNS_FILE,
     Run,
     TrustReport,
-    is_seen,
     measure_trust,
     share_near,
     to_markdown,

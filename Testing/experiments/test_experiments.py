@@ -316,6 +316,22 @@ def test_other_settings_or_folds_are_refused_in_the_same_folder(data: Path, fold
         run_experiment("compare", data, folder, SETTINGS, networks=TWO, folds=3)
 
 
+def test_other_cases_are_refused_in_the_same_folder(
+    data: Path, folder: Path, tmp_path: Path
+) -> None:
+    """A new case would be in no fold, and one that is gone would make its runs fail."""
+    other = shutil.copytree(data, tmp_path / data.name)
+    for part, suffix in (("images", ".jpg"), ("masks", ".png")):
+        first = other / part / f"PANCREAS_0001-0010{suffix}"
+        shutil.copy(first, first.with_name(f"PANCREAS_0009-0010{suffix}"))
+    with pytest.raises(TrainingError, match=r"other cases \('PANCREAS_0009-0010' is new\)"):
+        run_experiment("compare", other, folder, SETTINGS, networks=TWO, folds=2, seeds=1)
+    for file in other.glob("*/PANCREAS_000[19]-0010.*"):
+        file.unlink()
+    with pytest.raises(TrainingError, match=r"\('PANCREAS_0001-0010' is gone\); choose another"):
+        run_experiment("compare", other, folder, SETTINGS, networks=TWO, folds=2, seeds=1)
+
+
 def test_two_commands_do_not_work_in_one_folder(data: Path, folder: Path) -> None:
     from filelock import FileLock
 

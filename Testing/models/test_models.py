@@ -224,6 +224,10 @@ def test_a_compressed_model_is_half_the_size_and_stays_the_same_from_then_on(
     whole = models.load_model(tmp_path / "whole")
     assert main(["models", "compress", str(tmp_path / "whole"), "-o", str(tmp_path / "less")]) == 0
     assert "MB of weights" in capsys.readouterr().out
+    over = ["models", "compress", str(tmp_path / "less"), "-o", str(tmp_path / "whole")]
+    assert main(over) == 2
+    assert "There is a model in" in capsys.readouterr().err
+    assert models.load_model(tmp_path / "whole").card == whole.card
     less = models.load_model(tmp_path / "less")
     assert whole.card.weights is not None
     assert less.card.weights is not None
@@ -236,6 +240,8 @@ def test_a_compressed_model_is_half_the_size_and_stays_the_same_from_then_on(
     assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
     again = models.save_model(tmp_path / "again", less.card, less.networks)
     assert again.weights == less.card.weights
+    assert main([*over, "--replace"]) == 0
+    assert models.load_model(tmp_path / "whole").card == less.card
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from AttentionUNetSegmentLib import ImagePrediction, segment
 from AttentionUNetSegmentLib.errors import InputError, OutputError
 from AttentionUNetSegmentLib.geometry.volume import reorder_axes
-from AttentionUNetSegmentLib.inference import Click, Volume
+from AttentionUNetSegmentLib.inference import Volume
 from AttentionUNetSegmentLib.notebook import segmenting
 from AttentionUNetSegmentLib.notebook.orientation import find_orientation_conflicts
 from AttentionUNetSegmentLib.synthetic import synthetic_abdomen
@@ -176,12 +176,16 @@ def test_an_image_without_a_place_is_warned_of(kind, stack) -> None:
         ({"spacing": (5, 4, 4), "affine": np.eye(4)}, "one of both"),
         ({"spacing": (5, 4)}, "three distances"),
         ({"spacing": (5, 4, 0)}, "above zero"),
+        ({"spacing": "5,4,4"}, "three distances"),
+        ({"affine": "RAS"}, "4x4"),
         ({"spacing": (5, 4, 4), "orientation": "SPR "}, "no orientation"),
         ({"spacing": (5, 4, 4), "orientation": "SIL"}, "no orientation"),
         ({"affine": AFFINE, "orientation": "SPL"}, "goes with a spacing"),
         ({"affine": np.eye(3)}, "4x4"),
         ({"spacing": (5, 4, 4), "clicks": [(1, 2, 3)]}, "no click"),
         ({"spacing": (5, 4, 4), "clicks": [((1, 2, 3), "+")]}, "True for inside"),
+        ({"spacing": (5, 4, 4), "start": [[[1]]]}, "list is no mask to begin from"),
+        ({"spacing": (5, 4, 4), "start": sitk.Image(3, 4, 5, sitk.sitkUInt8)}, "give an array"),
     ],
 )
 def test_an_array_whose_place_is_not_given_rightly_is_refused(arguments, words, stack) -> None:
@@ -201,6 +205,8 @@ def test_what_is_no_scan_is_refused(image) -> None:
     arguments = {"affine": np.eye(4)} if isinstance(image, np.ndarray) else {}
     with pytest.raises(InputError):
         segment(image, **arguments)
+    with pytest.raises(InputError, match="A list is no scan"):
+        segment([[[1.0]]], spacing=(5, 4, 4))
     with pytest.raises(InputError, match="for arrays"):
         segment("scan.nii.gz", spacing=(1, 1, 1))
 
@@ -276,7 +282,7 @@ def test_a_file_is_the_format_of_its_name(stack, tmp_path) -> None:
 
 
 def test_a_folder_gets_the_full_set(stack, tmp_path) -> None:
-    segment(sitk_image(stack), clicks=[Click((-230, -20, -267), True)]).save(tmp_path / "results")
+    segment(sitk_image(stack), clicks=[((-230, -20, -267), np.True_)]).save(tmp_path / "results")
     assert {path.name for path in (tmp_path / "results").iterdir()} >= {
         "segmentation.seg.nrrd",
         "probability.nrrd",

@@ -18,6 +18,7 @@ from AttentionUNetSegmentLib.datasets.loading import BTCV_LABELS, PANCREAS
 from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, TrainingError
 from AttentionUNetSegmentLib.evaluation.evaluate import Evaluation
 from AttentionUNetSegmentLib.evaluation.metrics import score
+from AttentionUNetSegmentLib.files import locked_folder
 from AttentionUNetSegmentLib.geometry.volume import Volume
 from AttentionUNetSegmentLib.models import (
     Editor,
@@ -584,12 +585,24 @@ def test_a_file_in_the_place_of_the_run_gets_a_sentence(
     )
 
 
+def test_a_place_that_takes_no_model_is_refused_before_the_training(
+    model: Path, corrected: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "notes.txt").write_text("kept")
+    with pytest.raises(OutputError, match=r"run.model"):
+        finetune_model(str(model), corrected, tmp_path / "run", options())
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 @pytest.mark.usefixtures("measured", "small_patches")
 def test_a_run_goes_on_with_the_same_model_and_cases_only(
     model: Path, corrected: Path, tmp_path: Path, card: ModelCard
 ) -> None:
     run = tmp_path / "run"
     finetune_model(str(model), corrected, run, options(steps=1))
+    with locked_folder(run), pytest.raises(InputError, match="Another program is working in"):
+        finetune_model(str(model), corrected, run, options(steps=2))
     finetune_model(str(model), corrected, run, options(steps=2))
     with pytest.raises(TrainingError, match="held_out"):
         finetune_model(str(model), corrected, run, options(held_out="0.4"))

@@ -20,7 +20,9 @@ from AttentionUNetSegmentLib.datasets.loading import (
     find_cases,
     load_case,
 )
-from AttentionUNetSegmentLib.errors import InputError, ModelError, TrainingError
+from AttentionUNetSegmentLib.datasets.splits import Split, save_splits
+from AttentionUNetSegmentLib.errors import InputError, ModelError, OutputError, TrainingError
+from AttentionUNetSegmentLib.files import LOCK_FILE, locked_folder
 from AttentionUNetSegmentLib.geometry.grid import Box, aligned_grid
 from AttentionUNetSegmentLib.inference.click_maps import click_channels
 from AttentionUNetSegmentLib.inference.clicks import Click
@@ -806,6 +808,61 @@ def test_synthetic_abdomens_are_left_out_where_a_part_of_the_labels_is_learnt(
     assert set(model.card.training["cases"]) == {"scan"}
     with pytest.raises(InputError, match="other labels"):
         train_model(small_data, tmp_path / "other", synthetic=2, device="cpu", **options)
+
+
+def test_a_run_goes_on_with_the_same_labels_and_synthetic_abdomens_only(
+    small_data: Path, tmp_path: Path
+) -> None:
+    """As many labels make the same network, so that no stage's options tell them apart."""
+    options: dict[str, Any] = {"steps": 1, "stage": "locator", "device": "cpu"}
+    run, other = tmp_path / "run", tmp_path / "other"
+    train_model(small_data, run, labels="liver,pancreas", **options)
+    with pytest.raises(TrainingError, match=r"with other data \(--labels\); choose another folder"):
+        train_model(small_data, run, labels="stomach,pancreas", **options)
+    train_model(small_data, other, synthetic=0, **options)
+    with pytest.raises(TrainingError, match=r"with other data \(--synthetic\)"):
+        train_model(small_data, other, synthetic=1, **options)
+    splits = json.loads((other / "splits.json").read_text())
+    for name in ("labels", "synthetic"):  # as a run of before has it
+        del splits[name]
+    (other / "splits.json").write_text(json.dumps(splits))
+    train_model(small_data, other, synthetic=1, **options)
+
+
+def test_a_split_without_a_case_to_learn_from_leaves_nothing(
+    small_data: Path, tmp_path: Path
+) -> None:
+    """What it left was the split that a second try with a better one had to be the same as."""
+    save_splits(tmp_path / "splits.json", [Split((), ("case0005",))])
+    with pytest.raises(TrainingError, match="no case to train the locator on"):
+        train_model(
+            small_data, tmp_path / "run", steps=1, synthetic=0, splits=tmp_path / "splits.json"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_place_that_takes_no_model_is_refused_before_the_training(
+    small_data: Path, tmp_path: Path, kind: str
+) -> None:
+    run = tmp_path / "run"
+    other = run / "model" if kind == "file" else run / "model" / "notes.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("kept")
+    with pytest.raises(OutputError, match=r"run.model"):
+        train_model(small_data, run, steps=1, synthetic=0, device="cpu")
+    assert other.read_text() == "kept"
+    assert not any((run / name).exists() for name in ("locator", "refiner", "splits.json"))
+
+
+def test_two_trainings_do_not_write_into_one_folder(small_data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    options: dict[str, Any] = {"steps": 1, "stage": "locator", "synthetic": 0, "device": "cpu"}
+    with locked_folder(run), pytest.raises(InputError, match="Another program is working in"):
+        train_model(small_data, run, **options)
+    assert {file.name for file in run.iterdir()} <= {LOCK_FILE}
+    train_model(small_data, run, **options)
 
 
 def test_training_starts_from_a_model(small_data: Path, tmp_path: Path) -> None:

@@ -115,6 +115,18 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         run.run()
 
 
+def test_a_line_of_the_log_that_a_full_disk_cut_short_stops_nothing(tmp_path: Path) -> None:
+    run, _ = after_two_steps(tmp_path)
+    whole = run.log_file.read_text()
+    for step in (3, None):
+        with run.log_file.open("a") as file:
+            file.write('{"step": 3, "loss": 0.')
+        if step is None:
+            run.checkpoint_file.unlink()
+        again = trainer(tmp_path, steps=8, gates_open_fraction=0.0)
+        assert again.log_file.read_text() == ("" if step is None else whole)
+
+
 def test_damaged_options_are_refused(tmp_path: Path) -> None:
     (tmp_path / "options.json").write_text("{half")
     with pytest.raises(TrainingError, match="does not hold the options"):

@@ -120,6 +120,13 @@ def load_splits(file: Path) -> list[Split]:
         raise TrainingError(f"'{file}' holds no splits of cases.") from error
 
 
+def kept_fold(file: Path) -> int:
+    """Which of the splits that :func:`load_splits` gives a run used; the first where it is no
+    run's file."""
+    fold = json.loads(file.read_text("utf-8-sig")).get("fold")
+    return fold if isinstance(fold, int) else 0
+
+
 def _names(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise TypeError

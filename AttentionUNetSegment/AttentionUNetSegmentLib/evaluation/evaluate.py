@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.loading import LabelledCase, find_cases, find_data_set, load_case
-from ..datasets.splits import load_splits
+from ..datasets.splits import kept_fold, load_splits
 from ..errors import InputError, TrainingError
 from ..files import explain_write_errors, require_takes_results, staged_folder
 from ..inference.clicks import Click
@@ -331,7 +331,7 @@ def evaluate_model(
     *,
     split: str = "validation",
     splits: Path | None = None,
-    fold: int = 0,
+    fold: int | None = None,
     clicks: int = 1,
     user: str = IDEAL,
     device: str = "auto",
@@ -350,7 +350,7 @@ def evaluate_model(
         split: "validation", "train" or "all".
         splits: a run's ``splits.json``, to score the cases that it held out; the data set's own
             split unless given.
-        fold: which of the splits in it, from 0.
+        fold: which of the splits in it, from 0; the one that the run used unless given.
         clicks: up to how many clicks the simulated user adds, one after the other.
         user: "ideal" clicks in the middle of the largest mistake, "human" near it, and now and
             then at the second-largest.
@@ -384,6 +384,8 @@ def evaluate_model(
     if splits is None and fold:
         raise InputError("A fold is one of a file of splits; give that file too.")
     chosen = load_splits(splits) if splits is not None else [None]
+    if fold is None:
+        fold = 0 if splits is None else kept_fold(splits)
     if not 0 <= fold < len(chosen):
         raise InputError(f"There is no fold {fold}; '{splits}' has 0 to {len(chosen) - 1}.")
     train, validation = find_cases(found, chosen[fold])
@@ -392,6 +394,14 @@ def evaluate_model(
     files = {"validation": validation, "train": scans, "all": [*scans, *validation]}[split]
     if not files:
         raise TrainingError(f"'{data}' has no cases in the split '{split}'; choose another.")
+    notes = list(found.notes)
+    known = [one.name for one in files if is_seen(one.name, card.training)]
+    if split == "validation" and known:
+        notes.append(
+            f"{card.name} has learnt from {len(known)} of the {counted(len(files), 'case')} "
+            f"('{known[0]}'), so that these figures are too good; give the splits.json of its run "
+            "with --splits."
+        )
     results: list[CaseResult] = []
     errors: list[CaseErrors] = []
     window = predictor.card.intensity_window_hu
@@ -430,7 +440,7 @@ def evaluate_model(
         )
         if robustness
         else None,
-        found.notes,
+        tuple(notes),
         user,
         predictor.card.editor.sha256 if predictor.card.editor else "",
     )
@@ -454,6 +464,19 @@ def evaluate_model(
 def _files(clicks: int) -> list[str]:
     """Names of what is written, the figures last."""
     return ["errors.png", *([CLICK_FIGURE] if clicks else []), "evaluation.md", "evaluation.json"]
+
+
+def is_seen(name: str, training: Mapping[str, Any]) -> bool:
+    """Whether a case is named anywhere in what a card tells of the training, but held out."""
+
+    def names(content: Any) -> bool:
+        if isinstance(content, Mapping):
+            return any(names(value) for key, value in content.items() if key != "held_out")
+        if isinstance(content, (list, tuple)):
+            return any(names(value) for value in content)
+        return bool(content == name)
+
+    return names(training)
 
 
 def _write(

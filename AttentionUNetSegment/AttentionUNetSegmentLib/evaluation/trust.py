@@ -50,6 +50,7 @@ from .estimation import (
     risk_coverage,
     widened_interval,
 )
+from .evaluate import is_seen
 from .metrics import dice
 from .simulated_user import click_on_largest_error
 from .spoiling import AS_IT_IS, MIRRORED, ORIENTATIONS, spoilings
@@ -141,19 +142,6 @@ class TrustReport:
         """Which of the fitted runs are as they are, and which spoilt."""
         plain = np.array([run.change == AS_IT_IS for run in self.fitted])
         return {"all": np.ones(len(plain), bool), AS_IT_IS: plain, "spoilt": ~plain}
-
-
-def is_seen(name: str, training: Mapping[str, Any]) -> bool:
-    """Whether a case is named anywhere in what a card tells of the training, but held out."""
-
-    def names(content: Any) -> bool:
-        if isinstance(content, Mapping):
-            return any(names(value) for key, value in content.items() if key != "held_out")
-        if isinstance(content, (list, tuple)):
-            return any(names(value) for value in content)
-        return bool(content == name)
-
-    return names(training)
 
 
 def measure_trust(

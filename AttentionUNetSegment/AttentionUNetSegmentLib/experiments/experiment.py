@@ -113,7 +113,15 @@ def _prepare_splits(found: DataSet, folder: Path, settings: Settings, folds: int
     if not file.exists():
         splits = [default_split(found)] if folds == 1 else k_fold(found.cases, folds)
         save_splits(file, splits, data=settings.data, by="patient")
-    return load_splits(file)
+    splits = load_splits(file)
+    now = {case.name for case in found.cases}
+    changed = sorted(now ^ {*splits[0].train, *splits[0].validation})
+    if changed:
+        raise TrainingError(
+            f"'{folder}' holds an experiment on other cases ('{changed[0]}' is "
+            f"{'new' if changed[0] in now else 'gone'}); choose another folder or the same cases."
+        )
+    return splits
 
 
 def _keep_settings(file: Path, settings: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ class Volume:
             )
         if spacing_mm is not None:
             return cls(array, _matrix_of(spacing_mm, orientation))
-        matrix = np.array(affine, dtype=np.float64)
+        matrix = _numbers(affine)
         if matrix.shape != (4, 4):
             raise InputError("The affine is a 4x4 matrix from the array's indices to RAS mm.")
         return cls(array.transpose(2, 1, 0), matrix)
@@ -201,7 +201,7 @@ def _matrix_of(spacing_mm: Sequence[float], orientation: str) -> np.ndarray:
             f"'{orientation}' is no orientation: name the direction of each axis of the array with "
             "a letter of R or L, A or P, S or I, for example SPL."
         )
-    steps = np.asarray(spacing_mm, dtype=np.float64)
+    steps = _numbers(spacing_mm)
     if steps.shape != (3,) or not np.isfinite(steps).all() or (steps <= 0).any():
         raise InputError(
             "The spacing must be three distances above zero in mm, one for each axis of the array, "
@@ -212,6 +212,15 @@ def _matrix_of(spacing_mm: Sequence[float], orientation: str) -> np.ndarray:
     for axis, letter in enumerate(letters):
         matrix[AXIS_OF_LETTER[letter], 2 - axis] = steps[axis] * (1 if letter in "RAS" else -1)
     return matrix
+
+
+def _numbers(given: Any) -> np.ndarray:
+    """What a user gave as numbers; without any, and so of no shape that is asked for, where it is
+    something else."""
+    try:
+        return np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def reorder_axes(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, ...]) -> Volume:

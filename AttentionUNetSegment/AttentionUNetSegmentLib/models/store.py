@@ -177,7 +177,7 @@ def _explain_write_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def compress_model(name: str | Path, folder: str | Path) -> ModelCard:
+def compress_model(name: str | Path, folder: str | Path, replace: bool = False) -> ModelCard:
     """Write a model with the weights of its convolutions in eight bits: about half the size.
 
     What the networks say changes a little, so measure the new model before it takes the place of
@@ -186,14 +186,18 @@ def compress_model(name: str | Path, folder: str | Path) -> ModelCard:
     Args:
         name: of an installed model, or its folder.
         folder: that the new model is written to.
+        replace: a model that is in the folder already.
 
     Returns:
         The new model's card.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
-        OutputError: the folder cannot be written, or holds something that is no model.
+        OutputError: the folder cannot be written, or holds a model that is not to be replaced, or
+            something that is no model.
     """
+    if (Path(folder) / CARD_FILE).exists() and not replace:
+        raise OutputError(f"There is a model in '{folder}' already; replace it or choose another.")
     model = load_model(find_model(str(name)))
     for network in model.networks.values():
         rounded = {key: rounded_to_bytes(value) for key, value in network.state_dict().items()}

@@ -58,23 +58,26 @@ def load_image(
     """
     if isinstance(image, np.ndarray):
         return _load_array(image, spacing, affine, orientation, check_orientation)
+    is_file = isinstance(image, (str, Path))
+    is_sitk = hasattr(image, "GetDirection") and hasattr(image, "GetNumberOfComponentsPerPixel")
+    is_nibabel = hasattr(image, "dataobj") and hasattr(image, "affine")
+    if not (is_file or is_sitk or is_nibabel):
+        raise InputError(
+            f"A {type(image).__name__} is no scan; give a path, a SimpleITK image, a nibabel "
+            "image, or a NumPy array with its spacing or affine."
+        )
     if spacing is not None or affine is not None or orientation is not None:
         raise InputError(
             "Spacing, affine and orientation are for arrays; files and images have their own."
         )
-    if isinstance(image, (str, Path)):
+    if is_file:
         return _load_file(Path(image))
-    if hasattr(image, "GetDirection") and hasattr(image, "GetNumberOfComponentsPerPixel"):
+    if is_sitk:
         volume = Volume.from_sitk(image)
         return _check_image(volume, "kji", _is_unplaced(volume), check_orientation, "image")
-    if hasattr(image, "dataobj") and hasattr(image, "affine"):
-        volume = Volume.from_nibabel(image)
-        unplaced = _is_unplaced(volume) or _has_no_form(image)
-        return _check_image(volume, "ijk", unplaced, check_orientation, "image")
-    raise InputError(
-        f"A {type(image).__name__} is no scan; give a path, a SimpleITK image, a nibabel image, or "
-        "a NumPy array with its spacing or affine."
-    )
+    volume = Volume.from_nibabel(image)
+    unplaced = _is_unplaced(volume) or _has_no_form(image)
+    return _check_image(volume, "ijk", unplaced, check_orientation, "image")
 
 
 def _load_file(path: Path) -> GivenImage:

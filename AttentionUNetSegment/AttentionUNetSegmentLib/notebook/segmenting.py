@@ -7,14 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..models import DEFAULT_MODEL, find_model
 from .images import GivenImage, load_image
 from .predicted import ImagePrediction
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..inference.predictor_cache import PredictorCache
     from ..inference.progress import ProgressCallback
     from ..inference.strokes import Prompt
@@ -100,6 +100,11 @@ def _start_mask(start: np.ndarray | str | Path | None, given: GivenImage) -> np.
         return None
     if isinstance(start, (str, Path)):
         return read_mask(Path(start), given.volume)
+    if not isinstance(start, np.ndarray):
+        raise InputError(
+            f"A {type(start).__name__} is no mask to begin from; give an array with the axes of "
+            "the scan, or the path of a label map."
+        )
     # Transposing between the two orders of the axes is its own inverse.
     return choose_label(given.as_given(start) if start.ndim == 3 else start, "start")
 
@@ -128,7 +133,7 @@ def _clicks(clicks: Sequence[Prompt | tuple[Sequence[float], bool]]) -> list[Pro
                 f"'{click}' is no click: give (position in R, A, S mm, True for inside), for "
                 "example ((12.5, -30, 104), True)."
             ) from error
-        if not isinstance(inside, bool):
+        if not isinstance(inside, (bool, np.bool_)):
             raise InputError("A click's second part is True for inside and False for outside.")
-        made.append(Click((r, a, s), inside))
+        made.append(Click((r, a, s), bool(inside)))
     return made

@@ -12,6 +12,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from ..models import (
     find_model,
     installed_models,
     load_model,
+    require_writable,
     save_model,
     user_models_folder,
 )
@@ -49,6 +51,7 @@ from .editor import EditorTrainer
 from .finetuning_options import HELD_OUT, FinetuningOptions
 from .pipeline import run_telling
 from .recipes import count_trainings, editor_options, locator_options, refiner_options
+from .run_folder import lock_run
 from .schedule import LearningRate
 from .stage_options import StageOptions
 from .trainer import StageTrainer
@@ -175,7 +178,20 @@ def finetune_model(
         DeviceError: the device is not there.
         OutputError: the run cannot be written into its folder.
     """
-    report = progress or ignore_progress
+    with ExitStack() as during:
+        return _finetune(model, data, output, options, progress or ignore_progress, tell, during)
+
+
+def _finetune(
+    model: str,
+    data: Path,
+    output: Path,
+    options: FinetuningOptions,
+    report: ProgressCallback,
+    tell: Callable[[str], None],
+    during: ExitStack,
+) -> Outcome:
+    """As :func:`finetune_model`; what ends with the run is left to ``during``."""
     require_takes_results(output)
     device = choose_device(options.device)
     base = load_model(find_model(model))
@@ -200,6 +216,9 @@ def finetune_model(
             f"Of the original data, {_count_cases(len(known))} ({', '.join(known)}) of patients "
             "whose corrected scans are held out will not be learnt from."
         )
+    lock_run(output, during)
+    if (output / "model").exists():
+        require_writable(output / "model")
     _keep_run(
         output,
         base.card,

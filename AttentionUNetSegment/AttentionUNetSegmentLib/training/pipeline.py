@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from ..models import (
     find_model,
     load_model,
     read_card,
+    require_writable,
     save_model,
 )
 from ..models.card import CARD_FILE, LARGEST_BYTES
@@ -60,6 +62,8 @@ from .recipes import (
     refiner_options,
     slice_options,
 )
+from .run_folder import lock_run
+from .sampling import learnt_kinds
 from .schedule import Budget
 from .stage_options import StageOptions
 from .structures import StructureTrainer
@@ -130,8 +134,24 @@ def train_model(
     options = replace(options, **settings) if options else TrainingOptions(**settings)
     choices, naming = choices or Choices(), naming or Naming()
     naming.check()
-    report = progress or ignore_progress
-    together = processes or Processes()
+    report, together = progress or ignore_progress, processes or Processes()
+    with ExitStack() as during:
+        return _train(data, output, options, choices, naming, report, note, tell, together, during)
+
+
+def _train(
+    data: Path,
+    output: Path,
+    options: TrainingOptions,
+    choices: Choices,
+    naming: Naming,
+    report: ProgressCallback,
+    note: Callable[[str], None],
+    tell: Callable[[str], None],
+    together: Processes,
+    during: ExitStack,
+) -> Path:
+    """As :func:`train_model`; what ends with the training is left to ``during``."""
     device = together.device or choose_device(options.device)
     bfloat16 = uses_bfloat16(options.precision, device)
     found = _choose_labels(find_data_set(data), options)
@@ -163,9 +183,14 @@ def train_model(
             stages = {name: replace(one, trainings_before=before) for name, one in stages.items()}
     for one in stages.values():  # refused before anything is written, or the first is trained
         together.share(one.batch_size)
+        learnt_kinds(one, train)
         outline_network(one.network)
     if together.is_first:
-        _keep_splits(output / SPLITS_FILE, splits, options.fold, options.seed)
+        lock_run(output, during)
+        if (output / "model").exists():
+            require_writable(output / "model")
+        about = {"labels": list(found.labels), "synthetic": synthetic}
+        _keep_splits(output / SPLITS_FILE, splits, options.fold, options.seed, about)
         _keep_start(output, start)
     networks: dict[str, nn.Module] = {}
     done: dict[str, dict[str, float]] = {}
@@ -343,14 +368,27 @@ def _splits(found: DataSet, options: TrainingOptions) -> list[Split]:
     return splits
 
 
-def _keep_splits(file: Path, splits: list[Split], fold: int, seed: int) -> None:
-    """Write the splits beside the run, which is of one of them for good."""
+def _keep_splits(
+    file: Path, splits: list[Split], fold: int, seed: int, about: dict[str, Any]
+) -> None:
+    """Write the splits beside the run, which is of one of them for good, and what else of the data
+    no stage's options tell."""
     if not file.exists():
-        save_splits(file, splits, fold=fold, seed=seed)
-    elif fold >= len(before := load_splits(file)) or before[fold] != splits[fold]:
+        save_splits(file, splits, fold=fold, seed=seed, **about)
+        return
+    before, content = load_splits(file), json.loads(file.read_text(encoding="utf-8-sig"))
+    kept = content.get("fold", fold)
+    if kept >= len(before) or before[kept] != splits[fold]:
         raise TrainingError(
             f"'{file.parent}' holds a run with another split of the cases; choose another folder "
             "or the same split."
+        )
+    # What the run's version did not keep yet cannot be compared.
+    changed = [f"--{name}" for name in about if content.get(name, about[name]) != about[name]]
+    if changed:
+        raise TrainingError(
+            f"'{file.parent}' holds a run with other data ({', '.join(changed)}); choose another "
+            "folder or the same."
         )
 
 

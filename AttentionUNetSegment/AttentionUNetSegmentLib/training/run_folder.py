@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from ..errors import TrainingError
-from ..files import replace_text, replaced_file
+from ..errors import OutputError, TrainingError
+from ..files import locked_folder, replace_text, replaced_file
 from .checkpoint import StageState
 from .patches import AugmentationOptions
 from .stage_options import CHANGEABLE, StageOptions
@@ -47,11 +47,13 @@ class RunFolder:
         with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._keep_options(options)
+        last = -1
         if self.checkpoint_file.exists():
             self.restore(state, device)
-            self._forget_log_after(state.step)
+            last = state.step
         # What was logged beyond the checkpoint is hidden, as the steps are done again.
         with self.writing():
+            self._forget_log_after(last)
             self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=state.step)
 
     def restore(self, state: StageState, device: torch.device) -> None:
@@ -83,12 +85,10 @@ class RunFolder:
     def last_figures(self) -> tuple[float | None, float | None]:
         """Loss and mean validation Dice of the log's last lines that have one."""
         loss = dice = None
-        if self.log_file.exists():
-            for line in self.log_file.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
-                loss = record.get("loss", loss)
-                if record.get("validation_dice"):
-                    dice = statistics.fmean(record["validation_dice"].values())
+        for record in self._log_records():
+            loss = record.get("loss", loss)
+            if record.get("validation_dice"):
+                dice = statistics.fmean(record["validation_dice"].values())
         return loss, dice
 
     def describe_checkpoint(self) -> str:
@@ -136,9 +136,28 @@ class RunFolder:
     def _forget_log_after(self, step: int) -> None:
         """Steps after the checkpoint are done again; their first try leaves the log."""
         if self.log_file.exists():
-            lines = self.log_file.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            replace_text(self.log_file, "".join(line + "\n" for line in kept))
+            kept = [record for record in self._log_records() if record["step"] <= step]
+            replace_text(self.log_file, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def _log_records(self) -> Iterator[dict[str, Any]]:
+        """The lines of the log, without one that a full disk or a crash cut short."""
+        if self.log_file.exists():
+            for line in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError):
+                    yield json.loads(line)
+
+
+def lock_run(folder: Path, during: ExitStack) -> None:
+    """Keep other programs out of a run's folder, which they would write the same files into.
+
+    A file system without locks keeps nobody out; what cannot be written is told by what is.
+
+    Raises:
+        InputError: another program is working in it.
+    """
+    with suppress(OutputError, OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        during.enter_context(locked_folder(folder))
 
 
 def named_scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -27,6 +27,22 @@ class Batch:
     generators: list[np.random.Generator]
 
 
+def learnt_kinds(options: StageOptions, cases: Sequence[LabelledCase]) -> set[CaseKind]:
+    """The kinds of cases that a stage learns from.
+
+    Raises:
+        TrainingError: there is no such case.
+    """
+    kinds = {case.kind for case in cases if options.kind_weights.get(case.kind, 0) > 0}
+    if not kinds:
+        wanted = ", ".join(kind for kind, weight in options.kind_weights.items() if weight > 0)
+        raise TrainingError(
+            f"There is no case to train the {options.stage} on: it learns from cases of the kinds "
+            f"{wanted}; check the data folder and the split."
+        )
+    return kinds
+
+
 class BatchSampler:
     """Draws patches from cases.
 
@@ -50,13 +66,7 @@ class BatchSampler:
         share: range,
         device: torch.device,
     ) -> None:
-        kinds = {case.kind for case in cases if options.kind_weights.get(case.kind, 0) > 0}
-        if not kinds:
-            wanted = ", ".join(kind for kind, weight in options.kind_weights.items() if weight > 0)
-            raise TrainingError(
-                f"There is no case to train the {options.stage} on: it learns from cases of the "
-                f"kinds {wanted}; check the data folder and the split."
-            )
+        kinds = learnt_kinds(options, cases)
         self.options = options
         self.share = share
         self.intensity = IntensityAugmentation(options.augmentation)

@@ -47,7 +47,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="A run's splits.json, for what that run held out."),
     ] = None,
-    fold: Annotated[int, typer.Option(help="Number of the split in that file, from 0.", min=0)] = 0,
+    fold: Annotated[
+        int | None,
+        typer.Option(help="Number of the split in that file, from 0; the run's.", min=0),
+    ] = None,
     clicks: Annotated[
         int, typer.Option(help="How many clicks a simulated user adds, one by one.", min=0)
     ] = 1,

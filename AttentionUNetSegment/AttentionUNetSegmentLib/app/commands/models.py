@@ -112,6 +112,9 @@ def compress(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the new model.")
     ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a model that is there already.")
+    ] = False,
 ) -> None:
     """Write a model with its weights in eight bits, about half the size.
 
@@ -121,7 +124,7 @@ def compress(
     from ..requirements import require
 
     require("standalone", "torch")
-    card = compress_model(name, output)
+    card = compress_model(name, output, replace)
     typer.echo(f"{output} ({_megabytes(card):.1f} MB of weights)")
 
 
