@@ -189,6 +189,19 @@ def test_an_answer_about_other_voxels_is_not_written(driver, ct, monkeypatch):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
+def test_an_image_that_is_only_said_to_be_modified_costs_no_answer(driver, ct, monkeypatch):
+    import slicer.util
+
+    gate = Gate(monkeypatch, "Looking")
+    driver.press_segment()
+    assert driver.pump(gate.reached.is_set)
+    slicer.util.arrayFromVolumeModified(ct)
+    gate.opened.set()
+    assert driver.pump(lambda: not driver.panel.busy)
+    assert driver.panel.hasSegment
+    assert "became another one" not in driver.message
+
+
 def test_a_sequence_that_goes_on_after_the_run_is_told(driver, ct):
     """Outline, maps and figures stay, and would seem to belong to the image that is shown now."""
     import slicer.util

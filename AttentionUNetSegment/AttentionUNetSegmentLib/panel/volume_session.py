@@ -16,7 +16,7 @@ from ..scene.corrections import CorrectionTracker, readClicks
 from ..scene.scan_clicks import NO_CLICKS, ScanClicks, imageKnownBy, sameClick
 from ..scene.segments import isOfAnother, isStructure
 from ..scene.start import beginsFromMask
-from ..scene.volumes import clicksInPlace, volumeFromNode, voxelsKey
+from ..scene.volumes import clicksInPlace, volumeFromNode
 from .click_points import ClickPoints, clickNodeOf, newClickNode
 
 # As text: the class is that of another module, and need not be there yet.
@@ -71,7 +71,6 @@ class VolumeSession:
             )
         ]
         self.beginsFromMask = self.ofStructure = self.ofAnotherImage = False
-        self._voxels = voxelsKey(volumeNode)
         self._image = imageKnownBy(volumeNode)
 
     @property
@@ -131,7 +130,7 @@ class VolumeSession:
 
     def takeUpImage(self) -> None:
         """The network's answer is about the scan's image as it is now."""
-        self._voxels, self._image = voxelsKey(self.volumeNode), imageKnownBy(self.volumeNode)
+        self._image = imageKnownBy(self.volumeNode)
         self.ofAnotherImage = False
 
     def followImage(self) -> bool:
@@ -140,10 +139,8 @@ class VolumeSession:
         Returns:
             Whether :attr:`ofAnotherImage` is otherwise now.
         """
-        before, voxels = self.ofAnotherImage, voxelsKey(self.volumeNode)
-        if voxels != self._voxels:
-            self._voxels = voxels
-            self.ofAnotherImage = imageKnownBy(self.volumeNode) not in ("", self._image)
+        before = self.ofAnotherImage
+        self.ofAnotherImage = imageKnownBy(self.volumeNode) not in ("", self._image)
         return self.ofAnotherImage != before
 
     def takeUpSegment(self) -> bool:

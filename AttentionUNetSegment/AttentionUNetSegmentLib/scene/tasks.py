@@ -30,9 +30,9 @@ from . import segments
 from .all_labels import writeAllLabels
 from .corrections import readClicks
 from .results import SceneResult, writePrediction
-from .scan_clicks import ScanClicks
+from .scan_clicks import ScanClicks, imageKnownBy
 from .start import beginsFromMask, startOnScan
-from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode, voxelsKey
+from .volumes import clicksInPlace, fromVtkMatrix, pointsInPlace, volumeFromNode
 
 if TYPE_CHECKING:
     import slicer
@@ -160,7 +160,7 @@ class SegmentationTask:
         self._automatic = automatic
         self._continuing = continuing
         self._scan = volumeFromNode(volumeNode)
-        self._voxels = voxelsKey(volumeNode)
+        self._image = imageKnownBy(volumeNode)
         clicks = list(self.clicks)
         if len(self.labels) > 1:
             clicks = [dataclasses.replace(click, target=self.label.name) for click in clicks]
@@ -248,7 +248,7 @@ class SegmentationTask:
             raise InputError(
                 "The volume was removed while it was being segmented; nothing was changed."
             )
-        if voxelsKey(self.volumeNode) != self._voxels:
+        if imageKnownBy(self.volumeNode) != self._image:
             raise InputError(
                 f"The image of '{self.volumeNode.GetName()}' became another one while it was being "
                 "segmented; nothing was changed. Segment again."

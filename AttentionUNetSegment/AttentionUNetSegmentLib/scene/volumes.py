@@ -110,14 +110,6 @@ def arrayOfImage(image: vtk.vtkImageData) -> np.ndarray:
     return vtk_to_numpy(scalars).reshape(tuple(reversed(image.GetDimensions())))
 
 
-def voxelsKey(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, int] | None:
-    """What changes when the node gets other voxels, as when a sequence goes on to its next image,
-    wherever they lie."""
-    image = volumeNode.GetImageData()
-    scalars = image.GetPointData().GetScalars() if image is not None else None
-    return None if scalars is None else (scalars.__this__, scalars.GetMTime())
-
-
 def ijkToRas(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     """4x4, from voxel indices to the node's own coordinates, below its parent transform."""
     import vtk
