@@ -18,25 +18,24 @@ from torch import nn
 from ..datasets.cases import LabelledCase
 from ..networks import outline_network
 from .checkpoint import StageState
+from .recipes import WINDOW_HU
 from .sampling import BatchSampler
 from .trainer import StageTrainer
 
 FAT_HU = (-120.0, -30.0)
 SMOOTHING_MM = 2.0
 FROM_AIR_MM = 5.0
-LEAST_HU, MOST_HU = -125.0, 275.0
-"""Some data sets come clipped to them; air is below fat in these, too."""
 
 
 def smooth_hu(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """HU (k, j, i) without most of their noise, float32.
+    """HU (k, j, i) without most of their noise, float32; clipped, as some data sets come.
 
     Args:
         spacing_mm: along i, j, k.
     """
     from scipy import ndimage
 
-    clipped = np.clip(hu, LEAST_HU, MOST_HU).astype(np.float32)
+    clipped = np.clip(hu, *WINDOW_HU).astype(np.float32)
     return ndimage.gaussian_filter(clipped, [SMOOTHING_MM / mm for mm in reversed(spacing_mm)])
 
 
